@@ -1,0 +1,1 @@
+"""Everything that touches Redis or Valkey: keys, connections, scripts and the embedded server."""
