@@ -1,0 +1,1 @@
+"""Measurements of taskq beside its peers and beside the raw loop: run with `make bench`."""

@@ -1,0 +1,5 @@
+"""taskq: tasks and events for Python on Redis or Valkey."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
