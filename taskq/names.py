@@ -1,0 +1,86 @@
+"""The rules for names, stated once: queues, namespaces and topics share one, task names have another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from taskq.errors import InvalidName
+
+RULE = "1 to 128 ASCII letters, digits, '_', '-' or '.', and a letter or digit first"
+TASK_RULE = "1 to 255 characters: parts of ASCII letters, digits, '_', '-' or ':' joined by single dots"
+
+# Braces would move a key to another cluster slot, a colon ends a part of a key, `*?[` are glob signs: all stay outside.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+# A part may begin with a digit, because modules run as scripts may: `01_hello.greet`.
+_TASK_NAME = re.compile(r"[A-Za-z0-9_:-]+(?:\.[A-Za-z0-9_:-]+)*")
+
+
+def check_name(name: object, what: str = "queue") -> str:
+    """Return `name` if it is a valid name of a `what` (queue, namespace, topic), else raise `InvalidName`.
+
+    Upper and lower case are different names.
+
+    >>> check_name("mail.high-1")
+    'mail.high-1'
+    >>> check_name("a}b", "topic")
+    Traceback (most recent call last):
+    taskq.errors.InvalidName: topic name 'a}b' is not valid: use 1 to 128 ASCII letters, digits, ...
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    raise InvalidName(f"{what} name {shown(name)} is not valid: use {RULE}")
+
+
+def check_task_name(name: object) -> str:
+    """Return `name` if it is a valid task name, else raise `InvalidName`.
+
+    >>> check_task_name("shop.mail.Sender.send_receipt")
+    'shop.mail.Sender.send_receipt'
+    >>> check_task_name("shop.größe")
+    Traceback (most recent call last):
+    taskq.errors.InvalidName: task name 'shop.größe' is not valid (set another by name=): use 1 to 255 characters: ...
+    """
+    if isinstance(name, str) and len(name) <= 255 and _TASK_NAME.fullmatch(name):
+        return name
+    raise InvalidName(f"task name {shown(name)} is not valid (set another by name=): use {TASK_RULE}")
+
+
+def match(pattern: str, name: str) -> bool:
+    """Whether `name` fits `pattern` as a whole: `*` any text, `?` one character, `[ab]` one of these; case counts.
+
+    >>> match("orders.*", "orders.eu"), match("orders.*", "orders"), match("a*", "A1")
+    (True, False, False)
+    """
+    return fnmatchcase(name, pattern)
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """A hint to put at the end of an error text: the nearest known name, or nothing.
+
+    >>> did_you_mean("prioritty", ["queue", "priority"])
+    " (did you mean 'priority'?)"
+    >>> did_you_mean("colour", ["queue", "priority"])
+    ''
+    """
+    near = get_close_matches(name, list(known), n=1) if isinstance(name, str) and len(name) <= 255 else []
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """`repr` of a value for an error text, at most `limit` characters long, and safe for any object.
+
+    >>> shown("x" * 10_000, limit=12)
+    "'xxxxxxxx..."
+    """
+    if isinstance(value, (str, bytes, bytearray)):  # do not build the repr of a megabyte to show sixty characters
+        value = value[:limit]
+    elif isinstance(value, int) and value.bit_length() > 4 * limit:  # repr refuses ints of more than 4,300 digits
+        return f"an int of {value.bit_length()} bits"
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 -- a broken __repr__ must not replace the error that is being told
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
