@@ -1,11 +1,11 @@
 """Broker URLs: parsed once, checked at once, and never shown with their password.
 
-    redis://[user:password@]host[:port][/db]        TCP; `valkey://` is the same, `rediss://` and `valkeys://` use TLS
-    unix://[user:password@]/path/to.sock[?db=1]     unix socket
-    redis+cluster://host:port[,host:port...]        Redis or Valkey Cluster; `rediss+cluster://` uses TLS
-    redis+sentinel://host:port[,...]/service[/db]   Sentinel; `rediss+sentinel://` uses TLS to sentinels and servers
-    embedded://[/project/root]                      the project's own server, started if need be
-    memory://                                       in this process, for tests
+redis://[user:password@]host[:port][/db]        TCP; `valkey://` is the same, `rediss://` and `valkeys://` use TLS
+unix://[user:password@]/path/to.sock[?db=1]     unix socket
+redis+cluster://host:port[,host:port...]        Redis or Valkey Cluster; `rediss+cluster://` uses TLS
+redis+sentinel://host:port[,...]/service[/db]   Sentinel; `rediss+sentinel://` uses TLS to sentinels and servers
+embedded://[/project/root]                      the project's own server, started if need be
+memory://                                       in this process, for tests
 """
 
 from __future__ import annotations
@@ -128,9 +128,18 @@ class _Parser:
             service, db = self.service_and_db(path)
         number = self.number_of(db, options)
         return BrokerUrl(
-            self.kind, self.text, self.shown, tls, hosts, socket_path, number, username, password, service,
-            MappingProxyType(options),
-        )  # fmt: skip
+            self.kind,
+            self.text,
+            self.shown,
+            tls=tls,
+            hosts=hosts,
+            path=socket_path,
+            db=number,
+            username=username,
+            password=password,
+            service=service,
+            options=MappingProxyType(options),
+        )
 
     def refuse_scheme(self, scheme: str) -> NoReturn:
         close = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1)
