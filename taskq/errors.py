@@ -68,6 +68,10 @@ class DecodeError(TaskqError, ValueError):
     """Stored bytes are not a message that taskq wrote."""
 
 
+class ArgumentsMismatch(TaskqError, TypeError):
+    """The arguments in a message do not fit the signature that its task has in this worker (any more)."""
+
+
 class NewerLayout(DecodeError):
     """The message was written by a newer release; a newer worker must run it."""
 
@@ -76,7 +80,12 @@ class NewerLayout(DecodeError):
 
 
 class BrokerError(TaskqError):
-    """The broker refused or could not answer."""
+    """The broker refused or could not answer.
+
+    `accepted` are the ids that a bulk enqueue had stored before it failed.
+    """
+
+    accepted: tuple[str, ...] = ()
 
 
 class BrokerUnavailable(BrokerError, ConnectionError):

@@ -1,0 +1,135 @@
+"""The envelope of one request to run a task, and its bytes in Redis.
+
+Stored form, opaque to every script: layout byte, CRC-32 of the rest (4 bytes, little-endian), then one JSON array
+`[task, args, kwargs, created_ms, options, headers, codec]`. With a codec other than JSON, args and kwargs are null there and
+a NUL byte and the codec's bytes follow; JSON text holds no NUL.
+
+Rule for changing it: raise `LAYOUT`, keep reading the one before for a release, and say so in `docs/protocol.md`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from taskq import codec as codecs
+from taskq.errors import DecodeError, NewerLayout, SerializationError
+
+LAYOUT = 1
+"""The newest layout that this release writes and reads."""
+
+PLAIN_BYTES = 1000
+"""A body above this is marked big, so that a lease can count its bytes before it takes it."""
+
+_head = Struct("<BI")
+_ID_RANDOM = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One request to run a task, as a worker reads it.
+
+    `created` is the producer's wall clock in milliseconds; `options` holds what the call changed about its task.
+    """
+
+    id: bytes
+    task: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    created: int
+    options: dict[str, Any] | None = None
+    headers: dict[str, Any] | None = None
+
+
+def new_ids(count: int) -> list[bytes]:
+    """Fresh message ids: UUIDs of version 7 (RFC 9562), 16 bytes each, ordered by millisecond."""
+    head = (time.time_ns() // 1_000_000).to_bytes(6, "big")
+    noise = os.urandom(_ID_RANDOM * count)
+    ids = []
+    for start in range(0, _ID_RANDOM * count, _ID_RANDOM):
+        part = noise[start : start + _ID_RANDOM]
+        ids.append(head + bytes((0x70 | part[0] & 0x0F, part[1], 0x80 | part[2] & 0x3F)) + part[3:])
+    return ids
+
+
+def id_text(raw: bytes) -> str:
+    """The 36 characters that people see for 16 bytes.
+
+    >>> id_text(bytes(16))
+    '00000000-0000-0000-0000-000000000000'
+    """
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def id_bytes(given: str) -> bytes:
+    """The 16 bytes of an id that a person gave: a UUID as it is, any other text by its SHA-1 name (RFC 9562, version 5).
+
+    >>> id_text(id_bytes("order-42")) == id_text(id_bytes("order-42"))
+    True
+    """
+    try:
+        return uuid.UUID(given).bytes
+    except ValueError:
+        return uuid.uuid5(uuid.NAMESPACE_URL, "taskq:" + given).bytes
+
+
+def encode(
+    task: str,
+    args: list[Any] | tuple[Any, ...],
+    kwargs: dict[str, Any],
+    created: int,
+    options: dict[str, Any] | None = None,
+    headers: dict[str, Any] | None = None,
+    codec: str = "json",
+) -> bytes:
+    """The stored bytes of a message; the arguments have passed `taskq.codec` already.
+
+    Raises SerializationError if something in it is not JSON after all.
+    """
+    try:
+        if codec == "json":
+            payload = orjson.dumps((task, args, kwargs, created, options, headers))
+        else:
+            rest = codecs.get(codec).dumps([args, kwargs])
+            payload = orjson.dumps((task, None, None, created, options, headers, codec)) + b"\0" + rest
+    except TypeError as error:
+        raise SerializationError(f"cannot store a call of {task}: {error}") from error
+    return _head.pack(LAYOUT, crc32(payload)) + payload
+
+
+def decode(id: bytes, body: bytes) -> Message:
+    """The message in stored bytes.
+
+    Raises NewerLayout for a message of a newer release, DecodeError for anything that taskq did not write.
+    """
+    if body[:1] != b"\x01":
+        if body and body[0] > LAYOUT and body[0] < 32:
+            raise NewerLayout(f"layout {body[0]} is newer than {LAYOUT}, which this release reads")
+        raise DecodeError("not a message: unknown layout byte")
+    payload = body[5:]
+    if crc32(payload) != int.from_bytes(body[1:5], "little"):
+        raise DecodeError("the checksum does not match: the stored bytes were changed")
+    try:
+        fields = orjson.loads(payload) if payload[-1:] == b"]" else _with_codec(payload)
+        task, args, kwargs, created, options, headers = fields[:6]
+    except (ValueError, TypeError, RecursionError, LookupError) as error:
+        raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from error
+    if type(task) is not str or type(args) is not list or type(kwargs) is not dict:
+        raise DecodeError("the fields of the envelope have the wrong types")
+    return Message(id, task, args, kwargs, created, options, headers)
+
+
+def _with_codec(payload: bytes) -> list[Any]:
+    """The fields of a message whose arguments were written by a codec of its own."""
+    envelope, _, rest = payload.partition(b"\0")
+    fields: list[Any] = orjson.loads(envelope)
+    fields[1:3] = codecs.get(fields[6]).loads(rest)
+    return fields

@@ -1,0 +1,111 @@
+"""Every Redis key of taskq, as functions: no other file knows how a key is spelled.
+
+All keys of one queue carry one hash tag, `{namespace:queue}`, so a queue lives in one slot of a cluster and each script
+may touch all of it. `docs/protocol.md` says what each key holds.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which lease reads the lists
+
+
+class QueueKeys:
+    """The keys of one queue; built once per queue and kept."""
+
+    __slots__ = (
+        "alone",
+        "base",
+        "body",
+        "cancels",
+        "channel",
+        "dead",
+        "delayed",
+        "errors",
+        "held",
+        "leases",
+        "left",
+        "meta",
+        "name",
+        "none",
+        "outbox",
+        "parked",
+        "quarantine",
+        "ready",
+        "results",
+        "results_due",
+        "state",
+        "tombs",
+        "unique",
+        "wake",
+    )
+
+    def __init__(self, namespace: str, queue: str) -> None:
+        base = f"taskq:{{{namespace}:{queue}}}:"
+        self.name = queue
+        self.base = base
+        self.body = base + "body"
+        self.state = base + "state"
+        self.ready = tuple(f"{base}ready:{priority}" for priority in PRIORITIES)
+        self.alone = base + "alone"
+        self.delayed = base + "delayed"
+        self.leases = base + "leases"
+        self.held = base + "held"
+        self.left = base + "left"
+        self.dead = base + "dead"
+        self.quarantine = base + "quarantine"
+        self.parked = base + "parked"
+        self.errors = base + "errors"
+        self.results = base + "results"
+        self.results_due = base + "results:due"
+        self.unique = base + "unique"
+        self.tombs = base + "tombs"
+        self.cancels = base + "cancels"
+        self.outbox = base + "outbox"
+        self.wake = base + "wake"
+        self.meta = base + "meta"
+        self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
+        self.channel = base + "done"  # pub/sub channel, not a key
+
+    def ready_for(self, priority: int) -> str:
+        """The ready list of one priority, -2 to 2."""
+        return self.ready[2 - priority]
+
+    def lane(self, nonce: bytes) -> str:
+        """What a producer's lane remembers: the last call number and its answer."""
+        return f"{self.base}lane:{nonce.hex()}"
+
+    def worker(self, nonce: bytes) -> str:
+        """What one child process's start remembers: its last lease and settle call numbers."""
+        return f"{self.base}worker:{nonce.hex()}"
+
+    def parked_task(self, task: str) -> str:
+        """Messages of one task name that no worker here knows."""
+        return f"{self.base}parked:{task}"
+
+
+@lru_cache(maxsize=4096)
+def queue_keys(namespace: str, queue: str) -> QueueKeys:
+    """The keys of a queue; cached, since an enqueue asks for them each time."""
+    return QueueKeys(namespace, queue)
+
+
+def queues(namespace: str) -> str:
+    """Set of the names of all queues that were ever enqueued to."""
+    return f"taskq:{{{namespace}}}:queues"
+
+
+def workers(namespace: str) -> str:
+    """Sorted set of worker ids by the time of their last beat, in milliseconds."""
+    return f"taskq:{{{namespace}}}:workers"
+
+
+def worker_record(namespace: str, worker: str) -> str:
+    """What one worker says of itself: a string of JSON with an expiry."""
+    return f"taskq:{{{namespace}}}:worker:{worker}"
+
+
+def layout(namespace: str) -> str:
+    """The number of the newest data layout in use."""
+    return f"taskq:{{{namespace}}}:layout"

@@ -1,0 +1,81 @@
+-- Keep messages that are held under their tokens as dead letters, or in quarantine.
+-- KEYS  1 worker  2 meta  3 body  4 state  5 leases  6 held  7 left  8 results  9 results:due  10 errors  11 unique
+--       12 tombs  13 cancels  14 dead  15 quarantine  16 none
+-- ARGV  1 now in ms or ''  2 call number, or '' if it is not to be remembered  3 worker key ttl in ms
+--       4 tombstone window in ms  5 cap of results  6 channel that is told the ids that have a result  7 cap of dead letters
+--       8 byte limit of a message's error lines; then per message: kind (x dead, q quarantined), token, id, error line,
+--       result ('' none), its ttl in ms
+-- Returns { code, now, lost, dropped }: code 0 stored (a repeat gets the old answer), 3 refused (an older call);
+--       lost: ids whose token is not current (concatenated); dropped: how many old dead letters the cap pushed out
+-- Checked before the first write: call number, types, tokens. The first write frees memory.
+local call, sub, byte = redis.call, string.sub, string.byte
+local time = call('TIME')
+local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
+local number = tonumber(ARGV[2])
+if number then
+  local memory = call('HMGET', KEYS[1], 'bury', 'buried')
+  local last = tonumber(memory[1]) or 0
+  if number == last then return { 0, now, memory[2], 0 } end
+  if number < last then return { 3, now, '', 0 } end
+end
+local kinds = { 'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'zset', 'hash', 'zset', 'zset' }
+for i, kind in ipairs(kinds) do
+  local found = call('TYPE', KEYS[i]).ok
+  if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
+end
+
+local held, lost, seen = {}, {}, {}
+for at = 9, #ARGV, 6 do
+  local id = ARGV[at + 2]
+  local record = call('HGET', KEYS[4], id)
+  if record and not seen[id] and byte(record) == 108 and sub(record, 9, 28) == ARGV[at + 1] then
+    held[#held + 1], seen[id] = { at, id, record }, true
+  else
+    lost[#lost + 1] = id
+  end
+end
+call('DEL', KEYS[16])
+local told, dropped = {}, 0
+for _, item in ipairs(held) do
+  local at, id, record, flags = item[1], item[2], item[3], byte(item[3], 3)
+  local dead, token, digest = ARGV[at] == 'x', ARGV[at + 1], sub(record, 29, 44)
+  if call('HINCRBY', KEYS[7], token, -1) <= 0 then
+    call('HDEL', KEYS[7], token)
+    call('HDEL', KEYS[6], token)
+    call('ZREM', KEYS[5], token)
+  end
+  if bit.band(flags, 1) > 0 then call('HDEL', KEYS[13], id) end
+  if bit.band(flags, 8) > 0 then call('ZADD', KEYS[12], now + ARGV[4], id) end
+  if bit.band(flags, 16) > 0 and call('HGET', KEYS[11], digest) == id then call('HDEL', KEYS[11], digest) end
+  call('HSET', KEYS[4], id, (dead and 'x' or 'q') .. sub(record, 2, 2) .. string.char(bit.band(flags, 72)) .. sub(record, 4, 8))
+  call('ZADD', KEYS[dead and 14 or 15], now, id)
+  local lines = call('HGET', KEYS[10], id)
+  lines = (lines and lines .. '\n' or '') .. ARGV[at + 3]
+  call('HSET', KEYS[10], id, sub(lines, -ARGV[8]))
+  if ARGV[at + 4] ~= '' and tonumber(ARGV[at + 5]) > 0 then
+    call('HSET', KEYS[8], id, ARGV[at + 4])
+    call('ZADD', KEYS[9], now + ARGV[at + 5], id)
+    told[#told + 1] = id
+  end
+  call('HINCRBY', KEYS[2], dead and 'dead' or 'quarantined', 1)
+end
+for i = 14, 15 do
+  local over = call('ZCARD', KEYS[i]) - ARGV[7]
+  local old = over > 0 and call('ZPOPMIN', KEYS[i], math.min(over, 250)) or {}
+  for j = 1, #old, 2 do
+    for key = 3, 4 do call('HDEL', KEYS[key], old[j]) end
+    call('HDEL', KEYS[10], old[j])
+    dropped = dropped + 1
+  end
+end
+if dropped > 0 then call('HINCRBY', KEYS[2], 'dead_dropped', dropped) end
+local over = call('ZCARD', KEYS[9]) - ARGV[5]
+local old = over > 0 and call('ZPOPMIN', KEYS[9], math.min(over, 500)) or {}
+for i = 1, #old, 2 do call('HDEL', KEYS[8], old[i]) end
+if #told > 0 then call('PUBLISH', ARGV[6], table.concat(told)) end
+local answer = table.concat(lost)
+if number then
+  call('HSET', KEYS[1], 'bury', number, 'buried', answer)
+  call('PEXPIRE', KEYS[1], ARGV[3])
+end
+return { 0, now, answer, dropped }

@@ -1,0 +1,135 @@
+"""Lua scripts as values: loaded once, called by content hash, so that two releases side by side never collide.
+
+A `Call` is one verb ready to run: script, keys, arguments and what to make of the reply. It is built in one place per verb
+and run by either client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Generic, Protocol, TypeVar
+
+from taskq.errors import NoScript, TaskqError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One Lua file and its hash."""
+
+    name: str
+    text: str
+    sha: str
+
+
+_prefix = ""
+
+
+def set_prefix(text: str) -> None:
+    """Put a line before every script; the test kit uses `#!lua` to let the server check the declared keys."""
+    global _prefix
+    _prefix = text
+    load.cache_clear()
+
+
+@cache
+def load(name: str) -> Script:
+    """The script of a verb, like `tasks/lease`."""
+    text = _prefix + files("taskq.store").joinpath("lua", *f"{name}.lua".split("/")).read_text("utf-8")
+    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One run of one script, not yet sent; sending it again is safe, since every script is idempotent."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[Any]
+    decode: Callable[[Any], T]
+
+    def command(self) -> tuple[Any, ...]:
+        """By hash; the server answers NOSCRIPT if it does not have it."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+    def full_command(self) -> tuple[Any, ...]:
+        """With the text, which the server then keeps."""
+        return ("EVAL", self.script.text, len(self.keys), *self.keys, *self.args)
+
+
+class Link(Protocol):
+    """What running a call needs of a synchronous connection."""
+
+    def execute(self, *args: Any) -> Any: ...
+    def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]: ...
+
+
+class AsyncLinkLike(Protocol):
+    """What running a call needs of an asynchronous connection."""
+
+    async def execute(self, *args: Any) -> Any: ...
+    async def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]: ...
+
+
+def run(link: Link, call: Call[T]) -> T:
+    """Run a call; raises the error the link translated."""
+    try:
+        reply = link.execute(*call.command())
+    except NoScript:
+        reply = link.execute(*call.full_command())
+    return call.decode(reply)
+
+
+async def run_async(link: AsyncLinkLike, call: Call[T]) -> T:
+    """The same on an asynchronous connection."""
+    try:
+        reply = await link.execute(*call.command())
+    except NoScript:
+        reply = await link.execute(*call.full_command())
+    return call.decode(reply)
+
+
+def run_many(link: Link, calls: Sequence[Call[T]]) -> list[T | TaskqError]:
+    """Run calls in one round trip; each answers with its value or the error it met. Order is kept.
+
+    After the first NOSCRIPT the rest is sent again one by one: calls of one lane count on their order.
+    """
+    replies = link.pipeline([call.command() for call in calls])
+    for index, reply in enumerate(replies):
+        if isinstance(reply, NoScript):
+            return [*_decoded(calls[:index], replies[:index]), *(_one(link, call) for call in calls[index:])]
+    return _decoded(calls, replies)
+
+
+async def run_many_async(link: AsyncLinkLike, calls: Sequence[Call[T]]) -> list[T | TaskqError]:
+    """The same on an asynchronous connection."""
+    replies = await link.pipeline([call.command() for call in calls])
+    for index, reply in enumerate(replies):
+        if isinstance(reply, NoScript):
+            done = _decoded(calls[:index], replies[:index])
+            for call in calls[index:]:
+                try:
+                    done.append(await run_async(link, call))
+                except TaskqError as error:
+                    done.append(error)
+            return done
+    return _decoded(calls, replies)
+
+
+def _one(link: Link, call: Call[T]) -> T | TaskqError:
+    try:
+        return run(link, call)
+    except TaskqError as error:
+        return error
+
+
+def _decoded(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | TaskqError]:
+    return [
+        reply if isinstance(reply, TaskqError) else call.decode(reply)
+        for call, reply in zip(calls, replies, strict=True)
+    ]

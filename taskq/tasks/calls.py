@@ -1,0 +1,379 @@
+"""Each verb of the list transport built once, as a `Call` that either client can run.
+
+The order of keys and arguments here is the header of the script of the same name, in `taskq/store/lua/tasks/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Literal
+
+from taskq.errors import BrokerError
+from taskq.message import PLAIN_BYTES
+from taskq.store.keys import QueueKeys
+from taskq.store.scripts import Call, load
+from taskq.tasks.broker import (
+    HEAD,
+    LEASE_BYTES,
+    LEASE_MESSAGES,
+    Accepted,
+    Buried,
+    Condemned,
+    Delivery,
+    Extended,
+    Finished,
+    Flags,
+    Found,
+    Held,
+    Leased,
+    Mark,
+    Op,
+    Outgoing,
+    Retried,
+    Swept,
+    Ticket,
+)
+
+LANE_TTL = 3_600_000
+"""Milliseconds for which a lane is remembered, and so for which an unconfirmed enqueue may be sent again."""
+
+WORKER_TTL = 3_600_000
+"""Milliseconds for which a worker's last call numbers are remembered after its last call."""
+
+CRASHES = 3
+SUSPECT_DELIVERIES = 10
+SWEEP_LIMIT = 250
+
+Mode = Literal["lapse", "crash", "recall"]
+
+_spec = Struct(">BBdd")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one app allows; times in milliseconds, sizes in bytes."""
+
+    lease: int = 10_000
+    tombstone: int = 86_400_000
+    outcome_ttl: int = 3_600_000
+    results: int = 100_000
+    dead: int = 100_000
+    dead_age: int = 30 * 86_400_000
+    error_bytes: int = 16_384
+    sweep_gap: int = 50
+
+
+def enqueue(
+    keys: QueueKeys, lane: bytes, number: int, messages: Sequence[Outgoing], limits: Limits, now: str = ""
+) -> Call[list[Accepted]]:
+    """One script of at most 250 messages; see `chunks`."""
+    names = [keys.lane(lane), keys.meta, keys.body, keys.state, keys.delayed, keys.unique, keys.tombs, keys.wake]
+    names += keys.ready
+    args: list[Any] = [now, number, LANE_TTL, limits.tombstone]
+    priority = messages[0].priority
+    if all(_is_plain(message, priority) for message in messages):
+        args.append(9 + 2 - priority)
+        for message in messages:
+            args += (message.id, message.body)
+    else:
+        args.append("")
+        for message in messages:
+            args += (message.id, message.body, _pack_spec(message))
+
+    def decode(reply: Any) -> list[Accepted]:
+        code, answer = reply
+        if code:
+            raise BrokerError(f"the broker refused call {number} of a lane ({'a gap' if code == 1 else 'stale'})")
+        if not answer:
+            return [Accepted(message.id, True) for message in messages]
+        return [Accepted(answer[at + 1 : at + 17], answer[at] == 110) for at in range(0, len(answer), 17)]
+
+    return Call(load("tasks/enqueue"), names, args, decode)
+
+
+def _is_plain(message: Outgoing, priority: int) -> bool:
+    return not (
+        message.due
+        or message.expires
+        or message.unique
+        or message.explicit
+        or message.priority != priority
+        or len(message.body) > PLAIN_BYTES
+    )
+
+
+def _pack_spec(message: Outgoing) -> bytes:
+    flags = 0
+    if message.explicit:
+        flags |= Flags.EXPLICIT
+    if message.unique:
+        flags |= Flags.UNIQUE
+    if message.expires:
+        flags |= Flags.EXPIRES
+    if len(message.body) > PLAIN_BYTES:
+        flags |= Flags.BIG
+    return _spec.pack(2 - message.priority, flags, message.due, message.expires) + message.unique
+
+
+def chunks(messages: Sequence[Outgoing]) -> Iterable[Sequence[Outgoing]]:
+    """Cut a bulk into what one script may carry: 250 messages and 256 KiB, one larger body alone."""
+    start = size = 0
+    for index, message in enumerate(messages):
+        length = len(message.body)
+        if index > start and (index - start >= LEASE_MESSAGES or size + length > LEASE_BYTES):
+            yield messages[start:index]
+            start, size = index, 0
+        size += length
+    if start < len(messages):
+        yield messages[start:]
+
+
+def lease(
+    keys: QueueKeys, ticket: Ticket, limit: int, limits: Limits, *, alone: bool = False, now: str = ""
+) -> Call[Leased]:
+    """One lease call; at most 250 messages come back."""
+    names = [
+        keys.worker(ticket.nonce),
+        keys.meta,
+        keys.body,
+        keys.state,
+        keys.leases,
+        keys.held,
+        keys.left,
+        keys.wake,
+        keys.delayed,
+        keys.none,
+    ]
+    names += [keys.alone] if alone else keys.ready
+    args = [now, ticket.token, ticket.number, limits.lease, min(limit, LEASE_MESSAGES), LEASE_BYTES, WORKER_TTL]
+    queue, token = keys.name, ticket.token
+
+    def decode(reply: Any) -> Leased:
+        code, moment, due = reply[:3]
+        leased = Leased([], moment, float(due) if due else None, paused=code == 2, refused=code == 3)
+        if code:
+            return leased
+        fence, ids, heads, count = int(reply[3]), reply[4], reply[5], reply[6]
+        add = leased.deliveries.append
+        if heads:
+            for at in range(count):
+                head = HEAD.unpack_from(heads, 8 * at)
+                add(Delivery(queue, ids[16 * at : 16 * at + 16], reply[7 + at], token, fence + at, head))
+        else:
+            # All are plain, but their priority may differ only if `heads` is there, so the script's default head holds.
+            for at in range(count):
+                add(Delivery(queue, ids[16 * at : 16 * at + 16], reply[7 + at], token, fence + at))
+        return leased
+
+    return Call(load("tasks/lease"), names, args, decode)
+
+
+def extend(
+    keys: QueueKeys, tokens: Sequence[bytes], marks: Sequence[Mark], limits: Limits, now: str = ""
+) -> Call[Extended]:
+    """One heartbeat of one queue."""
+    args: list[Any] = [now, limits.lease, len(tokens), *tokens]
+    for mark in marks:
+        args += (mark.token, mark.id, int(Flags.STARTED | Flags.ONCE if mark.once else Flags.STARTED))
+
+    def decode(reply: Any) -> Extended:
+        moment, lost, cancelled, refused = reply
+        asked = {cancelled[at : at + 16]: cancelled[at + 16] == 107 for at in range(0, len(cancelled), 17)}
+        return Extended(moment, _split(lost, 20), asked, _split(refused, 16))
+
+    return Call(load("tasks/extend"), [keys.state, keys.leases, keys.cancels, keys.none], args, decode)
+
+
+def ack(keys: QueueKeys, items: Sequence[Finished], op: Op | None, limits: Limits, now: str = "") -> Call[list[bytes]]:
+    """Last outcomes; those of one kind and token travel as one run."""
+    names = [
+        keys.worker(op.nonce if op else b""),
+        keys.meta,
+        keys.body,
+        keys.state,
+        keys.leases,
+        keys.held,
+        keys.left,
+        keys.results,
+        keys.results_due,
+        keys.errors,
+        keys.unique,
+        keys.tombs,
+        keys.cancels,
+        keys.outbox,
+    ]
+    args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.tombstone, limits.results, keys.channel]
+    runs: dict[tuple[str, bytes], list[Finished]] = {}
+    for item in items:
+        kind = "a" if item.kind == "d" and not item.result and not item.follow else item.kind
+        runs.setdefault((kind, item.token), []).append(item)
+    for (kind, token), run in runs.items():
+        args += (kind, token, b"".join([item.id for item in run]))
+        if kind != "a":
+            for item in run:
+                args += (item.result, item.result_ttl, item.follow)
+    return Call(load("tasks/ack"), names, args, _lost)
+
+
+def nack(keys: QueueKeys, items: Sequence[Retried], op: Op | None, limits: Limits, now: str = "") -> Call[list[bytes]]:
+    """Back to ready or delayed."""
+    names = [keys.worker(op.nonce if op else b""), keys.meta, keys.state, keys.leases, keys.held, keys.left]
+    names += [keys.delayed, keys.wake, keys.errors, keys.none, *keys.ready]
+    args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.error_bytes]
+    for item in items:
+        args += (item.token, item.id, max(item.delay, 0), int(item.counts), item.line)
+    return Call(load("tasks/nack"), names, args, _lost)
+
+
+def dead_letter(
+    keys: QueueKeys, items: Sequence[Buried], op: Op | None, limits: Limits, now: str = ""
+) -> Call[list[bytes]]:
+    """Kept as dead letters or in quarantine."""
+    names = [keys.worker(op.nonce if op else b""), keys.meta, keys.body, keys.state, keys.leases, keys.held, keys.left]
+    names += [keys.results, keys.results_due, keys.errors, keys.unique, keys.tombs, keys.cancels, keys.dead]
+    names += [keys.quarantine, keys.none]
+    args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.tombstone, limits.results, keys.channel]
+    args += (limits.dead, limits.error_bytes)
+    for item in items:
+        args += ("q" if item.quarantine else "x", item.token, item.id, item.line, item.result, item.result_ttl)
+    return Call(load("tasks/dead_letter"), names, args, _lost)
+
+
+def release(keys: QueueKeys, items: Sequence[Held], now: str = "") -> Call[list[bytes]]:
+    """Back to the front, uncounted."""
+    names = [keys.state, keys.leases, keys.held, keys.left, keys.wake, keys.none, *keys.ready, keys.alone]
+    runs: dict[bytes, list[bytes]] = {}
+    for item in items:
+        runs.setdefault(item.token, []).append(item.id)
+    args: list[Any] = [now]
+    for token, ids in runs.items():
+        args += (token, b"".join(ids))
+    return Call(load("tasks/release"), names, args, _lost)
+
+
+def park(keys: QueueKeys, items: Sequence[tuple[Held, str]], now: str = "") -> Call[list[bytes]]:
+    """Set messages of unknown tasks aside, by task name."""
+    names = [keys.meta, keys.state, keys.leases, keys.held, keys.left, keys.parked, keys.none]
+    tasks = list(dict.fromkeys(task for _, task in items))
+    args: list[Any] = [now]
+    for item, task in items:
+        args += (item.token, item.id, len(names) + 1 + tasks.index(task), task)
+    return Call(load("tasks/park"), names + [keys.parked_task(task) for task in tasks], args, _lost)
+
+
+def unpark(keys: QueueKeys, task: str, limit: int = LEASE_MESSAGES) -> Call[tuple[int, int]]:
+    """Bring messages of one task back; answers how many were moved and how many are left."""
+    names = [keys.body, keys.state, keys.parked, keys.parked_task(task), keys.wake, keys.none, *keys.ready]
+    return Call(load("tasks/unpark"), names, [limit, task], lambda reply: (reply[0], reply[1]))
+
+
+def promote(keys: QueueKeys, limit: int = SWEEP_LIMIT, now: str = "") -> Call[tuple[int, float | None]]:
+    """Due messages to ready; answers how many were moved and the next due time in ms."""
+    names = [keys.state, keys.delayed, keys.wake, keys.body, *keys.ready]
+    return Call(
+        load("tasks/promote"), names, [now, limit], lambda reply: (reply[0], float(reply[2]) if reply[2] else None)
+    )
+
+
+def sweep(keys: QueueKeys, limits: Limits, *, jumped: bool = False, now: str = "") -> Call[Swept]:
+    """The chores of one queue, but for promote and reclaim, which the caller runs on what this one finds."""
+    names = [keys.meta, keys.body, keys.state, keys.leases, keys.delayed, keys.wake, keys.results, keys.results_due]
+    names += [keys.tombs, keys.dead, keys.quarantine, keys.errors, keys.outbox, keys.parked, keys.none, *keys.ready]
+    names.append(keys.alone)
+    args = [now, limits.lease, SWEEP_LIMIT, limits.sweep_gap, "1" if jumped else "", limits.dead_age]
+
+    def decode(reply: Any) -> Swept:
+        code, moment, due, deadline, alone, outbox, parked = reply[:7]
+        return Swept(
+            moment,
+            float(due) if due else None,
+            float(deadline) if deadline else None,
+            alone,
+            outbox,
+            float(parked) if parked else None,
+            list(reply[7:]),
+            skipped=code == 1,
+        )
+
+    return Call(load("tasks/sweep"), names, args, decode)
+
+
+def reclaim(
+    keys: QueueKeys,
+    token: bytes,
+    line: bytes,
+    limits: Limits,
+    *,
+    mode: Mode = "lapse",
+    started: Sequence[bytes] = (),
+    now: str = "",
+) -> Call[list[Condemned]]:
+    """Take back what one token holds.
+
+    `lapse`: only past its deadline. `crash`: at once, its holder is dead and what was `started` is blamed. `recall`: at once,
+    but what was `started` stays held.
+    """
+    names = [keys.worker(token[:8]), keys.meta, keys.state, keys.leases, keys.held, keys.left, keys.wake, keys.errors]
+    names += [keys.none, *keys.ready, keys.alone]
+    args = [now, token, mode, WORKER_TTL, CRASHES, SUSPECT_DELIVERIES, line, limits.error_bytes]
+    args.append(b"".join(started))
+
+    def decode(reply: Any) -> list[Condemned]:
+        ids, heads = _split(reply[2], 16), _split(reply[3], 8)
+        condemned = []
+        for id, head in zip(ids, heads, strict=True):
+            _, _, flags, _, crashes, _ = HEAD.unpack(head)
+            condemned.append(Condemned(id, token, crashes, bool(flags & Flags.ONCE)))
+        return condemned
+
+    return Call(load("tasks/reclaim"), names, args, decode)
+
+
+def cancel(keys: QueueKeys, id: bytes, limits: Limits, *, kill: bool = False, now: str = "") -> Call[str]:
+    """Cancel a waiting message, or leave a request for its holder."""
+    names = [keys.meta, keys.body, keys.state, keys.delayed, keys.unique, keys.tombs, keys.cancels, keys.results]
+    names += [keys.results_due, keys.errors]
+    args = [now, id, limits.tombstone, limits.outcome_ttl, keys.channel, "1" if kill else ""]
+    return Call(load("tasks/cancel"), names, args, lambda reply: str(reply, "ascii"))
+
+
+def lookup(keys: QueueKeys, ids: Sequence[bytes]) -> Call[list[Found]]:
+    """Where messages are, and their results; at most 250 ids."""
+
+    def decode(reply: Any) -> list[Found]:
+        found = []
+        for at in range(0, len(reply), 3):
+            record, result, lines = reply[at : at + 3]
+            if len(record) < 8:
+                found.append(Found(str(record, "ascii"), result, lines))
+                continue
+            state, prio, flags, deliveries, crashes, attempts = HEAD.unpack(record)
+            found.append(Found(chr(state), result, lines, flags, deliveries, crashes, attempts, 2 - prio))
+        return found
+
+    return Call(load("tasks/lookup"), [keys.body, keys.state, keys.results, keys.errors], list(ids), decode)
+
+
+def redrive(keys: QueueKeys, ids: Sequence[bytes]) -> Call[int]:
+    """Dead and quarantined messages back to ready; answers how many."""
+    names = [keys.meta, keys.body, keys.state, keys.dead, keys.quarantine, keys.errors, keys.results]
+    names += [keys.results_due, keys.wake, keys.none, *keys.ready]
+    return Call(load("tasks/redrive"), names, list(ids), int)
+
+
+def discard(keys: QueueKeys, ids: Sequence[bytes]) -> Call[int]:
+    """Remove dead and quarantined messages; answers how many."""
+    names = [keys.body, keys.state, keys.dead, keys.quarantine, keys.errors]
+    return Call(load("tasks/discard"), names, list(ids), int)
+
+
+def _lost(reply: Any) -> list[bytes]:
+    if reply[0] == 3:
+        raise BrokerError("the broker has answered a newer call of this worker already")
+    return _split(reply[2], 16)
+
+
+def _split(blob: bytes, size: int) -> list[bytes]:
+    return [blob[at : at + size] for at in range(0, len(blob), size)]

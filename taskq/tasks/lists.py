@@ -1,0 +1,244 @@
+"""The list transport: the eight verbs over Redis lists, for threads; `async_lists` has the face for event loops.
+
+Every verb is one script or a pipeline of scripts; a verb that is sent again changes nothing. Only `enqueue` repeats by
+itself, until its time is up; the other verbs raise, and their caller repeats them with the same ticket or op.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+from taskq.errors import BrokerError, BrokerUnavailable, EnqueueUnconfirmed, TaskqError
+from taskq.message import id_text
+from taskq.store.connection import SyncLink
+from taskq.store.keys import QueueKeys, queue_keys
+from taskq.store.keys import queues as queues_key
+from taskq.store.scripts import run, run_many
+from taskq.tasks import calls
+from taskq.tasks.broker import (
+    Accepted,
+    Buried,
+    Condemned,
+    Extended,
+    Features,
+    Finished,
+    Found,
+    Held,
+    Leased,
+    Mark,
+    Op,
+    Outgoing,
+    Retried,
+    Swept,
+    Ticket,
+)
+from taskq.tasks.calls import Limits
+from taskq.tasks.lanes import LanePool, Unconfirmed
+
+BULK_PIPELINE = 4  # scripts of one round trip: a thousand messages
+
+
+class Face:
+    """What both faces of the list transport share: names, limits, lanes; no I/O."""
+
+    features = Features()
+
+    def __init__(self, namespace: str, limits: Limits | None = None, enqueue_timeout: float = 2.0) -> None:
+        self.namespace = namespace
+        self.limits = limits or Limits()
+        self.enqueue_timeout = enqueue_timeout
+        self.lanes = LanePool()
+        self._known: set[str] = set()
+
+    def keys(self, queue: str) -> QueueKeys:
+        """The keys of a queue in this namespace."""
+        return queue_keys(self.namespace, queue)
+
+    def again(self, queue: str, messages: Sequence[Outgoing]) -> Unconfirmed:
+        """The call to send: the kept one, if this repeats an unconfirmed enqueue, else the next one of a free lane."""
+        kept = self.lanes.recall(queue, messages[0].id)
+        if kept is not None:
+            return kept
+        lane = self.lanes.take(queue)
+        return Unconfirmed(lane, lane.number + 1, messages)
+
+    def confirm(self, queue: str, call: Unconfirmed) -> None:
+        call.lane.number = call.number
+        self.lanes.give(queue, call.lane)
+
+    def unconfirmed(self, queue: str, call: Unconfirmed, cause: TaskqError) -> EnqueueUnconfirmed:
+        self.lanes.keep(queue, call)
+        ids = tuple(id_text(message.id) for message in call.messages)
+        return EnqueueUnconfirmed(
+            f"enqueue to {queue!r} was not confirmed within {self.enqueue_timeout} s, so it may or may not have been"
+            f" accepted; calling again with id={ids[0]!r} is safe ({cause})",
+            ids,
+        )
+
+
+def pauses(deadline: float) -> Iterator[float]:
+    """Seconds to wait before each further try, jittered and doubling up to half a second, until the deadline."""
+    pause = 0.02
+    while True:
+        wait = pause * random.uniform(0.5, 1.0)
+        if time.monotonic() + wait >= deadline:
+            return
+        yield wait
+        pause = min(pause * 2, 0.5)
+
+
+class ListBroker(Face):
+    """The list transport for threads; `taskq.tasks.broker.Broker` says what each verb promises."""
+
+    def __init__(
+        self, link: SyncLink, namespace: str, limits: Limits | None = None, enqueue_timeout: float = 2.0
+    ) -> None:
+        super().__init__(namespace, limits, enqueue_timeout)
+        self.link = link
+
+    # -- the eight verbs --------------------------------------------------------------------------------------------
+
+    def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
+        if not messages:
+            return []
+        deadline = time.monotonic() + (self.enqueue_timeout if timeout is None else timeout)
+        self._announce(queue, deadline)
+        accepted: list[Accepted] = []
+        parts = list(calls.chunks(messages))
+        if len(parts) == 1:
+            return self._enqueue_part(queue, self.again(queue, parts[0]), deadline)
+        for start in range(0, len(parts), BULK_PIPELINE):
+            accepted += self._enqueue_parts(queue, parts[start : start + BULK_PIPELINE], deadline)
+        return accepted
+
+    def lease(self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False) -> Leased:
+        return run(self.link, calls.lease(self.keys(queue), ticket, limit, self.limits, alone=alone))
+
+    def extend(self, queue: str, tokens: Sequence[bytes], marks: Sequence[Mark] = ()) -> Extended:
+        return run(self.link, calls.extend(self.keys(queue), tokens, marks, self.limits))
+
+    def ack(self, queue: str, items: Sequence[Finished], op: Op | None = None) -> list[bytes]:
+        return run(self.link, calls.ack(self.keys(queue), items, op, self.limits))
+
+    def nack(self, queue: str, items: Sequence[Retried], op: Op | None = None) -> list[bytes]:
+        return run(self.link, calls.nack(self.keys(queue), items, op, self.limits))
+
+    def dead_letter(self, queue: str, items: Sequence[Buried], op: Op | None = None) -> list[bytes]:
+        return run(self.link, calls.dead_letter(self.keys(queue), items, op, self.limits))
+
+    def release(self, queue: str, items: Sequence[Held]) -> list[bytes]:
+        return run(self.link, calls.release(self.keys(queue), items))
+
+    def sweep(self, queue: str, *, jumped: bool = False) -> Swept:
+        keys = self.keys(queue)
+        swept = run(self.link, calls.sweep(keys, self.limits, jumped=jumped))
+        due = swept.due
+        while due is not None and due <= swept.now:
+            moved, due = run(self.link, calls.promote(keys))
+            if not moved:
+                break
+        return swept if due == swept.due else Swept(**{**_fields(swept), "due": due})
+
+    # -- what a worker and a caller need beside them ----------------------------------------------------------------
+
+    def promote(self, queue: str) -> float | None:
+        """Due messages to ready, at most one script's worth; answers the next due time in ms, or None."""
+        return run(self.link, calls.promote(self.keys(queue)))[1]
+
+    def reclaim(
+        self, queue: str, token: bytes, line: bytes, mode: calls.Mode = "lapse", started: Sequence[bytes] = ()
+    ) -> list[Condemned]:
+        """Take back what a token holds; what is condemned stays held for `dead_letter`."""
+        return run(self.link, calls.reclaim(self.keys(queue), token, line, self.limits, mode=mode, started=started))
+
+    def park(self, queue: str, items: Sequence[tuple[Held, str]]) -> list[bytes]:
+        """Set aside messages whose task no worker here knows."""
+        return run(self.link, calls.park(self.keys(queue), items))
+
+    def unpark(self, queue: str, task: str) -> int:
+        """Bring all parked messages of a task back; answers how many."""
+        moved = total = 0
+        left = 1
+        while left:
+            moved, left = run(self.link, calls.unpark(self.keys(queue), task))
+            total += moved
+        return total
+
+    def cancel(self, queue: str, id: bytes, *, kill: bool = False) -> str:
+        """Cancel a message: 'cancelled', 'requested' or 'too_late'."""
+        return run(self.link, calls.cancel(self.keys(queue), id, self.limits, kill=kill))
+
+    def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
+        """Where messages are and what came of them, in the order of `ids`."""
+        keys = self.keys(queue)
+        found: list[Found] = []
+        for start in range(0, len(ids), calls.LEASE_MESSAGES):
+            found += run(self.link, calls.lookup(keys, ids[start : start + calls.LEASE_MESSAGES]))
+        return found
+
+    def wait(self, queues: Sequence[str], seconds: float) -> str | None:
+        """Wait for a bell of one of the queues; answers which one rang, or None when the time is up."""
+        names = [self.keys(queue).wake for queue in queues]
+        reply = self.link.blocking(seconds, "BLPOP", *names, max(seconds, 0.01))
+        if reply is None:
+            return None
+        return queues[names.index(str(reply[0], "ascii"))]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.link.close()
+
+    # -- enqueue, part by part --------------------------------------------------------------------------------------
+
+    def _announce(self, queue: str, deadline: float) -> None:
+        """Put the queue's name on the list of all queues, once per process: who looks for queues finds it there."""
+        if queue in self._known:
+            return
+        try:
+            self.link.execute("SADD", queues_key(self.namespace), queue)
+            self._known.add(queue)
+        except BrokerUnavailable:
+            return  # the enqueue itself meets the same trouble, with its own time limit
+
+    def _enqueue_part(self, queue: str, call: Unconfirmed, deadline: float) -> list[Accepted]:
+        wire = calls.enqueue(self.keys(queue), call.lane.nonce, call.number, call.messages, self.limits)
+        tries = pauses(deadline)
+        while True:
+            try:
+                accepted = run(self.link, wire)
+            except BrokerUnavailable as error:
+                pause = next(tries, None)
+                if pause is None:
+                    raise self.unconfirmed(queue, call, error) from error
+                time.sleep(pause)
+            else:
+                self.confirm(queue, call)
+                return accepted
+
+    def _enqueue_parts(self, queue: str, parts: Sequence[Sequence[Outgoing]], deadline: float) -> list[Accepted]:
+        """Several scripts in one round trip, on one lane each, so that none waits for another's answer."""
+        todo = [self.again(queue, part) for part in parts]
+        keys = self.keys(queue)
+        wires = [calls.enqueue(keys, call.lane.nonce, call.number, call.messages, self.limits) for call in todo]
+        try:
+            replies = run_many(self.link, wires)
+        except BrokerUnavailable:
+            return [item for call in todo for item in self._enqueue_part(queue, call, deadline)]
+        accepted: list[Accepted] = []
+        for call, reply in zip(todo, replies, strict=True):
+            if isinstance(reply, BrokerUnavailable):
+                reply = self._enqueue_part(queue, call, deadline)
+            elif isinstance(reply, TaskqError):
+                if isinstance(reply, BrokerError):
+                    reply.accepted = tuple(id_text(item.id) for item in accepted)
+                raise reply
+            else:
+                self.confirm(queue, call)
+            accepted += reply
+        return accepted
+
+
+def _fields(swept: Swept) -> dict[str, object]:
+    return {name: getattr(swept, name) for name in Swept.__slots__}
