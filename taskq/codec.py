@@ -161,6 +161,17 @@ def encode_arguments(
     return data
 
 
+def check_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, thorough: bool = False) -> None:
+    """Refuse arguments that JSON would not give back, for a caller that writes them by orjson as a part of more.
+
+    The quick look leaves keys, ints beyond 64 bits and half surrogates to orjson: after its TypeError, look again with
+    `thorough`, and the `SerializationError` names the path to the value.
+    """
+    for root, value in (("args", list(args)), ("kwargs", dict(kwargs))):
+        if (thorough or not _storable(value, MAX_DEPTH)) and (fault := _fault(value, (), ())):
+            raise SerializationError(f"{path(root, fault[0])} {fault[1]}")
+
+
 def decode_arguments(data: bytes, codec: Codec = JSON) -> tuple[list[Any], dict[str, Any]]:
     """The arguments out of what `encode_arguments` made, else `DecodeError`."""
     value = decode_value(data, codec)
