@@ -13,10 +13,9 @@ local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local token, number, limit, room = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local due, last = call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')[2] or '', tonumber(call('HGET', KEYS[1], 'lease')) or 0
-if number < last then return { 3, now, due } end
-if number == last then
+if number <= last then
   local blob = call('HGET', KEYS[6], token)
-  if not blob then return { 1, now, due } end
+  if not blob then return { number == last and 1 or 3, now, due } end
   local reply, ids, heads = { 0, now, due, sub(blob, 1, 16) }, {}, {}
   for at = 17, #blob, 16 do
     local id = sub(blob, at, at + 15)
