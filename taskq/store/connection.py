@@ -17,13 +17,23 @@ from typing import Any
 
 from taskq.errors import BrokerError, BrokerUnavailable, ConfigError, TaskqError
 from taskq.store.clients import Limits
+from taskq.store.facts import ServerFacts, check_server, server_facts
 from taskq.store.pools import AsyncPool, SyncPool
 from taskq.store.refusals import refusal
 from taskq.store.routes import AsyncRoutes, SyncRoutes
 from taskq.store.subscription import AsyncSubscription, SyncSubscription
 from taskq.store.url import BrokerUrl, parse_url
 
-__all__ = ["AsyncLink", "Command", "Limits", "SyncLink", "translate"]
+__all__ = [
+    "AsyncLink",
+    "Command",
+    "Limits",
+    "ServerFacts",
+    "SyncLink",
+    "check_server",
+    "server_facts",
+    "translate",
+]
 
 Command = Sequence[Any]
 

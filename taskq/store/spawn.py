@@ -25,7 +25,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def spawn(
-    program: Sequence[str], settings: Mapping[str, str], *, log: Path, dies_with_us: bool
+    program: Sequence[str],
+    settings: Mapping[str, str],
+    *,
+    log: Path,
+    dies_with_us: bool,
+    keep_open: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a server in a session of its own; its log goes to a file, not into a pipe that fills up.
 
@@ -42,6 +47,7 @@ def spawn(
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=keep_open,
             preexec_fn=_die_with_parent() if dies_with_us else None,
         )
 
