@@ -20,8 +20,9 @@ from taskq.names import did_you_mean, shown
 
 MAX_ARGUMENTS: Final = 1_048_576  # bytes
 MAX_RESULT: Final = 65_536
-MAX_DEPTH: Final = 100  # of nested lists and dicts: far beyond real data, far within the limits of orjson and the stack
+MAX_DEPTH: Final = 100  # lists and dicts in an argument: far beyond real data, far within what orjson and stack take
 
+_DEPTH: Final = MAX_DEPTH + 2  # an argument lies in the list of arguments, and that beside the keywords
 _ATOMS: Final = frozenset({str, int, bool, type(None)})
 _FLOAT: Final = frozenset({float})
 _CODEC_NAME = re.compile(r"[a-z0-9][a-z0-9+_.-]{0,31}")
@@ -58,7 +59,7 @@ class JsonCodec:
     name = "json"
 
     def dumps(self, value: Any, /) -> bytes:
-        if _storable(value, MAX_DEPTH):
+        if _storable(value, _DEPTH):
             try:
                 return orjson.dumps(value)
             except TypeError:  # a key, an int or a surrogate that the quick look does not see: told below
@@ -149,8 +150,7 @@ def encode_arguments(
         plain = codec is JSON and _ATOMS.issuperset(map(type, args)) and _ATOMS.issuperset(map(type, kwargs.values()))
         data = _plain(call) if plain else codec.dumps(call)
     except Unstorable as error:
-        root, *steps = error.steps or (0,)
-        raise SerializationError(f"{path('kwargs' if root else 'args', steps)} {error.why}") from None
+        raise _unstorable_argument(error.steps, error.why) from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _refusal(error, codec, "the arguments") from error
     if len(data) > limit:
@@ -167,9 +167,9 @@ def check_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, thorough:
     The quick look leaves keys, ints beyond 64 bits and half surrogates to orjson: after its TypeError, look again with
     `thorough`, and the `SerializationError` names the path to the value.
     """
-    for root, value in (("args", list(args)), ("kwargs", dict(kwargs))):
-        if (thorough or not _storable(value, MAX_DEPTH)) and (fault := _fault(value, (), ())):
-            raise SerializationError(f"{path(root, fault[0])} {fault[1]}")
+    call = [list(args), dict(kwargs)]
+    if (thorough or not _storable(call, _DEPTH)) and (fault := _fault(call, (), ())):
+        raise _unstorable_argument(*fault)
 
 
 def decode_arguments(data: bytes, codec: Codec = JSON) -> tuple[list[Any], dict[str, Any]]:
@@ -226,6 +226,11 @@ def _plain(call: list[Any]) -> bytes:
         return JSON.dumps(call)  # finds out which one, and why
 
 
+def _unstorable_argument(steps: Sequence[str | int], why: str) -> SerializationError:
+    which, *rest = steps or (0,)
+    return SerializationError(f"{path('kwargs' if which else 'args', rest)} {why}")
+
+
 def _refusal(error: Exception, codec: Codec, what: str) -> SerializationError:
     if isinstance(error, SerializationError):
         return error
@@ -262,8 +267,8 @@ def _fault(
         return (steps, why) if why else None
     if id(value) in above:
         return steps, "contains itself"
-    if len(above) >= MAX_DEPTH:
-        return steps[:3], f"is nested more than {MAX_DEPTH} levels deep"
+    if len(above) >= _DEPTH:
+        return steps[:4], f"is nested more than {MAX_DEPTH} levels deep"
     items = enumerate(value) if kind is list else value.items()
     for key, item in items:
         if kind is dict and (why := _key_fault(key)):
