@@ -20,7 +20,7 @@ from taskq.store.clients import Limits
 from taskq.store.facts import ServerFacts, check_server, server_facts
 from taskq.store.pools import AsyncPool, SyncPool
 from taskq.store.refusals import refusal
-from taskq.store.routes import AsyncRoutes, SyncRoutes
+from taskq.store.routes import AsyncRoutes, SyncRoutes, groups
 from taskq.store.subscription import AsyncSubscription, SyncSubscription
 from taskq.store.url import BrokerUrl, parse_url
 
@@ -132,21 +132,15 @@ class _Link:
     def _is_redirect(self, value: Any) -> bool:
         return isinstance(value, _redis_errors().AskError)
 
-    def _is_reply(self, error: BaseException) -> bool:
-        # An error reply is a reply: it was read to its end, and the connection is good for the next call.
-        return isinstance(error, _redis_errors().ResponseError)
-
-    def _groups(self, pools: Sequence[Any]) -> list[tuple[Any, list[int]]]:
-        groups: dict[int, tuple[Any, list[int]]] = {}
-        for index, pool in enumerate(pools):
-            groups.setdefault(id(pool), (pool, []))[1].append(index)
-        return list(groups.values())
-
     def _own_error(self, value: Any) -> Any:
         if isinstance(value, Exception) and not isinstance(value, TaskqError):
             self._learn(value)
             return translate(value, self.url.masked)
         return value
+
+
+def _is_reply(error: BaseException) -> bool:
+    return isinstance(error, _redis_errors().ResponseError)
 
 
 def _ask_address(error: Any) -> tuple[str, int] | None:
@@ -164,7 +158,7 @@ class SyncLink(_Link):
         # A forked child shares the sockets of its parent: it must neither use them nor shut them down.
         if self._routes is None or self._pid != os.getpid():
             self._pid = os.getpid()
-            self._routes = SyncRoutes(self.url, self.limits)
+            self._routes = SyncRoutes(self.url, self.limits, _is_reply)
         return self._routes
 
     def execute(self, *args: Any, timeout: float | None = None) -> Any:
@@ -181,7 +175,7 @@ class SyncLink(_Link):
     def everywhere(self, *args: Any) -> list[Any]:
         """Send one command to every primary, for what each server keeps for itself (SCRIPT LOAD)."""
         with self._guard:
-            return [self._exchange(pool, args, None) for pool in self._known_routes().primaries()]
+            return [pool.exchange(args, self.limits.timeout) for pool in self._known_routes().primaries()]
 
     def pipeline(self, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         """Send commands in one go, not as a transaction; return one reply or one `TaskqError` for each, in order.
@@ -194,7 +188,7 @@ class SyncLink(_Link):
         except BrokerError as lost:
             return [lost] * len(commands)
         values: list[Any] = [None] * len(commands)
-        for pool, indexes in self._groups(pools):
+        for pool, indexes in groups(pools):
             burst = self._burst(pool, [commands[index] for index in indexes], timeout)
             for index, value in zip(indexes, burst, strict=True):
                 values[index] = value
@@ -215,7 +209,7 @@ class SyncLink(_Link):
             for _ in range(REDIRECTS):
                 pool = self._known_routes().pool(args, blocking=blocking, ask=ask)
                 try:
-                    return self._exchange(pool, args, timeout, asking=ask is not None)
+                    return pool.exchange(args, timeout or self.limits.timeout, asking=ask is not None)
                 except Exception as error:
                     if not self._is_redirect(error):
                         raise
@@ -223,45 +217,14 @@ class SyncLink(_Link):
                     ask = _ask_address(error)
         raise self._lost_way(args)
 
-    def _exchange(self, pool: SyncPool, args: Command, timeout: float | None, *, asking: bool = False) -> Any:
-        connection = pool.take()
-        whole = False
-        try:
-            if asking:
-                connection.send_command("ASKING")
-                connection.read_response()
-            connection.send_command(*args)
-            reply = connection.read_response(timeout=timeout or self.limits.timeout)
-            whole = True
-            return reply
-        except Exception as error:
-            whole = self._is_reply(error)
-            raise
-        finally:
-            pool.give(connection, whole=whole)
-
     def _burst(self, pool: SyncPool, commands: Sequence[Command], timeout: float | None) -> list[Any]:
         values: list[Any] = []
         try:
             with self._guard:
-                connection = pool.take()
-                try:
-                    connection.send_packed_command(connection.pack_commands(commands))
-                    while len(values) < len(commands):
-                        values.append(self._reply(connection, timeout or self.limits.timeout))
-                finally:
-                    pool.give(connection, whole=len(values) == len(commands))
+                pool.burst(commands, timeout or self.limits.timeout, values)
         except BrokerError as lost:
             values += [lost] * (len(commands) - len(values))
         return values
-
-    def _reply(self, connection: Any, timeout: float) -> Any:
-        try:
-            return connection.read_response(timeout=timeout)
-        except Exception as error:
-            if not self._is_reply(error):
-                raise
-            return error
 
     def _settled(self, command: Command, value: Any, timeout: float | None) -> Any:
         if not self._is_redirect(value):
@@ -289,7 +252,7 @@ class AsyncLink(_Link):
         if routes is None:
             for old in [old for old in self._by_loop if old.is_closed()]:
                 del self._by_loop[old]
-            routes = self._by_loop.setdefault(loop, AsyncRoutes(self.url, self.limits))
+            routes = self._by_loop.setdefault(loop, AsyncRoutes(self.url, self.limits, _is_reply))
         return routes
 
     async def execute(self, *args: Any, timeout: float | None = None) -> Any:
@@ -300,7 +263,7 @@ class AsyncLink(_Link):
 
     async def everywhere(self, *args: Any) -> list[Any]:
         with self._guard:
-            return [await self._exchange(pool, args, None) for pool in await self._known_routes().primaries()]
+            return [await pool.exchange(args, self.limits.timeout) for pool in await self._known_routes().primaries()]
 
     async def pipeline(self, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         try:
@@ -309,7 +272,7 @@ class AsyncLink(_Link):
         except BrokerError as lost:
             return [lost] * len(commands)
         values: list[Any] = [None] * len(commands)
-        for pool, indexes in self._groups(pools):
+        for pool, indexes in groups(pools):
             burst = await self._burst(pool, [commands[index] for index in indexes], timeout)
             for index, value in zip(indexes, burst, strict=True):
                 values[index] = value
@@ -333,7 +296,7 @@ class AsyncLink(_Link):
             for _ in range(REDIRECTS):
                 pool = await self._known_routes().pool(args, blocking=blocking, ask=ask)
                 try:
-                    return await self._exchange(pool, args, timeout, asking=ask is not None)
+                    return await pool.exchange(args, timeout or self.limits.timeout, asking=ask is not None)
                 except Exception as error:
                     if not self._is_redirect(error):
                         raise
@@ -341,48 +304,14 @@ class AsyncLink(_Link):
                     ask = _ask_address(error)
         raise self._lost_way(args)
 
-    async def _exchange(self, pool: AsyncPool, args: Command, timeout: float | None, *, asking: bool = False) -> Any:
-        connection = await pool.take()
-        whole = False
-        try:
-            async with asyncio.timeout(timeout or self.limits.timeout):
-                if asking:
-                    await connection.send_command("ASKING")
-                    await connection.read_response()
-                await connection.send_command(*args)
-                reply = await connection.read_response()
-            whole = True
-            return reply
-        except Exception as error:
-            whole = self._is_reply(error)
-            raise
-        finally:
-            await pool.give(connection, whole=whole)
-
     async def _burst(self, pool: AsyncPool, commands: Sequence[Command], timeout: float | None) -> list[Any]:
         values: list[Any] = []
         try:
             with self._guard:
-                connection = await pool.take()
-                try:
-                    async with asyncio.timeout(timeout or self.limits.timeout) as limit:
-                        await connection.send_packed_command(connection.pack_commands(commands))
-                        while len(values) < len(commands):
-                            values.append(await self._reply(connection))
-                            limit.reschedule(asyncio.get_running_loop().time() + (timeout or self.limits.timeout))
-                finally:
-                    await pool.give(connection, whole=len(values) == len(commands))
+                await pool.burst(commands, timeout or self.limits.timeout, values)
         except BrokerError as lost:
             values += [lost] * (len(commands) - len(values))
         return values
-
-    async def _reply(self, connection: Any) -> Any:
-        try:
-            return await connection.read_response()
-        except Exception as error:
-            if not self._is_reply(error):
-                raise
-            return error
 
     async def _settled(self, command: Command, value: Any, timeout: float | None) -> Any:
         if not self._is_redirect(value):

@@ -3,13 +3,15 @@
 A pool takes from the free ones, or makes one; connects and checks it; lends it to exactly one call; takes it back
 whole or throws it away. A connection whose reply was not read to its end is always thrown away, so no call ever gets
 the reply of another. Giving back never waits, so that no cancellation can lose a place in the pool.
+
+`is_reply` tells an error reply, which was read to its end and leaves the connection good, from a lost connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskq.errors import BrokerUnavailable
@@ -22,13 +24,49 @@ def _busy(limit: int, seconds: float) -> BrokerUnavailable:
 class SyncPool:
     """At most `limit` connections, shared by threads."""
 
-    def __init__(self, make: Callable[[], Any], limit: int, wait_s: float) -> None:
+    def __init__(
+        self, make: Callable[[], Any], is_reply: Callable[[BaseException], bool], limit: int, wait_s: float
+    ) -> None:
         self._make = make
+        self._is_reply = is_reply
         self._limit = limit
         self._wait_s = wait_s
         self._slots = threading.BoundedSemaphore(limit)
         self._free: list[Any] = []
         self._lent: set[Any] = set()
+
+    def exchange(self, args: Sequence[Any], timeout: float, *, asking: bool = False) -> Any:
+        """Send one command and return its reply; an error reply is raised."""
+        connection = self.take()
+        whole = False
+        try:
+            if asking:
+                connection.send_command("ASKING")
+                connection.read_response(timeout=timeout)
+            connection.send_command(*args)
+            reply = connection.read_response(timeout=timeout)
+            whole = True
+            return reply
+        except Exception as error:
+            whole = self._is_reply(error)
+            raise
+        finally:
+            self.give(connection, whole=whole)
+
+    def burst(self, commands: Sequence[Sequence[Any]], timeout: float, values: list[Any]) -> None:
+        """Send commands at once and append to `values` each reply or error reply; `timeout` is for each reply."""
+        connection = self.take()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            while len(values) < len(commands):
+                try:
+                    values.append(connection.read_response(timeout=timeout))
+                except Exception as error:
+                    if not self._is_reply(error):
+                        raise
+                    values.append(error)
+        finally:
+            self.give(connection, whole=len(values) == len(commands))
 
     def take(self) -> Any:
         if not self._slots.acquire(timeout=self._wait_s):
@@ -85,14 +123,57 @@ def _has_news(connection: Any) -> bool:
 class AsyncPool:
     """At most `limit` connections, shared by the tasks of one event loop."""
 
-    def __init__(self, make: Callable[[], Any], limit: int, wait_s: float, connect_s: float) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        is_reply: Callable[[BaseException], bool],
+        limit: int,
+        wait_s: float,
+        connect_s: float,
+    ) -> None:
         self._make = make
+        self._is_reply = is_reply
         self._limit = limit
         self._wait_s = wait_s
         self._connect_s = connect_s
         self._slots = asyncio.Semaphore(limit)
         self._free: list[Any] = []
         self._lent: set[Any] = set()
+
+    async def exchange(self, args: Sequence[Any], timeout: float, *, asking: bool = False) -> Any:
+        connection = await self.take()
+        whole = False
+        try:
+            async with asyncio.timeout(timeout):
+                if asking:
+                    await connection.send_command("ASKING")
+                    await connection.read_response()
+                await connection.send_command(*args)
+                reply = await connection.read_response()
+            whole = True
+            return reply
+        except Exception as error:
+            whole = self._is_reply(error)
+            raise
+        finally:
+            await self.give(connection, whole=whole)
+
+    async def burst(self, commands: Sequence[Sequence[Any]], timeout: float, values: list[Any]) -> None:
+        now = asyncio.get_running_loop().time
+        connection = await self.take()
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                await connection.send_packed_command(connection.pack_commands(commands))
+                while len(values) < len(commands):
+                    try:
+                        values.append(await connection.read_response())
+                    except Exception as error:
+                        if not self._is_reply(error):
+                            raise
+                        values.append(error)
+                    limit.reschedule(now() + timeout)
+        finally:
+            await self.give(connection, whole=len(values) == len(commands))
 
     async def take(self) -> Any:
         if self._slots.locked():

@@ -41,12 +41,21 @@ def key_of(args: Sequence[Any]) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
 
 
+def groups(pools: Sequence[Any]) -> list[tuple[Any, list[int]]]:
+    """Return each pool once, with the places at which it stands."""
+    found: dict[int, tuple[Any, list[int]]] = {}
+    for index, pool in enumerate(pools):
+        found.setdefault(id(pool), (pool, []))[1].append(index)
+    return list(found.values())
+
+
 class SyncRoutes:
     """The pools of a `SyncLink`: one pair (calls, blocking calls) for each server it talks to."""
 
-    def __init__(self, url: BrokerUrl, limits: Limits) -> None:
+    def __init__(self, url: BrokerUrl, limits: Limits, is_reply: Callable[[BaseException], bool]) -> None:
         self._url = url
         self._limits = limits
+        self._is_reply = is_reply
         self._cluster: Any = None
         self._stale = False
         self._pools: dict[str, tuple[SyncPool, SyncPool]] = {}
@@ -104,8 +113,8 @@ class SyncRoutes:
     def _add(self, name: str, make: Callable[[], Any]) -> tuple[SyncPool, SyncPool]:
         limits = self._limits
         pair = (
-            SyncPool(make, limits.max_connections, limits.pool_timeout),
-            SyncPool(make, BLOCKING_CONNECTIONS, limits.pool_timeout),
+            SyncPool(make, self._is_reply, limits.max_connections, limits.pool_timeout),
+            SyncPool(make, self._is_reply, BLOCKING_CONNECTIONS, limits.pool_timeout),
         )
         return self._pools.setdefault(name, pair)  # two threads may both make one; one of them is used
 
@@ -113,9 +122,10 @@ class SyncRoutes:
 class AsyncRoutes:
     """The pools of an `AsyncLink` in one event loop."""
 
-    def __init__(self, url: BrokerUrl, limits: Limits) -> None:
+    def __init__(self, url: BrokerUrl, limits: Limits, is_reply: Callable[[BaseException], bool]) -> None:
         self._url = url
         self._limits = limits
+        self._is_reply = is_reply
         self._cluster: Any = None
         self._stale = False
         self._learning = asyncio.Lock()
@@ -182,7 +192,7 @@ class AsyncRoutes:
         limits = self._limits
         connect_s = limits.connect_timeout + limits.timeout
         pair = (
-            AsyncPool(make, limits.max_connections, limits.pool_timeout, connect_s),
-            AsyncPool(make, BLOCKING_CONNECTIONS, limits.pool_timeout, connect_s),
+            AsyncPool(make, self._is_reply, limits.max_connections, limits.pool_timeout, connect_s),
+            AsyncPool(make, self._is_reply, BLOCKING_CONNECTIONS, limits.pool_timeout, connect_s),
         )
         return self._pools.setdefault(name, pair)
