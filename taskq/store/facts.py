@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from taskq.store.binaries import OLDEST
 
-_SETTINGS = ("save", "appendfsync", "bind", "protected-mode", "requirepass", "maxmemory-policy", "maxclients")
+_SETTINGS = ("save", "appendfsync", "port", "bind", "protected-mode", "requirepass", "maxmemory-policy", "maxclients")
 
 
 class Executes(Protocol):
@@ -34,6 +34,7 @@ class ServerFacts:
     last_write_ok: bool | None = None
     clients: int | None = None
     maxclients: int | None = None
+    port: int | None = None  # 0: no TCP
     bind: str | None = None
     protected_mode: bool | None = None
     has_password: bool | None = None
@@ -66,6 +67,7 @@ def server_facts(link: Executes) -> ServerFacts:
         last_write_ok=_writes_ok(info),
         clients=_whole(info.get("connected_clients")),
         maxclients=_whole(info.get("maxclients") or config.get("maxclients")),
+        port=_whole(config.get("port")),
         bind=config.get("bind"),
         protected_mode=_flag(config.get("protected-mode")),
         has_password=bool(config["requirepass"]) if "requirepass" in config else None,

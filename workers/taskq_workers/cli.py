@@ -1,0 +1,147 @@
+"""The `taskq` command: a static table of subcommands, each imported only when it runs, so that help stays quick.
+
+Exit codes: 0 ok, 1 failed, 2 usage or settings, 3 broker unreachable, 4 app import failed, 5 forced shutdown,
+6 unhealthy, 130 interrupted. Every option can come from `TASKQ_<COMMAND>_<OPTION>` and from the table
+`[tool.taskq.<command>]` of `pyproject.toml`; the command line wins, then the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from taskq import __version__
+from taskq.errors import ConfigError, TaskqError
+from taskq.settings import Settings, read_settings
+from taskq_workers import exits
+
+# name -> (module:attribute, help). A name is listed once its module exists.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("taskq_workers.commands.demo:demo", "See it work: a server, two workers and real tasks, in one command."),
+    "dev": ("taskq_workers.commands.dev:dev", "Server, worker and reload in one terminal, for development."),
+    "worker": ("taskq_workers.commands.worker:worker", "Run tasks."),
+    "dashboard": ("taskq_dashboard.command:dashboard", "Watch queues, workers and dead letters live."),
+    "run": ("taskq_workers.commands.run:run", "Enqueue a task by name."),
+    "queue": ("taskq_workers.commands.queue:queue", "List, pause, resume and purge queues."),
+    "message": ("taskq_workers.commands.message:message", "Show, find and cancel messages."),
+    "dead": ("taskq_workers.commands.dead:dead", "List, retry and remove dead letters."),
+    "schedule": ("taskq_workers.commands.schedule:schedule", "List, run and pause schedules."),
+    "topic": ("taskq_workers.commands.topic:topic", "List and read topics and their groups."),
+    "workers": ("taskq_workers.commands.workers:workers", "List and steer running workers."),
+    "stats": ("taskq_workers.commands.stats:stats", "Counts and rates of every queue."),
+    "health": ("taskq_workers.commands.health:health", "Say whether the broker answers, for probes."),
+    "doctor": ("taskq_workers.commands.doctor:doctor", "Examine the broker and say what to do about it."),
+    "server": ("taskq_workers.commands.server:server", "Start, stop and show the project's embedded server."),
+}
+# What may stand directly in [tool.taskq], besides one table per command.
+PROJECT_SETTINGS = ("app", "url")
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are run, and listed without being imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, (target, _) in COMMANDS.items() if _exists(target)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS or not _exists(COMMANDS[cmd_name][0]):
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]} is not a click command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}{_nearest(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # Only here, so that `taskq --help` works beside a pyproject.toml that cannot be read.
+        settings = read_settings()
+        _check(settings, self.list_commands(ctx))
+        ctx.obj = settings
+        ctx.default_map = _default_map(settings.values)
+        return super().invoke(ctx)
+
+
+def _exists(target: str) -> bool:
+    try:
+        return importlib.util.find_spec(target.partition(":")[0]) is not None
+    except ModuleNotFoundError:  # its package is not there
+        return False
+
+
+def _check(settings: Settings, commands: Iterable[str]) -> None:
+    known = [*PROJECT_SETTINGS, *commands]
+    for name in settings.values:
+        if name not in known:
+            raise ConfigError(f"{settings.source}: unknown setting {name!r} in [tool.taskq]{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _default_map(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name.replace("-", "_"): _default_map(value) if isinstance(value, dict) else value
+        for name, value in table.items()
+    }
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"taskq {__version__}")
+        ctx.exit()
+
+
+@click.command(cls=LazyGroup, context_settings={"auto_envvar_prefix": "TASKQ", "help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show it.")
+def taskq() -> None:
+    """Tasks and events on Redis or Valkey."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors of taskq become one line on stderr."""
+    try:
+        result = taskq.main(
+            args=list(arguments) if arguments is not None else None, prog_name="taskq", standalone_mode=False
+        )
+    except TaskqError as error:
+        return _say(str(error), exits.code_for(error))
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", exits.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing must be written to it on the way out either.
+        sys.stdout = None
+        return exits.FAILED
+    return result if isinstance(result, int) else exits.OK
+
+
+def _say(text: str, code: int) -> int:
+    click.echo(f"error: {' '.join(text.split())}", err=True)
+    return code
+
+
+def main() -> NoReturn:
+    """The console script."""
+    sys.exit(run())

@@ -1,0 +1,1 @@
+"""The subcommands of `taskq`, one module each, imported only when they run."""

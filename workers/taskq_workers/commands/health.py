@@ -1,0 +1,48 @@
+"""`taskq health`: one PING, for container and service probes."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from taskq.errors import BrokerError
+from taskq.store.connection import SyncLink
+from taskq.store.url import parse_url
+from taskq_workers import exits
+from taskq_workers.commands.shared import broker_options, chosen_broker, json_option, print_json
+
+
+@click.command()
+@broker_options
+@click.option("--timeout", type=click.FloatRange(min=0.05), default=2.0, show_default=True, help="Seconds to wait.")
+@json_option
+@click.pass_context
+def health(ctx: click.Context, url: str | None, app: str | None, timeout: float, as_json: bool) -> None:
+    """Say whether the broker answers.
+
+    Exit code 0 if it does, 3 if it cannot be reached, 6 if it answers but is not ready (loading its data, out of
+    disk, refusing our password).
+    """
+    choice = chosen_broker(ctx.obj, url, app)
+    link = SyncLink(choice.url, timeout=timeout, connect_timeout=timeout)
+    problem, code, took = "", exits.OK, 0.0
+    try:
+        link.execute("PING")
+        began = time.perf_counter()  # the first one also connected
+        link.execute("PING")
+        took = time.perf_counter() - began
+    except BrokerError as error:
+        # An error reply has a code; a connection that failed has none.
+        answered = getattr(error.__cause__, "status_code", None) is not None
+        problem, code = str(error), exits.UNHEALTHY if answered else exits.UNREACHABLE
+    finally:
+        link.close()
+    if as_json:
+        shown = parse_url(choice.url).masked
+        print_json({"ok": not problem, "broker": shown, "seconds": round(took, 6), "problem": problem or None})
+    elif problem:
+        click.echo(f"error: {problem}", err=True)
+    else:
+        click.echo(f"ok  {parse_url(choice.url).masked}  {took * 1000:.1f} ms")
+    ctx.exit(code)

@@ -1,0 +1,131 @@
+"""Which rights the user of a connection has: every command of taskq is tried once, on keys made for that.
+
+There is no other way that works for a user without rights over the ACL itself. The keys end with the try, or after a
+minute.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable
+from taskq.store.connection import SyncLink
+from taskq.store.keys import queue_keys
+
+_CALL = re.compile(r"\bcall\(\s*['\"]([A-Za-z]+)['\"]")
+_SUBSCRIBED_S = 2.0
+_SHORT_BLOCK_S = "0.01"
+_LEFTOVERS_MS = 60_000
+
+# What taskq sends outside its scripts, and harmless arguments for everything; a key comes first where there is None.
+DIRECT = ("EVAL", "EVALSHA", "SCRIPT", "PING", "TIME", "BLPOP", "EXISTS", "SADD", "SMEMBERS", "UNLINK")
+ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
+    "BLPOP": (None, _SHORT_BLOCK_S),
+    "DEL": (None,),
+    "EVAL": ("return 1", 1, None),
+    "EVALSHA": ("e0e1f9fabfc9d4800c877a703b823ac0578ff8db", 1, None),
+    "EXISTS": (None,),
+    "EXPIRE": (None, 1),
+    "GET": (None,),
+    "HDEL": (None, "f"),
+    "HEXISTS": (None, "f"),
+    "HGET": (None, "f"),
+    "HGETALL": (None,),
+    "HINCRBY": (None, "n", 1),
+    "HLEN": (None,),
+    "HMGET": (None, "f"),
+    "HSET": (None, "f", "v"),
+    "HSTRLEN": (None, "f"),
+    "INCR": (None,),
+    "LLEN": (None,),
+    "LPOP": (None,),
+    "LPUSH": (None, "v"),
+    "LRANGE": (None, 0, 0),
+    "LREM": (None, 1, "v"),
+    "LTRIM": (None, 0, 0),
+    "PERSIST": (None,),
+    "PEXPIRE": (None, 1),
+    "PING": (),
+    "RPOP": (None,),
+    "RPUSH": (None, "v"),
+    "SADD": (None, "v"),
+    "SCRIPT": ("LOAD", "return 1"),
+    "SET": (None, "v"),
+    "SMEMBERS": (None,),
+    "SREM": (None, "v"),
+    "TIME": (),
+    "TYPE": (None,),
+    "UNLINK": (None,),
+    "ZADD": (None, 1, "m"),
+    "ZCARD": (None,),
+    "ZPOPMIN": (None,),
+    "ZRANGE": (None, 0, 0),
+    "ZRANGEBYSCORE": (None, 0, 0),
+    "ZREM": (None, "m"),
+    "ZREMRANGEBYRANK": (None, 0, 0),
+    "ZREMRANGEBYSCORE": (None, 0, 0),
+    "ZSCORE": (None, "m"),
+}
+
+
+def script_commands() -> set[str]:
+    """Return every command that the Lua scripts of this release call."""
+    return set(_commands_in(files("taskq.store").joinpath("lua")))
+
+
+def _commands_in(folder: Traversable) -> set[str]:
+    found: set[str] = set()
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            found |= _commands_in(entry)
+        elif entry.name.endswith(".lua"):
+            found |= {name.upper() for name in _CALL.findall(entry.read_text("utf-8"))}
+    return found
+
+
+def missing_rights(link: SyncLink, namespace: str) -> list[str]:
+    """Return what this connection may not do, like `EVALSHA` or `SUBSCRIBE`; raises if the server is lost."""
+    keys = queue_keys(namespace, "doctor")
+    probe = f"{keys.base}doctor:{secrets.token_hex(8)}:"
+    wanted = sorted((script_commands() | set(DIRECT)) & ARGUMENTS.keys())
+    missing = [name for name in wanted if _refused(link, name, f"{probe}{name.lower()}")]
+    for name in wanted:
+        _refused(link, "UNLINK", f"{probe}{name.lower()}")
+    if _denied(link, "PUBLISH", keys.channel, ""):
+        missing.append("PUBLISH")
+    if not _hears(link, keys.channel):
+        missing.append("SUBSCRIBE")
+    return missing
+
+
+def _refused(link: SyncLink, name: str, key: str) -> bool:
+    denied = _denied(link, name, *(key if argument is None else argument for argument in ARGUMENTS[name]))
+    if name not in ("BLPOP", "DEL", "UNLINK", "PEXPIRE") and None in ARGUMENTS[name]:
+        _denied(link, "PEXPIRE", key, _LEFTOVERS_MS)
+    return denied
+
+
+def _denied(link: SyncLink, *command: Any) -> bool:
+    try:
+        link.execute(*command)
+    except BrokerUnavailable:
+        raise
+    except BrokerRefused as error:
+        return "NOPERM" in str(error)
+    except BrokerError:
+        return False  # full, say, or no such script: another check tells, and the right is there
+    return False
+
+
+def _hears(link: SyncLink, channel: str) -> bool:
+    ears = link.subscribe(channel)
+    try:
+        notice = ears.get(_SUBSCRIBED_S)
+        return notice is not None and notice.kind == "connected"
+    finally:
+        ears.close()

@@ -1,0 +1,40 @@
+"""What the subcommands share: the options that all of them take, and the way from them to a broker."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from taskq.settings import URL_VARIABLE, BrokerChoice, Settings
+from taskq.store.selection import choose_broker
+from taskq_workers.loading import load_app
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def broker_options(command: F) -> F:
+    """Add `--url` and `--app`, which together say which broker is meant."""
+    command = click.option("--app", metavar="MODULE:APP", help="The app whose broker is meant.")(command)
+    # No envvar here: TASKQ_URL is read where the order of all sources is known.
+    return click.option("--url", metavar="URL", help=f"The broker; else {URL_VARIABLE}, the app, the project.")(command)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def chosen_broker(settings: Settings, url: str | None, app: str | None) -> BrokerChoice:
+    """Return the broker that is meant; the app is imported only if nothing before it in the order is given."""
+    named = app or settings.app
+    app_url = None
+    if named and not url and not os.environ.get(URL_VARIABLE):
+        app_url = getattr(load_app(named), "url", None)
+    return choose_broker(url, app_url, settings=settings)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(value))
