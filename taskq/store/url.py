@@ -49,6 +49,7 @@ SENTINEL_CREDENTIALS = ("sentinel_username", "sentinel_password")
 
 _EXAMPLE = "write it like redis://:password@host:6379/0 (special characters in a password percent-encoded)"
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<name>[\w.-]+))(?::(?P<port>[^:]*))?", re.ASCII)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII | re.IGNORECASE)
 _SECRET_OPTION = re.compile(r"([?&](?:sentinel_|ssl_)?password=)[^&]*", re.IGNORECASE)
 _ODD_PORT = re.compile(r"^([^\[\]:/?]*:)(?!\d+(?:[/?,]|$))[^/?@]+")
 
@@ -76,8 +77,8 @@ class BrokerUrl:
 def masked(url: str) -> str:
     """Return `url` without its secrets, whether or not it is a valid URL."""
     scheme, separator, rest = url.partition("://")
-    if not separator:
-        scheme, rest = "", url
+    if not _SCHEME.fullmatch(scheme) or not separator:
+        scheme, separator, rest = "", "", url
     # The last @ of all: a password may hold an unencoded @, ? or /, and hiding too much is the safe side.
     credentials, at, address = rest.rpartition("@")
     if at:
@@ -109,11 +110,13 @@ class _Parser:
             self.fail(f"it is empty or holds blanks or control characters; {_EXAMPLE}")
         scheme, separator, rest = self.text.partition("://")
         if not separator or scheme.lower() not in SCHEMES:
-            self.refuse_scheme(scheme if separator else "")
+            self.refuse_scheme(scheme if separator and _SCHEME.fullmatch(scheme) else "")
         self.kind, tls = SCHEMES[scheme.lower()]
         if "#" in rest:
             self.fail(f"a # has no meaning here; {_EXAMPLE}")
         body, _, query = rest.partition("?")
+        if "@" in query:
+            self.fail(f"an @ after the ? is part of a password, it seems; {_EXAMPLE}")
         options = self.options_of(query, tls)
         authority, slash, path = body.partition("/")
         if self.kind in ("memory", "embedded"):
