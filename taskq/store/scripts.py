@@ -1,7 +1,7 @@
 """Lua scripts as values: loaded once, called by content hash, so that two releases side by side never collide.
 
-A `Call` is one verb ready to run: script, keys, arguments and what to make of the reply. It is built in one place per verb
-and run by either client.
+A `Call` is one verb ready to run: script, keys, arguments and what to make of the reply. It is built in one place per
+verb and run by either client.
 """
 
 from __future__ import annotations
@@ -102,7 +102,13 @@ def run_many(link: Link, calls: Sequence[Call[T]]) -> list[T | TaskqError]:
     replies = link.pipeline([call.command() for call in calls])
     for index, reply in enumerate(replies):
         if isinstance(reply, NoScript):
-            return [*_decoded(calls[:index], replies[:index]), *(_one(link, call) for call in calls[index:])]
+            done = _decoded(calls[:index], replies[:index])
+            for call in calls[index:]:
+                try:
+                    done.append(run(link, call))
+                except TaskqError as error:
+                    done.append(error)
+            return done
     return _decoded(calls, replies)
 
 
@@ -114,22 +120,19 @@ async def run_many_async(link: AsyncLinkLike, calls: Sequence[Call[T]]) -> list[
             done = _decoded(calls[:index], replies[:index])
             for call in calls[index:]:
                 try:
-                    done.append(await run_async(link, call))
+                    late = await run_async(link, call)
+                    done.append(late)
                 except TaskqError as error:
                     done.append(error)
             return done
     return _decoded(calls, replies)
 
 
-def _one(link: Link, call: Call[T]) -> T | TaskqError:
-    try:
-        return run(link, call)
-    except TaskqError as error:
-        return error
-
-
 def _decoded(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | TaskqError]:
-    return [
-        reply if isinstance(reply, TaskqError) else call.decode(reply)
-        for call, reply in zip(calls, replies, strict=True)
-    ]
+    answers: list[T | TaskqError] = []
+    for call, reply in zip(calls, replies, strict=True):
+        try:
+            answers.append(reply if isinstance(reply, TaskqError) else call.decode(reply))
+        except TaskqError as error:  # a refusal that the script put into its reply
+            answers.append(error)
+    return answers

@@ -68,7 +68,8 @@ class Limits:
 def enqueue(
     keys: QueueKeys, lane: bytes, number: int, messages: Sequence[Outgoing], limits: Limits, now: str = ""
 ) -> Call[list[Accepted]]:
-    """One script of at most 250 messages; see `chunks`."""
+    """One script of at most 250 messages; see `chunks`. The answer is empty if the server does not know the lane's
+    last call (a gap): it has lost or forgotten it, and nothing was stored."""
     names = [keys.lane(lane), keys.meta, keys.body, keys.state, keys.delayed, keys.unique, keys.tombs, keys.wake]
     names += keys.ready
     args: list[Any] = [now, number, LANE_TTL, limits.tombstone]
@@ -84,8 +85,10 @@ def enqueue(
 
     def decode(reply: Any) -> list[Accepted]:
         code, answer = reply
+        if code == 1:
+            return []
         if code:
-            raise BrokerError(f"the broker refused call {number} of a lane ({'a gap' if code == 1 else 'stale'})")
+            raise BrokerError(f"the broker has answered a newer call of this lane than {number}; please report this")
         if not answer:
             return [Accepted(message.id, True) for message in messages]
         return [Accepted(answer[at + 1 : at + 17], answer[at] == 110) for at in range(0, len(answer), 17)]
@@ -186,8 +189,10 @@ def extend(
     return Call(load("tasks/extend"), [keys.state, keys.leases, keys.cancels, keys.none], args, decode)
 
 
-def ack(keys: QueueKeys, items: Sequence[Finished], op: Op | None, limits: Limits, now: str = "") -> Call[list[bytes]]:
-    """Last outcomes; those of one kind and token travel as one run."""
+def ack(
+    keys: QueueKeys, items: Sequence[Finished | Delivery], op: Op | None, limits: Limits, now: str = ""
+) -> Call[list[bytes]]:
+    """Last outcomes; those of one kind and token travel as one run. A delivery by itself is done, without a result."""
     names = [
         keys.worker(op.nonce if op else b""),
         keys.meta,
@@ -205,15 +210,19 @@ def ack(keys: QueueKeys, items: Sequence[Finished], op: Op | None, limits: Limit
         keys.outbox,
     ]
     args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.tombstone, limits.results, keys.channel]
+    done: dict[bytes, list[bytes]] = {}
     runs: dict[tuple[str, bytes], list[Finished]] = {}
     for item in items:
-        kind = "a" if item.kind == "d" and not item.result and not item.follow else item.kind
-        runs.setdefault((kind, item.token), []).append(item)
+        if isinstance(item, Delivery) or (item.kind == "d" and not item.result and not item.follow):
+            done.setdefault(item.token, []).append(item.id)
+        else:
+            runs.setdefault((item.kind, item.token), []).append(item)
+    for token, ids in done.items():
+        args += ("a", token, b"".join(ids))
     for (kind, token), run in runs.items():
         args += (kind, token, b"".join([item.id for item in run]))
-        if kind != "a":
-            for item in run:
-                args += (item.result, item.result_ttl, item.follow)
+        for item in run:
+            args += (item.result, item.result_ttl, item.follow)
     return Call(load("tasks/ack"), names, args, _lost)
 
 
@@ -265,7 +274,7 @@ def park(keys: QueueKeys, items: Sequence[tuple[Held, str]], now: str = "") -> C
 
 def unpark(keys: QueueKeys, task: str, limit: int = LEASE_MESSAGES) -> Call[tuple[int, int]]:
     """Bring messages of one task back; answers how many were moved and how many are left."""
-    names = [keys.body, keys.state, keys.parked, keys.parked_task(task), keys.wake, keys.none, *keys.ready]
+    names = [keys.body, keys.state, keys.parked, keys.parked_task(task), keys.wake, keys.none, *keys.ready, keys.alone]
     return Call(load("tasks/unpark"), names, [limit, task], lambda reply: (reply[0], reply[1]))
 
 
@@ -312,8 +321,8 @@ def reclaim(
 ) -> Call[list[Condemned]]:
     """Take back what one token holds.
 
-    `lapse`: only past its deadline. `crash`: at once, its holder is dead and what was `started` is blamed. `recall`: at once,
-    but what was `started` stays held.
+    `lapse`: only past its deadline. `crash`: at once, its holder is dead and what was `started` is blamed. `recall`: at
+    once, but what was `started` stays held.
     """
     names = [keys.worker(token[:8]), keys.meta, keys.state, keys.leases, keys.held, keys.left, keys.wake, keys.errors]
     names += [keys.none, *keys.ready, keys.alone]
@@ -323,9 +332,9 @@ def reclaim(
     def decode(reply: Any) -> list[Condemned]:
         ids, heads = _split(reply[2], 16), _split(reply[3], 8)
         condemned = []
-        for id, head in zip(ids, heads, strict=True):
+        for message, head in zip(ids, heads, strict=True):
             _, _, flags, _, crashes, _ = HEAD.unpack(head)
-            condemned.append(Condemned(id, token, crashes, bool(flags & Flags.ONCE)))
+            condemned.append(Condemned(message, token, crashes, bool(flags & Flags.ONCE)))
         return condemned
 
     return Call(load("tasks/reclaim"), names, args, decode)
@@ -335,7 +344,7 @@ def cancel(keys: QueueKeys, id: bytes, limits: Limits, *, kill: bool = False, no
     """Cancel a waiting message, or leave a request for its holder."""
     names = [keys.meta, keys.body, keys.state, keys.delayed, keys.unique, keys.tombs, keys.cancels, keys.results]
     names += [keys.results_due, keys.errors]
-    args = [now, id, limits.tombstone, limits.outcome_ttl, keys.channel, "1" if kill else ""]
+    args = [now, id, limits.tombstone, limits.outcome_ttl, keys.channel, "1" if kill else "", limits.results]
     return Call(load("tasks/cancel"), names, args, lambda reply: str(reply, "ascii"))
 
 

@@ -1,8 +1,9 @@
 """Lanes: how an enqueue is sent twice and accepted once.
 
-A lane is a nonce and a counter. Its calls go out one after the other; the server accepts only the next number, answers a
-repeat of the last one with the old answer, and refuses anything else. A call that ended without an answer (cancelled, timed
-out) takes its lane out of use; if its caller was told so, the lane is kept aside so that the same call can be sent again.
+A lane is a nonce and a counter. Its calls go out one after the other; the server accepts only the next number, answers
+a repeat of the last one with the old answer, and refuses anything else. A call that ended without an answer (cancelled,
+timed out) takes its lane out of use; if its caller was told so, the lane is kept aside so that the same call can be
+sent again.
 """
 
 from __future__ import annotations
@@ -32,11 +33,15 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A call that may or may not have been accepted: its lane, number and messages, ready to be sent again."""
+    """A call without an answer yet: its lane, number and messages, ready to be sent, and to be sent again.
+
+    `place` is its place in the bulk that it is a part of; -1 if an earlier enqueue left it behind.
+    """
 
     lane: Lane
     number: int
     messages: Sequence[Outgoing]
+    place: int = -1
 
 
 class LanePool:
@@ -80,14 +85,18 @@ class LanePool:
             while len(self._unconfirmed) > _UNCONFIRMED_KEPT:
                 self._unconfirmed.popitem(last=False)
 
-    def recall(self, queue: str, id: bytes) -> Unconfirmed | None:
-        """The unconfirmed call that carried an id, if its lane can still be used."""
+    def recall(self, queue: str, messages: Sequence[Outgoing]) -> list[Unconfirmed]:
+        """The unconfirmed calls that carried some of these messages, as far as their lanes can still be used."""
         if not self._unconfirmed or self._pid != os.getpid():
-            return None
+            return []
+        found: list[Unconfirmed] = []
         with self._lock:
-            call = self._unconfirmed.pop((queue, id), None)
-            if call is None or time.monotonic() - call.lane.used >= _IDLE_S:
-                return None
-            for message in call.messages:
-                self._unconfirmed.pop((queue, message.id), None)
-            return call
+            for message in messages:
+                call = self._unconfirmed.get((queue, message.id))
+                if call is None:
+                    continue
+                for carried in call.messages:
+                    self._unconfirmed.pop((queue, carried.id), None)
+                if time.monotonic() - call.lane.used < _IDLE_S:
+                    found.append(Unconfirmed(call.lane, call.number, call.messages))
+        return found

@@ -9,15 +9,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from taskq.errors import BrokerError, BrokerUnavailable, EnqueueUnconfirmed, TaskqError
-from taskq.message import id_text
+from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.keys import queues as queues_key
-from taskq.store.scripts import run, run_many
+from taskq.store.scripts import Call, run, run_many
 from taskq.tasks import calls
 from taskq.tasks.broker import (
+    LEASE_MESSAGES,
     Accepted,
     Buried,
     Condemned,
@@ -36,8 +37,7 @@ from taskq.tasks.broker import (
 )
 from taskq.tasks.calls import Limits
 from taskq.tasks.lanes import LanePool, Unconfirmed
-
-BULK_PIPELINE = 4  # scripts of one round trip: a thousand messages
+from taskq.tasks.sending import Sending
 
 
 class Face:
@@ -56,33 +56,17 @@ class Face:
         """The keys of a queue in this namespace."""
         return queue_keys(self.namespace, queue)
 
-    def again(self, queue: str, messages: Sequence[Outgoing]) -> Unconfirmed:
-        """The call to send: the kept one, if this repeats an unconfirmed enqueue, else the next one of a free lane."""
-        kept = self.lanes.recall(queue, messages[0].id)
-        if kept is not None:
-            return kept
-        lane = self.lanes.take(queue)
-        return Unconfirmed(lane, lane.number + 1, messages)
-
-    def confirm(self, queue: str, call: Unconfirmed) -> None:
-        call.lane.number = call.number
-        self.lanes.give(queue, call.lane)
-
-    def unconfirmed(self, queue: str, call: Unconfirmed, cause: TaskqError) -> EnqueueUnconfirmed:
-        self.lanes.keep(queue, call)
-        ids = tuple(id_text(message.id) for message in call.messages)
-        return EnqueueUnconfirmed(
-            f"enqueue to {queue!r} was not confirmed within {self.enqueue_timeout} s, so it may or may not have been"
-            f" accepted; calling again with id={ids[0]!r} is safe ({cause})",
-            ids,
-        )
+    def wires(self, queue: str, todo: Sequence[Unconfirmed]) -> list[Call[list[Accepted]]]:
+        """The calls of an enqueue as scripts; each on a lane of its own, so that none waits for another's answer."""
+        keys = self.keys(queue)
+        return [calls.enqueue(keys, call.lane.nonce, call.number, call.messages, self.limits) for call in todo]
 
 
 def pauses(deadline: float) -> Iterator[float]:
     """Seconds to wait before each further try, jittered and doubling up to half a second, until the deadline."""
     pause = 0.02
     while True:
-        wait = pause * random.uniform(0.5, 1.0)
+        wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         if time.monotonic() + wait >= deadline:
             return
         yield wait
@@ -103,15 +87,18 @@ class ListBroker(Face):
     def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
         if not messages:
             return []
-        deadline = time.monotonic() + (self.enqueue_timeout if timeout is None else timeout)
-        self._announce(queue, deadline)
-        accepted: list[Accepted] = []
-        parts = list(calls.chunks(messages))
-        if len(parts) == 1:
-            return self._enqueue_part(queue, self.again(queue, parts[0]), deadline)
-        for start in range(0, len(parts), BULK_PIPELINE):
-            accepted += self._enqueue_parts(queue, parts[start : start + BULK_PIPELINE], deadline)
-        return accepted
+        limit = self.enqueue_timeout if timeout is None else timeout
+        tries = pauses(time.monotonic() + limit)
+        self._announce(queue)
+        sending = Sending(self.lanes, queue, messages)
+        while sending.todo:
+            lost = sending.take(self._send(queue, sending.todo))
+            if lost is not None:
+                pause = next(tries, None)
+                if pause is None:
+                    raise sending.unconfirmed(limit, lost) from lost
+                time.sleep(pause)
+        return sending.accepted()
 
     def lease(self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False) -> Leased:
         return run(self.link, calls.lease(self.keys(queue), ticket, limit, self.limits, alone=alone))
@@ -173,10 +160,17 @@ class ListBroker(Face):
     def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
         """Where messages are and what came of them, in the order of `ids`."""
         keys = self.keys(queue)
-        found: list[Found] = []
-        for start in range(0, len(ids), calls.LEASE_MESSAGES):
-            found += run(self.link, calls.lookup(keys, ids[start : start + calls.LEASE_MESSAGES]))
-        return found
+        return [item for part in parts(ids) for item in run(self.link, calls.lookup(keys, part))]
+
+    def redrive(self, queue: str, ids: Sequence[bytes]) -> int:
+        """Dead and quarantined messages back to ready, with all counters at zero; answers how many."""
+        keys = self.keys(queue)
+        return sum(run(self.link, calls.redrive(keys, part)) for part in parts(ids))
+
+    def discard(self, queue: str, ids: Sequence[bytes]) -> int:
+        """Remove dead and quarantined messages for good; answers how many."""
+        keys = self.keys(queue)
+        return sum(run(self.link, calls.discard(keys, part)) for part in parts(ids))
 
     def wait(self, queues: Sequence[str], seconds: float) -> str | None:
         """Wait for a bell of one of the queues; answers which one rang, or None when the time is up."""
@@ -190,9 +184,7 @@ class ListBroker(Face):
         """Close the connections."""
         self.link.close()
 
-    # -- enqueue, part by part --------------------------------------------------------------------------------------
-
-    def _announce(self, queue: str, deadline: float) -> None:
+    def _announce(self, queue: str) -> None:
         """Put the queue's name on the list of all queues, once per process: who looks for queues finds it there."""
         if queue in self._known:
             return
@@ -202,43 +194,21 @@ class ListBroker(Face):
         except BrokerUnavailable:
             return  # the enqueue itself meets the same trouble, with its own time limit
 
-    def _enqueue_part(self, queue: str, call: Unconfirmed, deadline: float) -> list[Accepted]:
-        wire = calls.enqueue(self.keys(queue), call.lane.nonce, call.number, call.messages, self.limits)
-        tries = pauses(deadline)
-        while True:
-            try:
-                accepted = run(self.link, wire)
-            except BrokerUnavailable as error:
-                pause = next(tries, None)
-                if pause is None:
-                    raise self.unconfirmed(queue, call, error) from error
-                time.sleep(pause)
-            else:
-                self.confirm(queue, call)
-                return accepted
-
-    def _enqueue_parts(self, queue: str, parts: Sequence[Sequence[Outgoing]], deadline: float) -> list[Accepted]:
-        """Several scripts in one round trip, on one lane each, so that none waits for another's answer."""
-        todo = [self.again(queue, part) for part in parts]
-        keys = self.keys(queue)
-        wires = [calls.enqueue(keys, call.lane.nonce, call.number, call.messages, self.limits) for call in todo]
+    def _send(self, queue: str, todo: Sequence[Unconfirmed]) -> list[list[Accepted] | TaskqError]:
+        wires = self.wires(queue, todo)
+        if len(wires) > 1:
+            return run_many(self.link, wires)
         try:
-            replies = run_many(self.link, wires)
-        except BrokerUnavailable:
-            return [item for call in todo for item in self._enqueue_part(queue, call, deadline)]
-        accepted: list[Accepted] = []
-        for call, reply in zip(todo, replies, strict=True):
-            if isinstance(reply, BrokerUnavailable):
-                reply = self._enqueue_part(queue, call, deadline)
-            elif isinstance(reply, TaskqError):
-                if isinstance(reply, BrokerError):
-                    reply.accepted = tuple(id_text(item.id) for item in accepted)
-                raise reply
-            else:
-                self.confirm(queue, call)
-            accepted += reply
-        return accepted
+            accepted = run(self.link, wires[0])
+        except TaskqError as error:
+            return [error]
+        return [accepted]
 
 
-def _fields(swept: Swept) -> dict[str, object]:
+def parts(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Ids in runs of what one script may carry."""
+    return (ids[start : start + LEASE_MESSAGES] for start in range(0, len(ids), LEASE_MESSAGES))
+
+
+def _fields(swept: Swept) -> dict[str, Any]:
     return {name: getattr(swept, name) for name in Swept.__slots__}

@@ -54,7 +54,7 @@ while at <= #ARGV do
   counts[token] = (counts[token] or 0) + held
 end
 
-for key = 3, #gone > 0 and 4 or 0 do call('HDEL', KEYS[key], unpack(gone)) end
+for key = 3, 4 do call('HDEL', KEYS[key], unpack(#gone > 0 and gone or { '' })) end
 for _, pair in ipairs(odd) do
   local id, record, flags = pair[1], pair[2], byte(pair[2], 3)
   call('HDEL', KEYS[10], id)

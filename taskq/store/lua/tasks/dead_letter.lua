@@ -51,7 +51,8 @@ for _, item in ipairs(held) do
   call('ZADD', KEYS[dead and 14 or 15], now, id)
   local lines = call('HGET', KEYS[10], id)
   lines = (lines and lines .. '\n' or '') .. ARGV[at + 3]
-  call('HSET', KEYS[10], id, sub(lines, -ARGV[8]))
+  if #lines > tonumber(ARGV[8]) then lines = string.gsub(sub(lines, -ARGV[8]), '^[^\n]*\n', '') end
+  call('HSET', KEYS[10], id, lines)
   if ARGV[at + 4] ~= '' and tonumber(ARGV[at + 5]) > 0 then
     call('HSET', KEYS[8], id, ARGV[at + 4])
     call('ZADD', KEYS[9], now + ARGV[at + 5], id)

@@ -7,7 +7,7 @@
 --       2 paused, 3 refused (older call, or a retired worker); due is the earliest delayed time or '';
 --       ids and heads are concatenated (16 and 8 bytes each; heads '' when each is fresh, plain and of priority 0);
 --       flag 128 in a head: its expiry has passed, so it must be settled as expired
--- Checked before the first write: call number, pause, states, sizes and presence of bodies. The first write frees memory.
+-- Checked before the first write: call number, pause, types, states, sizes and bodies. The first write frees memory.
 local call, byte, sub, char = redis.call, string.byte, string.sub, string.char
 local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
@@ -30,14 +30,16 @@ end
 local meta = call('HMGET', KEYS[2], 'paused', 'fence')
 if meta[1] then return { 2, now, due } end
 
-local taken, found, heads, tails, drops, trims, bytes, plain, full = {}, 0, {}, {}, {}, {}, 0, true, false
+local taken, heads, tails, drops, trims, found, bytes, more, plain, full = {}, {}, {}, {}, {}, 0, 0, 0, true, false
 for list = 11, #KEYS do
-  if full or found >= limit then break end
-  local ids = call('LRANGE', KEYS[list], 0, limit - found - 1)
+  local length = call('LLEN', KEYS[list])
+  local ids = length > 0 and found < limit and not full and call('LRANGE', KEYS[list], 0, limit - found - 1) or {}
   local states = #ids > 0 and call('HMGET', KEYS[4], unpack(ids))
+  more = more + length
   local fresh = char(108, list - 11, 0, 0, 1, 0, 0, 0)
   for i, id in ipairs(ids) do
     local record = states[i]
+    if bytes > room then full = true break end
     if not record then
       found, plain = found + 1, plain and list == 13
       taken[found], heads[found], tails[found] = id, fresh, ''
@@ -58,7 +60,6 @@ for list = 11, #KEYS do
     trims[list] = i
   end
 end
-
 local bodies, ids, sets, kept = found > 0 and call('HMGET', KEYS[3], unpack(taken)) or {}, {}, {}, {}
 local reply, fence = { 1, now, due, '', '', '', 0 }, math.max(tonumber(meta[2]) or 0, now * 1000)
 for i = 1, found do
@@ -70,11 +71,14 @@ for i = 1, found do
     drops[#drops + 1] = taken[i]
   end
 end
+local waiting = next(trims) and call('LLEN', KEYS[8])
+if #ids > 0 then call('ZCARD', KEYS[5]) call('HLEN', KEYS[6]) call('HLEN', KEYS[7]) end
 call('DEL', KEYS[10])
-for list, n in pairs(trims) do call('LTRIM', KEYS[list], n, -1) end
+for list, n in pairs(trims) do more = more - n call('LTRIM', KEYS[list], n, -1) end
 if #drops > 0 then call('HDEL', KEYS[4], unpack(drops)) end
 call('HSET', KEYS[1], 'lease', number)
 call('PEXPIRE', KEYS[1], ARGV[7])
+if waiting == 0 and more > 0 then call('RPUSH', KEYS[8], '1') end
 if #ids == 0 then return reply end
 reply[1], reply[4] = 0, string.format('%016.0f', fence + 1)
 reply[5], reply[6], reply[7] = table.concat(ids), plain and '' or table.concat(kept), #ids
@@ -83,7 +87,4 @@ call('ZADD', KEYS[5], now + ARGV[4], token)
 call('HSET', KEYS[6], token, reply[4] .. reply[5])
 call('HSET', KEYS[7], token, #ids)
 call('HSET', KEYS[2], 'fence', string.format('%.0f', fence + #ids))
-local more = 0
-for list = 11, #KEYS do more = more + call('LLEN', KEYS[list]) end
-if more > 0 and call('LLEN', KEYS[8]) == 0 then call('RPUSH', KEYS[8], '1') end
 return reply

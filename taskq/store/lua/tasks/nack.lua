@@ -6,7 +6,8 @@
 --       then per message: token, id, delay in ms, 1 if it counts as an attempt else 0, error line ('' none)
 -- Returns { code, now, lost }: code 0 stored (a repeat gets the old answer), 3 refused (an older call);
 --       lost: ids whose token is not current (concatenated); nothing was written for them
--- The run came to its end, so the count of crashes starts anew. A message with a cancel request goes back to ready at once with its flag, for the next holder to settle as cancelled.
+-- The run came to its end, so the count of crashes starts anew. A message with a cancel request goes back to ready at
+-- once with its flag, for the next holder to settle as cancelled.
 -- Checked before the first write: call number, types, tokens. The first write frees memory.
 local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
 local time = call('TIME')
@@ -53,7 +54,9 @@ for _, item in ipairs(held) do
   ring = ring or not later or now + delay < earliest
   if ARGV[at + 4] ~= '' then
     local lines = call('HGET', KEYS[9], id)
-    call('HSET', KEYS[9], id, sub((lines and lines .. '\n' or '') .. ARGV[at + 4], -ARGV[4]))
+    lines = (lines and lines .. '\n' or '') .. ARGV[at + 4]
+    if #lines > tonumber(ARGV[4]) then lines = string.gsub(sub(lines, -ARGV[4]), '^[^\n]*\n', '') end
+    call('HSET', KEYS[9], id, lines)
   end
 end
 if #held > 0 then call('HINCRBY', KEYS[2], 'retried', #held) end

@@ -14,11 +14,11 @@ for i, key in ipairs(KEYS) do
   end
 end
 
-local held, lost = {}, {}
+local held, lost, seen = {}, {}, {}
 for at = 2, #ARGV, 4 do
   local record = call('HGET', KEYS[2], ARGV[at + 1])
-  if record and byte(record) == 108 and sub(record, 9, 28) == ARGV[at] then
-    held[#held + 1] = { at, ARGV[at + 1], record }
+  if record and not seen[ARGV[at + 1]] and byte(record) == 108 and sub(record, 9, 28) == ARGV[at] then
+    held[#held + 1], seen[ARGV[at + 1]] = { at, ARGV[at + 1], record }, true
   else
     lost[#lost + 1] = ARGV[at + 1]
   end

@@ -14,7 +14,9 @@ if #ids > 0 then
   local waiting, lists, sets, plain = call('LLEN', KEYS[3]), { {}, {}, {}, {}, {} }, {}, {}
   for i, id in ipairs(ids) do
     local record = states[i] or 'd\2\0\0\0\0\0\0'
-    if bodies[i] and byte(record) == 100 then
+    if not bodies[i] and byte(record) == 100 then
+      plain[#plain + 1] = id
+    elseif byte(record) == 100 then
       local list = lists[byte(record, 2) + 1]
       list[#list + 1], moved = id, moved + 1
       if sub(record, 3, 8) == '\0\0\0\0\0\0' then

@@ -2,9 +2,9 @@
 -- KEYS  1 worker  2 meta  3 state  4 leases  5 held  6 left  7 wake  8 errors  9 none
 --       10-14 ready lists, priority 2 to -2  15 alone
 -- ARGV  1 now in ms or ''  2 token  3 mode: 'lapse' only if the deadline has passed; 'crash' at once, and no later call of
---       that worker is accepted; 'recall' at once, but what was started stays held  4 worker key ttl in ms  5 deaths that condemn a message  6 deliveries after which a lapse
---       blames a message that was not seen started  7 error line for the blamed  8 byte limit of a message's error lines
---       9 ids that were started (concatenated; not in mode 'lapse')
+--       that worker is accepted; 'recall' at once, but what was started stays held  4 worker key ttl in ms
+--       5 deaths that condemn a message  6 deliveries after which a lapse blames a message that was not seen started
+--       7 error line for the blamed  8 byte limit of a message's error lines  9 ids that were started (concatenated; not in mode 'lapse')
 -- Returns { code, now, ids, heads }: code 0 taken back, 1 nothing to take or not yet; ids and heads of messages that are
 --       condemned: they stay held under the token, for the caller to dead-letter (one more death than allowed, or
 --       at-most-once and started). A repeat condemns the same ones and counts nothing twice.
@@ -49,9 +49,11 @@ for at = #blob - 15, 17, -16 do
     if blamed and crashes < limit then
       crashes = crashes + 1
       local lines = call('HGET', KEYS[8], id)
-      call('HSET', KEYS[8], id, sub((lines and lines .. '\n' or '') .. ARGV[7], -ARGV[8]))
+      lines = (lines and lines .. '\n' or '') .. ARGV[7]
+      if #lines > tonumber(ARGV[8]) then lines = string.gsub(sub(lines, -ARGV[8]), '^[^\n]*\n', '') end
+      call('HSET', KEYS[8], id, lines)
     end
-    if once or crashes >= limit then
+    if (once and blamed) or crashes >= limit then
       local head = char(108, prio, flags, high, low, once and limit or crashes, big, small)
       call('HSET', KEYS[3], id, head .. sub(record, 9))
       condemned[#condemned + 1], heads[#heads + 1], kept = id, head, kept + 1

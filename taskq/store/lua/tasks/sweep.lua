@@ -36,9 +36,12 @@ elseif not stalled and ARGV[5] ~= '1' and now >= grace then
 end
 call('HSET', KEYS[1], 'swept', now, 'grace', grace, 'graces', graces)
 
-for _, token in ipairs(call('ZRANGEBYSCORE', KEYS[4], now + 2 * lease, '+inf', 'LIMIT', 0, limit)) do
-  -- The clock went back: such a deadline would hold its messages for as long as the clock jumped.
-  call('ZADD', KEYS[4], now + lease, token)
+if swept and now < swept then
+  -- The clock went back: such a deadline would hold its messages for as long as the clock jumped. Only then, since a
+  -- worker of another release may lease for longer than this one.
+  for _, token in ipairs(call('ZRANGEBYSCORE', KEYS[4], now + 2 * lease, '+inf')) do
+    call('ZADD', KEYS[4], now + lease, token)
+  end
 end
 if now >= grace then
   for _, token in ipairs(call('ZRANGEBYSCORE', KEYS[4], '-inf', now, 'LIMIT', 0, limit)) do reply[#reply + 1] = token end
@@ -54,7 +57,8 @@ local function expire(index, before, hashes)
   if index == 10 then call('HINCRBY', KEYS[1], 'dead_dropped', #ids) end
 end
 expire(8, now, { 7 })
-expire(9, now, {})
+local old = math.min(call('ZCOUNT', KEYS[9], '-inf', now), 10 * limit)
+if old > 0 then call('ZREMRANGEBYRANK', KEYS[9], 0, old - 1) end
 expire(10, now - ARGV[6], { 2, 3, 12 })
 expire(11, now - ARGV[6], { 2, 3, 12 })
 

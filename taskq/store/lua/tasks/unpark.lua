@@ -1,10 +1,10 @@
 -- Bring parked messages of one task back to their ready lists, the oldest first.
--- KEYS  1 body  2 state  3 parked  4 parked list of the task  5 wake  6 none  7-11 ready lists, priority 2 to -2
+-- KEYS  1 body  2 state  3 parked  4 parked list of the task  5 wake  6 none  7-11 ready lists, priority 2 to -2  12 alone
 -- ARGV  1 limit  2 task name
 -- Returns { moved, left }
 -- Checked before the first write: types. The first write frees memory.
 local call, sub, byte = redis.call, string.sub, string.byte
-local kinds = { 'hash', 'hash', 'zset', 'zset', 'list', 'none', 'list', 'list', 'list', 'list', 'list' }
+local kinds = { 'hash', 'hash', 'zset', 'zset', 'list', 'none', 'list', 'list', 'list', 'list', 'list', 'list' }
 for i, kind in ipairs(kinds) do
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
@@ -21,7 +21,7 @@ for _, id in ipairs(ids) do
     else
       call('HSET', KEYS[2], id, 'r' .. sub(record, 2))
     end
-    call('RPUSH', KEYS[7 + byte(record, 2)], id)
+    call('RPUSH', KEYS[byte(record, 6) > 1 and 12 or 7 + byte(record, 2)], id)
     moved = moved + 1
   end
 end
