@@ -57,7 +57,10 @@ def converter(annotation: Any, localns: Mapping[str, Any] | None = None) -> Conv
     >>> dates.decode({"2026-01-02": [1, 2]})
     {datetime.date(2026, 1, 2): (1, 2)}
     """
-    return _Builder(localns).build(annotation)
+    try:
+        return _Builder(localns).build(annotation)
+    except RecursionError:  # `type Json = list[Json]`, of Python 3.12: an alias has no name to stop at
+        raise ConfigError(f"{shown(annotation)} refers to itself: use a dataclass, or Any for plain JSON") from None
 
 
 def register(kind: type, write: Convert, read: Convert) -> None:

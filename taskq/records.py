@@ -25,7 +25,7 @@ def resolved(kind: type, localns: Mapping[str, Any] | None) -> tuple[dict[str, A
     """The annotation of each field that makes a value of `kind`, and the names of those that have to be there."""
     try:
         hints = get_type_hints(kind, localns=None if localns is None else dict(localns), include_extras=True)
-    except NameError as error:
+    except Exception as error:
         raise ConfigError(f"{kind.__name__}: an annotation cannot be resolved: {error}") from error
     if _is_typed_dict(kind):
         required: set[str] = set(cast("Any", kind).__required_keys__)

@@ -215,12 +215,17 @@ def _resolve(function: Callable[..., Any], task: str, localns: Mapping[str, Any]
     try:
         return get_type_hints(function, localns=names, include_extras=True)
     except Exception as error:
-        raise ConfigError(f"{task}: {_unresolved(function, names)}") from error
+        why = _unresolved(function, names) or f"an annotation cannot be resolved: {error}"
+        raise ConfigError(f"{task}: {why}") from error
 
 
 def _unresolved(function: Callable[..., Any], localns: dict[str, Any] | None) -> str:
     """Which annotation it is that cannot be resolved."""
-    for name, annotation in getattr(function, "__annotations__", {}).items():
+    try:
+        annotations = inspect.get_annotations(function)
+    except Exception:  # noqa: BLE001 -- from Python 3.14 on, asking is evaluating; the caller has that error
+        return ""
+    for name, annotation in annotations.items():
         scope = {**getattr(function, "__globals__", {}), **(localns or {})}
         try:
             get_type_hints(_Carrier(name, annotation), globalns=scope)
@@ -229,7 +234,7 @@ def _unresolved(function: Callable[..., Any], localns: dict[str, Any] | None) ->
                 f"the annotation {shown(annotation)} of {name!r} cannot be resolved ({error}): import it where the"
                 " module itself sees it, not under TYPE_CHECKING only, or leave the annotation out and pass plain JSON"
             )
-    return "its annotations cannot be resolved"
+    return ""
 
 
 class _Carrier:
