@@ -74,6 +74,7 @@ class ServerOptions:
     tls: bool = False
     maxmemory: str = ""
     cluster: bool = False
+    slots: bool = True  # in a cluster: take all of them at once
     config: dict[str, str] = field(default_factory=dict)
 
 
@@ -135,7 +136,7 @@ class RealServer:
         if self.options.tls and not (self.dir / "ca.pem").exists():
             write_certificates(self.dir)
         self._launch(START_TRIES if not self.port else 1)
-        if self.options.cluster:
+        if self.options.cluster and self.options.slots:
             self._take_all_slots()
         return self
 
@@ -196,7 +197,7 @@ class RealServer:
         if options.maxmemory:
             settings["maxmemory"] = options.maxmemory
         if options.cluster:
-            settings |= {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf"}
+            settings |= {"cluster-enabled": "yes", "cluster-config-file": "nodes.conf", "cluster-node-timeout": "1000"}
         if options.tls:
             settings |= {
                 "tls-port": str(self.tls_port),
