@@ -1,8 +1,8 @@
 """The envelope of one request to run a task, and its bytes in Redis.
 
 Stored form, opaque to every script: layout byte, CRC-32 of the rest (4 bytes, little-endian), then one JSON array
-`[task, args, kwargs, created_ms, options, headers, codec]`. With a codec other than JSON, args and kwargs are null there and
-a NUL byte and the codec's bytes follow; JSON text holds no NUL.
+`[task, args, kwargs, created_ms, options, headers, codec]`. With a codec other than JSON, args and kwargs are null
+there and a NUL byte and the codec's bytes follow; JSON text holds no NUL.
 
 Rule for changing it: raise `LAYOUT`, keep reading the one before for a release, and say so in `docs/protocol.md`.
 """
@@ -20,7 +20,7 @@ from zlib import crc32
 import orjson
 
 from taskq import codec as codecs
-from taskq.errors import DecodeError, NewerLayout, SerializationError
+from taskq.errors import ConfigError, DecodeError, NewerLayout, SerializationError
 
 LAYOUT = 1
 """The newest layout that this release writes and reads."""
@@ -70,7 +70,8 @@ def id_text(raw: bytes) -> str:
 
 
 def id_bytes(given: str) -> bytes:
-    """The 16 bytes of an id that a person gave: a UUID as it is, any other text by its SHA-1 name (RFC 9562, version 5).
+    """The 16 bytes of an id that a person gave: a UUID as it is, any other text by its SHA-1 name (RFC 9562, version
+    5).
 
     >>> id_text(id_bytes("order-42")) == id_text(id_bytes("order-42"))
     True
@@ -120,7 +121,7 @@ def decode(id: bytes, body: bytes) -> Message:
     try:
         fields = orjson.loads(payload) if payload[-1:] == b"]" else _with_codec(payload)
         task, args, kwargs, created, options, headers = fields[:6]
-    except (ValueError, TypeError, RecursionError, LookupError) as error:
+    except (ValueError, TypeError, RecursionError, LookupError, ConfigError) as error:
         raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from error
     if type(task) is not str or type(args) is not list or type(kwargs) is not dict:
         raise DecodeError("the fields of the envelope have the wrong types")
@@ -131,5 +132,5 @@ def _with_codec(payload: bytes) -> list[Any]:
     """The fields of a message whose arguments were written by a codec of its own."""
     envelope, _, rest = payload.partition(b"\0")
     fields: list[Any] = orjson.loads(envelope)
-    fields[1:3] = codecs.get(fields[6]).loads(rest)
+    fields[1:3] = codecs.decode_arguments(rest, codecs.get(fields[6]))
     return fields

@@ -80,6 +80,10 @@ class QueueKeys:
         """What one child process's start remembers: its last lease and settle call numbers."""
         return f"{self.base}worker:{nonce.hex()}"
 
+    def progress(self, id: bytes) -> str:
+        """What a running message last said of its progress: a string of JSON with an expiry."""
+        return f"{self.base}progress:{id.hex()}"
+
     def parked_task(self, task: str) -> str:
         """Messages of one task name that no worker here knows."""
         return f"{self.base}parked:{task}"

@@ -58,8 +58,8 @@ class Accepted:
 class Delivery:
     """A message in a worker's hands, with its lease.
 
-    `attempts` counts runs that ended in an error, `crashes` deaths of the child that ran it, `deliveries` how often it was
-    handed out, this time included. `fence` grows across the whole queue.
+    `attempts` counts runs that ended in an error, `crashes` deaths of the child that ran it, `deliveries` how often
+    it was handed out, this time included. `fence` grows across the whole queue.
     """
 
     __slots__ = ("attempts", "body", "crashes", "deliveries", "fence", "flags", "id", "priority", "queue", "token")
@@ -139,8 +139,8 @@ class Leased:
 class Finished:
     """A last outcome after which the message is gone: kind d done, c cancelled, e expired.
 
-    `result` is what a caller will read (first byte: the kind), empty for none; `result_ttl` in milliseconds. `follow` is a
-    follow-up for the outbox: 16 bytes of its id, then bytes that only the relay reads.
+    `result` is what a caller will read (first byte: the kind), empty for none; `result_ttl` in milliseconds. `follow`
+    is a follow-up for the outbox: 16 bytes of its id, then bytes that only the relay reads.
     """
 
     id: bytes
@@ -217,7 +217,9 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
-    """A message that died too often (or once, if it may not run twice); it waits under its token to be dead-lettered."""
+    """A message that died too often (or once, if it may not run twice); it waits under its token to be dead-
+    lettered.
+    """
 
     id: bytes
     token: bytes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import traceback
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Literal
 
 import orjson
@@ -54,7 +55,7 @@ def of(error: BaseException, kind: Kind = "error", attempt: int = 0, worker: str
     except Exception as unprintable:  # noqa: BLE001 - a task's exception may do anything in __str__
         message = f"<unprintable {type(error).__name__}: its __str__ raised {type(unprintable).__name__}>"
     try:
-        lines = "".join(traceback.format_exception(error, limit=-50))
+        lines = "".join(traceback.format_exception(type(error), error, _outside(error.__traceback__), limit=-50))
     except Exception as unprintable:  # noqa: BLE001 - formatting calls the same __str__, and __cause__ may be odd
         lines = f"<no traceback: formatting it raised {type(unprintable).__name__}>"
     return Failure(kind, _name(type(error)), _cut(message, MESSAGE_CHARS), _cut_head(lines), attempt, worker, task)
@@ -83,6 +84,14 @@ def raised(result: bytes, id: str) -> TaskFailed:
         fields = {}
     text = {name: str(fields.get(name, "")) for name in ("type", "message", "traceback")}
     return TaskFailed(text["type"] or "UnknownError", text["message"], text["traceback"], id)
+
+
+def _outside(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback without the runtime's own frames at its start: people look for theirs."""
+    here = frames
+    while here is not None and here.tb_frame.f_globals.get("__name__", "").startswith("taskq_workers."):
+        here = here.tb_next
+    return here or frames
 
 
 def _name(kind: type[BaseException]) -> str:

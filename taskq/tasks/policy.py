@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from taskq.backoff import delay
 from taskq.checks import seconds
-from taskq.errors import ArgumentsMismatch, Reject, Retry, SerializationError, TaskCancelled, TaskqError, TaskTimeout
+from taskq.errors import ArgumentsMismatch, Reject, Retry, TaskCancelled, TaskqError, TaskTimeout
 from taskq.options import RetryPolicy
 from taskq.tasks.failure import Kind
 
@@ -24,8 +24,8 @@ class Decision:
 def decide(error: BaseException, attempts: int, policy: RetryPolicy, cancelled: bool, random01: float) -> Decision:
     """What to do with a message whose run raised `error` after `attempts` earlier failed ones.
 
-    A cancelled one is not run again. `Reject`, arguments that no longer fit and a result that cannot be stored are
-    dead at once: running again would do the same. Everything else follows `Retry` or the policy.
+    A cancelled one is not run again. `Reject` and arguments that no longer fit are dead at once: running again would do
+    the same. Everything else follows `Retry` or the policy.
     """
     if cancelled and isinstance(error, TaskCancelled):
         return Decision("cancelled")
@@ -33,8 +33,6 @@ def decide(error: BaseException, attempts: int, policy: RetryPolicy, cancelled: 
         return Decision("dead", "reject")
     if isinstance(error, ArgumentsMismatch):
         return Decision("dead", "arguments")
-    if isinstance(error, SerializationError) and getattr(error, "of_result", False):
-        return Decision("dead", "result")
     attempt = attempts + 1
     kind: Kind = "timeout" if isinstance(error, TaskTimeout) else "error"
     if isinstance(error, Retry):
@@ -45,6 +43,8 @@ def decide(error: BaseException, attempts: int, policy: RetryPolicy, cancelled: 
         except TaskqError:
             return Decision("dead", "reject")  # a delay that cannot be meant; its text is in the failure
         return Decision("retry", kind, round(wait * 1000), error.count_attempt)
-    if attempt >= policy.max_attempts or not (kind == "timeout" or policy.retries(error)):
+    # SystemExit and its kin end a task, not the worker; they are failures like others, unless the policy names its own.
+    again = kind == "timeout" or policy.retries(error) or not isinstance(error, Exception)
+    if attempt >= policy.max_attempts or not again:
         return Decision("dead", kind)
     return Decision("retry", kind, round(delay(attempt, policy, random01) * 1000))

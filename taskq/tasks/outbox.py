@@ -1,0 +1,37 @@
+"""The outbox: follow-ups that the settling script stored, on their way to their own queues.
+
+The script that acknowledges a message writes its follow-up beside it, in the same slot. Whoever relays it enqueues it
+under an id made from the parent's, then strikes it off: however often that is repeated, one message comes of it.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from taskq.tasks.lists import ListBroker
+from taskq.tasks.outgoing import follow_outgoing
+
+
+def pack_follow(wire: dict[str, Any], parent: bytes) -> bytes:
+    """What an acknowledgement carries: the id of the follow-up, then its wire form."""
+    digest = bytearray(blake2b(parent, digest_size=16, person=b"taskq-then").digest())
+    digest[6] = 0x80 | digest[6] & 0x0F  # a UUID of version 8: made by a rule of our own (RFC 9562)
+    digest[8] = 0x80 | digest[8] & 0x3F
+    return bytes(digest) + orjson.dumps(wire)
+
+
+def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
+    """Enqueue what waits in a queue's outbox; answers how many messages were sent on."""
+    key = broker.keys(queue).outbox
+    _, flat = broker.link.execute("HSCAN", key, 0, "COUNT", limit)
+    sent = 0
+    for follow, wire in zip(flat[::2], flat[1::2], strict=True):
+        target, message = follow_outgoing(orjson.loads(wire), follow)
+        broker.enqueue(target, [message])
+        # Only now: struck off before, it would be lost if this process died in between.
+        broker.link.execute("HDEL", key, follow)
+        sent += 1
+    return sent

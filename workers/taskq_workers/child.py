@@ -1,0 +1,298 @@
+"""A child process: it imports the app, leases messages and runs them until its supervisor tells it to stop.
+
+Life: read the settings; end with the parent, whatever happens; import the app; run start-up hooks; say hello; then
+fetch, run and settle. On the way out: stop fetching, give back what has not started, let what runs end, store all
+outcomes, run shut-down hooks, leave. It never heartbeats: the supervisor does that, so a busy interpreter loses no
+lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from taskq.errors import AppImportError, TaskqError
+from taskq.tasks.broker import Delivery, Seat
+from taskq.tasks.outbox import relay
+from taskq_workers import exits
+from taskq_workers.attempt import Plans
+from taskq_workers.config import CHILD_VARIABLE, ChildSettings
+from taskq_workers.executor import Executor
+from taskq_workers.fetcher import Demand, Fetcher, Source
+from taskq_workers.hooking import HookRunner
+from taskq_workers.intake import Intake
+from taskq_workers.loading import load_app
+from taskq_workers.log import configure
+from taskq_workers.loop import LoopSlots
+from taskq_workers.report import Report
+from taskq_workers.settle import Settler
+from taskq_workers.slots import SlotPool, ThreadSlots
+from taskq_workers.table import State, Table
+from taskq_workers.ticker import Ticker
+from taskq_workers.tokens import TokenBook
+
+log = logging.getLogger("taskq.worker")
+
+SWITCH_INTERVAL_S = 0.001
+"""How long a thread may keep the interpreter from others: the threads that fetch and settle must not wait for long."""
+
+_FLUSH_S = 10.0
+
+
+class Child:
+    """The parts of a child and their life; each part has a file of its own."""
+
+    def __init__(self, settings: ChildSettings, app: Any) -> None:
+        self.settings = settings
+        self.app = app
+        self.table = Table.attach(settings.table_fd, settings.concurrency)
+        self.commands: SimpleQueue[str] = SimpleQueue()
+        self._said = threading.Lock()
+        self.queues = settings.queues or tuple((name, 1) for name in app.task_queues())
+        self.broker = app.broker(settings.url)
+        self.seat = Seat()
+        self.table.sign_in(self.seat.nonce)
+        self.plans = Plans(app.tasks, app.middlewares)
+        self.tokens = TokenBook(self.table)
+        self.report = Report(settings.worker, settings.verbosity > 0)
+        self.pool = SlotPool(settings.concurrency)
+        self._loop: LoopSlots | None = None
+        self._loop_lock = threading.Lock()
+        self.hooks = HookRunner(app.hooks, self.loop_slots, settings.worker)
+        self.settler = Settler(self.broker, self.seat, self.tokens, self.report.lost, self._relay)
+        index = {name: number for number, (name, _) in enumerate(self.queues)}
+        self.executor = Executor(self.broker, self.table, self.settler.put, self.report, self.hooks.incident, index)
+        self.intake = Intake(self.plans, self.settler.put, settings.worker)
+        self.threads = ThreadSlots(self.pool, self.executor, self.table, self._hungry)
+        source = Source(self.queues, settings.strict_order, settings.alone, settings.burst)
+        demand = Demand(settings.concurrency, self._busy, self._waiting, self._completed)
+        self.fetcher = Fetcher(
+            self.broker, self.seat, source, self.tokens, demand, self._deliver, self.table.recall_number
+        )
+        self.ticker: Ticker | None = None
+        self._retiring = False
+
+    # -- what the parts ask of each other ---------------------------------------------------------------------------
+
+    def loop_slots(self) -> LoopSlots:
+        """The event loop, made when something first needs it: an app of plain functions never does."""
+        with self._loop_lock:
+            if self._loop is None:
+                self._loop = LoopSlots(self.pool, self.executor, self.table, self._hungry)
+                self._loop.share_with(self.threads)
+                self.threads.share_with(self._loop)
+                self._loop.start()
+            return self._loop
+
+    def _hungry(self) -> None:
+        self.fetcher.hungry()
+
+    def _busy(self) -> int:
+        return self.threads.busy + (self._loop.busy if self._loop else 0)
+
+    def _waiting(self) -> int:
+        return len(self.threads.work) + (len(self._loop.work) if self._loop else 0)
+
+    def _completed(self) -> int:
+        return self.threads.completed + (self._loop.completed if self._loop else 0)
+
+    def _deliver(self, deliveries: list[Delivery], recall: int) -> None:
+        threads, loop = self.intake.sort(deliveries, recall)
+        # A tenth of what was just fetched is the mark at which more is asked for.
+        if threads:
+            self.threads.low = len(threads) // 2
+            self.threads.feed(threads)
+        if loop:
+            slots = self.loop_slots()
+            slots.low = len(loop) // 2
+            slots.feed(loop)
+
+    def _relay(self, queue: str) -> None:
+        try:
+            relay(self.broker, queue)
+        except TaskqError as error:
+            log.warning("follow-ups of %s wait in its outbox: %s", queue, error)
+
+    def say(self, **words: Any) -> None:
+        """One line of JSON to the supervisor."""
+        with self._said:
+            os.write(self.settings.up_fd, json.dumps(words).encode() + b"\n")
+
+    # -- life -------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """From start-up hooks to the exit code."""
+        self.hooks.run(self.app.hooks.startup)
+        if any(task.is_async for task in self.app.tasks.values()):
+            self.loop_slots()
+        self.ticker = Ticker(
+            self.table, self.executor, self.threads, self._loop, self.tokens, self.report, self._each_second
+        )
+        self.table.tick(time.monotonic())
+        self.table.set_state(State.RUNNING)
+        self.say(hello=self._hello())
+        self.settler.start()
+        self.ticker.start()
+        self.fetcher.start()
+        while True:
+            try:
+                command = self.commands.get(timeout=0.1)
+            except Empty:
+                if self.fetcher.exhausted.is_set() and not self.tokens.outstanding:
+                    return self._leave(self.settings.drain_timeout)
+                if self.fetcher.refused:
+                    return self._leave(0.0)
+                continue
+            if command == "quiet":
+                self.table.set_state(State.QUIET)
+                self.fetcher.stop()
+            elif command in ("drain", "retire"):
+                return self._leave(self.settings.drain_timeout)
+            elif command == "give back":
+                return self._leave(0.0)
+
+    def _hello(self) -> dict[str, Any]:
+        limits = self.broker.limits
+        return {
+            "app": self.settings.app,
+            "namespace": self.app.namespace,
+            "lease": limits.lease / 1000,
+            "url": self.app.broker_url(self.settings.url).url,
+            "source": self.app.broker_url(self.settings.url).source,
+            "tasks": self.plans.names,
+            "queues": [name for name, _ in self.queues],
+            "python": sys.version.split()[0],
+            "limits": {name: getattr(limits, name) for name in limits.__slots__},
+        }
+
+    def _each_second(self, completed: int) -> None:
+        settings = self.settings
+        if self._retiring:
+            return
+        if settings.max_tasks_per_child and completed >= settings.max_tasks_per_child:
+            self._retire(f"{completed} tasks")
+        elif settings.max_memory_mb and (used := _memory_mb()) > settings.max_memory_mb:
+            self._retire(f"{used} MiB of memory")
+
+    def _retire(self, why: str) -> None:
+        self._retiring = True
+        log.info("this child retires after %s", why)
+        self.say(retiring=why)
+        self.commands.put("retire")
+
+    def _leave(self, drain: float) -> int:
+        """Stop in order; what still runs after `drain` seconds is cut off, and the supervisor gives it back."""
+        self.table.set_state(State.DRAINING)
+        self.fetcher.stop()
+        self._give_back_waiting()
+        self.threads.stop()
+        deadline = time.monotonic() + drain
+        while self._busy() and time.monotonic() < deadline:
+            try:
+                if self.commands.get(timeout=0.02) == "give back":
+                    break
+            except Empty:
+                self._give_back_waiting()
+        if self._loop is not None:
+            self._loop.cut_off(1.0)
+        cut_off = self.threads.busy
+        self.settler.flush(_FLUSH_S)
+        if cut_off:
+            log.warning("%d tasks were cut off; they run again elsewhere", cut_off)
+        try:
+            self.hooks.run(self.app.hooks.shutdown)
+        except Exception:
+            log.exception("a shut-down hook failed")
+        self.settler.stop(_FLUSH_S)
+        self.table.set_state(State.DONE)
+        return exits.OK
+
+    def _give_back_waiting(self) -> None:
+        for work in [self.threads.work] + ([self._loop.work] if self._loop else []):
+            while True:
+                try:
+                    self.executor.release(work.popleft())
+                except IndexError:
+                    break
+
+
+def _listen(fd: int, commands: SimpleQueue[str]) -> None:
+    """Obey the supervisor; when its end of the pipe is gone, so is this process: nobody extends its leases now."""
+    words = {b"q": "quiet", b"d": "drain", b"g": "give back"}
+    while True:
+        byte = os.read(fd, 1)
+        if not byte:
+            os._exit(exits.FORCED)
+        if byte == b"s":
+            faulthandler.dump_traceback(all_threads=True)
+        elif byte in words:
+            commands.put(words[byte])
+
+
+def _end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies (Linux); elsewhere the pipe tells."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(exits.FORCED)
+
+
+def _memory_mb() -> int:
+    """Resident memory in MiB; the peak where the present value cannot be had."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        return pages * resource.getpagesize() // 1_048_576
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak // (1_048_576 if sys.platform == "darwin" else 1024)
+
+
+def main() -> None:
+    """The process; always leaves through `os._exit`, so that a thread of a task cannot keep it."""
+    settings = ChildSettings.from_json(os.environ.pop(CHILD_VARIABLE))
+    _end_with_parent(settings.parent)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Ctrl+C reaches the whole group; the supervisor decides. A handler, since ignoring is inherited by programs.
+        signal.signal(number, lambda *_: None)
+    configure(settings.log_format, settings.verbosity, f"child-{settings.index}")
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        code = _serve(settings)
+    except TaskqError as error:
+        os.write(settings.up_fd, json.dumps({"error": str(error), "code": exits.code_for(error)}).encode() + b"\n")
+        code = exits.code_for(error)
+    except Exception:
+        log.exception("this child ends because of an error of its own")
+        code = exits.FAILED
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a closed terminal or a full disk must not keep the process
+            stream.flush()
+    os._exit(code)
+
+
+def _serve(settings: ChildSettings) -> int:
+    app = load_app(settings.app)
+    try:
+        app.load_includes()
+    except ImportError as error:
+        raise AppImportError(f"cannot import a module of include=: {error}") from error
+    child = Child(settings, app)
+    threading.Thread(target=_listen, args=(settings.down_fd, child.commands), name="taskq-orders", daemon=True).start()
+    return child.run()
+
+
+if __name__ == "__main__":
+    main()

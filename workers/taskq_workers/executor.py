@@ -1,0 +1,167 @@
+"""One attempt, step by step: begin, perform, decide, settle, report.
+
+`begin` announces the attempt in the shared table before anything of the task runs; `perform` is the slot's part, in a
+thread or on the event loop; what follows from its outcome is the same for both and is decided by
+`taskq.tasks.policy`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from taskq.codec import encode_result
+from taskq.errors import BrokerError, LeaseLost, TaskqError, TaskTimeout
+from taskq.store.scripts import run
+from taskq.tasks import calls, failure
+from taskq.tasks.broker import Buried, Finished, Flags, Held, Mark, Retried
+from taskq.tasks.lists import ListBroker
+from taskq.tasks.outbox import pack_follow
+from taskq.tasks.policy import decide
+from taskq_workers.attempt import Attempt
+from taskq_workers.report import Report
+from taskq_workers.table import Table
+
+Put = Callable[[tuple[str, Any]], None]
+Hook = Callable[[str, Attempt, BaseException], None]
+
+
+class Executor:
+    """The steps around a task; shared by all slots of a child, holds no state of an attempt."""
+
+    def __init__(
+        self, broker: ListBroker, table: Table, put: Put, report: Report, hook: Hook, queues: dict[str, int]
+    ) -> None:
+        self._broker = broker
+        self._table = table
+        self._put = put
+        self._report = report
+        self._hook = hook
+        self._queues = queues
+        self.cancelled: dict[bytes, bool] = {}
+        """Ids that are to be cancelled before they start; the ticker adds, `begin` takes out."""
+        self.lost_tokens: set[bytes] = set()
+
+    def begin(self, attempt: Attempt, slot: int) -> bool:
+        """Announce the attempt; False if it must not run, and then it has been dealt with."""
+        plan, delivery, table = attempt.plan, attempt.delivery, self._table
+        now = time.monotonic()
+        attempt.slot, attempt.started = slot, now
+        if plan.timeout is not None:
+            attempt.deadline = now + plan.timeout
+        table.start(
+            slot,
+            self._queues[delivery.queue],
+            plan.index,
+            delivery.id,
+            delivery.token,
+            now,
+            now + plan.hard if plan.hard else 0.0,
+            plan.once,
+        )
+        # The order matters: announced first, asked second. Whoever takes back what waits reads the table after that.
+        if table.recall_number() == attempt.recall and not (
+            plan.once or delivery.flags or self.cancelled or self.lost_tokens
+        ):
+            return True
+        if self._may_run(attempt):
+            return True
+        table.clear(slot)
+        return False
+
+    def _may_run(self, attempt: Attempt) -> bool:
+        delivery = attempt.delivery
+        if self._table.recall_number() != attempt.recall:
+            self._table.clear(attempt.slot)
+            while self._table.recalled():
+                time.sleep(0.005)
+            self._put((delivery.queue, Held(delivery.id, delivery.token)))
+            return False
+        if delivery.token in self.lost_tokens:
+            return False
+        if self.cancelled.pop(delivery.id, None) is not None or delivery.flags & Flags.CANCEL:
+            self.settle_gone(attempt, "c")
+            return False
+        if delivery.flags & Flags.EXPIRED:
+            self.settle_gone(attempt, "e")
+            return False
+        return not attempt.plan.once or self._mark_once(attempt)
+
+    def _mark_once(self, attempt: Attempt) -> bool:
+        """Have it stored that the message was started, before it is: from then on nobody runs it again."""
+        delivery = attempt.delivery
+        mark = Mark(delivery.id, delivery.token, once=True)
+        try:
+            wire = calls.extend(self._broker.keys(delivery.queue), [], [mark], self._broker.limits)
+            return not run(self._broker.link, wire).refused
+        except BrokerError as error:
+            self._report.trouble("cannot mark %s as started, it is given back: %s", attempt, error)
+            self._put((delivery.queue, Held(delivery.id, delivery.token)))
+            return False
+
+    # -- outcomes ---------------------------------------------------------------------------------------------------
+
+    def succeed(self, attempt: Attempt, value: Any) -> None:
+        """The task returned: its result, if one is kept, and its follow-up go with the acknowledgement."""
+        plan, delivery, options = attempt.plan, attempt.delivery, attempt.message.options
+        then = options.get("then") if options else None
+        if plan.ttl_ms == 0 and then is None:
+            self._put((delivery.queue, delivery))
+        else:
+            try:
+                result = b""
+                if plan.ttl_ms:
+                    result = b"d" + encode_result(plan.encode_result(value), limit=plan.max_result)
+                follow = b"" if then is None else pack_follow(then, delivery.id)
+            except TaskqError as error:
+                self._bury(attempt, error, "result")
+                return
+            self._put((delivery.queue, Finished(delivery.id, delivery.token, "d", result, plan.ttl_ms, follow)))
+        self._report.done(attempt)
+
+    def fail(self, attempt: Attempt, error: BaseException) -> None:
+        """The task raised: run again later, dead, or cancelled, as the policy says."""
+        delivery, plan = attempt.delivery, attempt.plan
+        if (
+            isinstance(error, TaskTimeout) and not error.args
+        ):  # raised into a thread, which takes a class without a text
+            error.args = (f"ran longer than its timeout of {plan.timeout} s",)
+        if isinstance(error, LeaseLost) or attempt.lease_lost:
+            self._report.trouble("lease lost while it ran, its outcome is dropped: %s: %s", attempt, error)
+            return
+        decision = decide(error, delivery.attempts, plan.retry, attempt.cancel_requested, random.random())  # noqa: S311 - jitter
+        if decision.verb == "cancelled":
+            self.settle_gone(attempt, "c")
+        elif decision.verb == "dead":
+            self._bury(attempt, error, decision.kind)
+        else:
+            what = failure.of(error, decision.kind, delivery.attempts + 1, self._report.worker, plan.name)
+            item = Retried(delivery.id, delivery.token, decision.delay, decision.counts, what.line())
+            self._put((delivery.queue, item))
+            self._report.retried(attempt, what, decision.delay)
+            self._hook("failure", attempt, error)
+
+    def _bury(self, attempt: Attempt, error: BaseException, kind: failure.Kind) -> None:
+        delivery, plan = attempt.delivery, attempt.plan
+        what = failure.of(error, kind, delivery.attempts + 1, self._report.worker, plan.name)
+        self._put((delivery.queue, Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms)))
+        self._report.dead(attempt, what)
+        self._hook("failure", attempt, error)
+        self._hook("dead", attempt, error)
+
+    def settle_gone(self, attempt: Attempt, kind: str) -> None:
+        """Cancelled ('c') or expired ('e'): gone, with that outcome for whoever waits."""
+        delivery = attempt.delivery
+        result = kind.encode() if attempt.plan.ttl_ms else b""
+        self._put((delivery.queue, Finished(delivery.id, delivery.token, kind, result, attempt.plan.ttl_ms)))
+        self._report.gone(attempt, kind)
+
+    def release(self, attempt: Attempt) -> None:
+        """Give back unstarted, or stopped by us: no attempt is spent."""
+        self._put((attempt.delivery.queue, Held(attempt.delivery.id, attempt.delivery.token)))
+
+    def progress(self, attempt: Attempt, done: float, total: float | None, note: str) -> None:
+        """Store what a task says of its progress; a courtesy, so trouble with the broker is not the task's."""
+        self._report.progress(self._broker, attempt, done, total, note)

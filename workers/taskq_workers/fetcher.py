@@ -1,0 +1,254 @@
+"""The fetcher: leases as many messages as the child can use soon, and waits for a bell when there are none.
+
+How many: about a tenth of a second of work at the measured pace, never less than the free slots, never above a cap. So
+no-op tasks come by the thousand, slow ones by the slot, and nobody hoards.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from taskq.errors import BrokerError, BrokerUnavailable, TaskqError
+from taskq.store.scripts import run_many
+from taskq.tasks import calls
+from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Leased, Seat, Ticket
+from taskq.tasks.lists import ListBroker, pauses
+from taskq_workers.tokens import TokenBook
+
+log = logging.getLogger("taskq.worker")
+
+CAP = 4_000
+AHEAD_S = 0.1
+IDLE_WAIT_S = 5.0
+PIPELINE = 8  # lease calls of one round trip
+_WINDOW_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where messages come from: queue names with weights, in strict order or by weight; `alone` takes suspects only."""
+
+    queues: tuple[tuple[str, int], ...]
+    strict: bool = False
+    alone: bool = False
+    burst: bool = False
+
+
+class Demand:
+    """How many messages are wanted now; reads the slots, decides nothing else."""
+
+    def __init__(
+        self, slots: int, busy: Callable[[], int], waiting: Callable[[], int], done: Callable[[], int]
+    ) -> None:
+        self._slots = slots
+        self._busy = busy
+        self._waiting = waiting
+        self._done = done
+        self._count = 0
+        self._at = time.monotonic()
+        self.rate = 0.0
+
+    def wanted(self) -> int:
+        """Messages to lease now; 0 if what waits is enough."""
+        now = time.monotonic()
+        if now - self._at >= _WINDOW_S:
+            count = self._done()
+            self.rate = (count - self._count) / (now - self._at)
+            self._count, self._at = count, now
+        waiting = self._waiting()
+        free = self._slots - self._busy()
+        ahead = min(CAP, int(self.rate * AHEAD_S))
+        target = max(free, ahead)
+        if waiting > target // 2 and waiting > 0:
+            return 0
+        return max(target - waiting, 0)
+
+
+class Fetcher:
+    """Life: start; `hungry` from the slots when little is left; stop, after which nothing more is leased."""
+
+    def __init__(
+        self,
+        broker: ListBroker,
+        seat: Seat,
+        source: Source,
+        tokens: TokenBook,
+        demand: Demand,
+        deliver: Callable[[list[Delivery], int], None],
+        recall_number: Callable[[], int],
+    ) -> None:
+        self._broker = broker
+        self._seat = seat
+        self._source = source
+        self._names = [name for name, _ in source.queues]
+        self._tokens = tokens
+        self._demand = demand
+        self._deliver = deliver
+        self._recall_number = recall_number
+        self._signal = threading.Event()
+        self._stopping = False
+        self._fetching = threading.Lock()
+        self._due: dict[str, float] = {}
+        self._told_since = 0.0
+        self.refused = False
+        self.exhausted = threading.Event()  # burst: nothing was left to lease
+        self._thread = threading.Thread(target=self._loop, name="taskq-fetch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def hungry(self) -> None:
+        """Little is left to do; cheap enough to be called often."""
+        if not self._signal.is_set():
+            self._signal.set()
+
+    def stop(self) -> None:
+        """Lease nothing more; returns when no lease call is under way. A wait for a bell goes on and leads to
+        nothing.
+        """
+        self._stopping = True
+        self._signal.set()
+        with self._fetching:
+            pass
+
+    def _loop(self) -> None:
+        while not self._stopping:
+            self._signal.clear()
+            wanted = self._demand.wanted()
+            if wanted <= 0:
+                self._signal.wait(0.25)
+                continue
+            with self._fetching:
+                got = 0 if self._stopping else self._fetch(wanted)
+            if got or self._stopping:
+                continue
+            if self._source.burst and not self._tokens.outstanding:
+                self.exhausted.set()
+            self._wait()
+
+    # -- leasing ----------------------------------------------------------------------------------------------------
+
+    def _fetch(self, wanted: int) -> int:
+        got = 0
+        for queue in self._order():
+            got += self._lease(queue, wanted - got)
+            if got >= wanted or self._stopping:
+                break
+        return got
+
+    def _order(self) -> Sequence[str]:
+        """The queues in the order in which they are asked: as given, or drawn by weight."""
+        if self._source.strict or len(self._names) == 1:
+            return self._names
+        # Efraimidis and Spirakis (2006): the largest u ** (1 / weight) first is a weighted draw without replacement.
+        keyed = [(random.random() ** (1.0 / weight), name) for name, weight in self._source.queues]  # noqa: S311
+        return [name for _, name in sorted(keyed, reverse=True)]
+
+    def _lease(self, queue: str, wanted: int) -> int:
+        recall = self._recall_number()
+        index = self._names.index(queue)
+        tickets: list[tuple[Ticket, int]] = []
+        while wanted > 0 and len(tickets) < PIPELINE:
+            ticket = self._seat.ticket(queue)
+            if not self._tokens.announce(index, ticket.token):
+                break
+            tickets.append((ticket, min(wanted, LEASE_MESSAGES)))
+            wanted -= LEASE_MESSAGES
+        if not tickets:
+            self._signal.wait(0.05)  # the table is full of lease calls; settling makes room
+            return 0
+        got = 0
+        for (ticket, _), answer in zip(tickets, self._send(queue, tickets), strict=True):
+            leased = answer if isinstance(answer, Leased) else None
+            deliveries = leased.deliveries if leased else []
+            self._tokens.leased(ticket.token, len(deliveries))
+            if leased is None:
+                continue
+            if leased.refused:
+                self._refuse()
+            self._note_due(queue, leased)
+            if deliveries:
+                got += len(deliveries)
+                self._deliver(deliveries, recall)
+        return got
+
+    def _send(self, queue: str, tickets: list[tuple[Ticket, int]]) -> list[Leased | TaskqError]:
+        """Send lease calls until each is answered: one whose answer got lost may hold messages."""
+        keys, limits = self._broker.keys(queue), self._broker.limits
+        wires = [calls.lease(keys, ticket, limit, limits, alone=self._source.alone) for ticket, limit in tickets]
+        tries = pauses(float("inf"))
+        while True:
+            try:
+                answers = run_many(self._broker.link, wires)
+            except BrokerUnavailable as error:
+                answers = [error] * len(wires)
+            except TaskqError as error:
+                self._complain(queue, error)
+                return [error] * len(wires)
+            if not any(isinstance(answer, BrokerUnavailable) for answer in answers):
+                break
+            self._outage()
+            if self._stopping:
+                break  # what these calls may hold is given back by the supervisor, which knows their tokens
+            time.sleep(next(tries))
+        self._recovered()
+        for answer in answers:
+            if isinstance(answer, BrokerError) and not isinstance(answer, BrokerUnavailable):
+                self._complain(queue, answer)
+                break
+        return answers
+
+    def _note_due(self, queue: str, leased: Leased) -> None:
+        if leased.due is None:
+            self._due.pop(queue, None)
+            return
+        self._due[queue] = time.monotonic() + (leased.due - leased.now) / 1000
+        if leased.due <= leased.now:
+            try:
+                self._broker.promote(queue)
+            except TaskqError as error:
+                log.debug("promote of %s: %s", queue, error)
+
+    def _refuse(self) -> None:
+        if not self.refused:
+            log.error("the broker refuses this child: its supervisor has given it up; it ends")
+        self.refused = True
+        self._stopping = True
+
+    # -- waiting ----------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Until a bell rings, the next delayed message is due, or a while has passed."""
+        now = time.monotonic()
+        seconds = min([IDLE_WAIT_S, *(at - now for at in self._due.values())])
+        if self._source.burst or self._source.alone:
+            seconds = min(seconds, 0.2)
+        if seconds <= 0.002:
+            return
+        try:
+            self._broker.wait(self._names, seconds)
+        except BrokerUnavailable:
+            self._outage()
+            time.sleep(0.2)
+        except TaskqError as error:
+            self._complain(", ".join(self._names), error)
+
+    def _outage(self) -> None:
+        if not self._told_since:
+            self._told_since = time.monotonic()
+            log.warning("broker unreachable; this child goes on trying")
+
+    def _recovered(self) -> None:
+        if self._told_since:
+            log.warning("broker is back after %.1f s", time.monotonic() - self._told_since)
+            self._told_since = 0.0
+
+    def _complain(self, queue: str, error: TaskqError) -> None:
+        """Refused for a reason that waiting does not cure: say it, and do not hammer the server."""
+        log.error("cannot lease from %s: %s", queue, error)
+        self._signal.wait(2.0)

@@ -1,0 +1,60 @@
+"""From deliveries to attempts: decode each message by itself, find its task, and set aside what cannot run here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from taskq.errors import DecodeError, InvalidOption, NewerLayout
+from taskq.message import decode, id_text
+from taskq.tasks.broker import Buried, Delivery, Held
+from taskq.tasks.failure import Failure
+from taskq_workers.attempt import Attempt, Plans
+
+log = logging.getLogger("taskq.worker")
+
+
+class Intake:
+    """One bad record decides for itself only; the others of its batch go on."""
+
+    def __init__(self, plans: Plans, put: Callable[[tuple[str, Any]], None], worker: str) -> None:
+        self._plans = plans
+        self._put = put
+        self._worker = worker
+        self._told: dict[str, float] = {}
+
+    def sort(self, deliveries: Sequence[Delivery], recall: int) -> tuple[list[Attempt], list[Attempt]]:
+        """The attempts for threads and those for the event loop."""
+        threads: list[Attempt] = []
+        loop: list[Attempt] = []
+        now = time.monotonic()
+        for delivery in deliveries:
+            try:
+                message = decode(delivery.id, delivery.body)
+                plan = self._plans.of(message)
+            except NewerLayout as error:
+                self._park(delivery, "newer layout", str(error))
+            except (DecodeError, InvalidOption) as error:
+                self._quarantine(delivery, error)
+            else:
+                if plan is None:
+                    self._park(delivery, message.task, "no worker here knows this task")
+                else:
+                    (loop if plan.is_async else threads).append(Attempt(delivery, message, plan, now, recall))
+        return threads, loop
+
+    def _park(self, delivery: Delivery, task: str, why: str) -> None:
+        # The name comes from stored bytes and becomes part of a key; its length is bounded here.
+        self._put((delivery.queue, (Held(delivery.id, delivery.token), task[:255])))
+        now = time.monotonic()
+        if now - self._told.get(task, 0.0) >= 60:
+            self._told[task] = now
+            log.warning("parked messages of task %r in queue %s: %s", task[:255], delivery.queue, why)
+
+    def _quarantine(self, delivery: Delivery, error: Exception) -> None:
+        what = Failure("undecodable", type(error).__name__, str(error), worker=self._worker)
+        item = Buried(delivery.id, delivery.token, what.line(), what.result(), 3_600_000, quarantine=True)
+        self._put((delivery.queue, item))
+        log.error("quarantined %s of queue %s: %s", id_text(delivery.id), delivery.queue, error)

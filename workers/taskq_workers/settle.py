@@ -1,0 +1,205 @@
+"""The settle buffer: outcomes of many attempts, stored by few scripts.
+
+Slots put outcomes in without waiting. One thread takes all that is there, groups it by queue and verb, and sends it
+in one round trip; while that is under way the next outcomes gather. An outcome is sent again, with the same call
+number, until the broker has answered: the broker stores it at most once, and only while the lease is held.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeAlias
+
+from taskq.errors import BrokerError, BrokerUnavailable, TaskqError
+from taskq.message import id_text
+from taskq.store.scripts import Call, run_many
+from taskq.tasks import calls
+from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Buried, Delivery, Finished, Held, Op, Retried, Seat
+from taskq.tasks.lists import ListBroker, pauses
+
+log = logging.getLogger("taskq.worker")
+
+Item: TypeAlias = "Delivery | Finished | Retried | Buried | Held | tuple[Held, str]"
+"""A delivery by itself is done, without a result: the commonest outcome has no value of its own to make."""
+
+
+class Tokens(Protocol):
+    """Where the settled messages of a token are counted."""
+
+    def settled(self, token: bytes, count: int) -> None: ...
+
+
+class Settler:
+    """Life: start; put from any thread; flush (waits until all that was put is stored); stop."""
+
+    def __init__(
+        self,
+        broker: ListBroker,
+        seat: Seat,
+        tokens: Tokens,
+        on_lost: Callable[[str, int], None],
+        on_follow: Callable[[str], None],
+    ) -> None:
+        self._broker = broker
+        self._seat = seat
+        self._tokens = tokens
+        self._on_lost = on_lost
+        self._on_follow = on_follow
+        self._inbox: SimpleQueue[tuple[str, Item] | threading.Event | None] = SimpleQueue()
+        self.put = self._inbox.put
+        self._thread = threading.Thread(target=self._loop, name="taskq-settle", daemon=True)
+        self.failed: BaseException | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything put before is stored; False if that takes longer than `timeout` seconds."""
+        done = threading.Event()
+        self._inbox.put(done)
+        return done.wait(timeout)
+
+    def stop(self, timeout: float) -> bool:
+        """End the thread after what is in the buffer; False if that takes longer than `timeout` seconds."""
+        self._inbox.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        inbox = self._inbox
+        going = True
+        while going:
+            batch: dict[str, list[Item]] = {}
+            waiters: list[threading.Event] = []
+            entry = inbox.get()
+            try:
+                while True:
+                    if entry is None:
+                        going = False
+                    elif isinstance(entry, tuple):
+                        items = batch.get(entry[0])
+                        if items is None:
+                            batch[entry[0]] = [entry[1]]
+                        else:
+                            items.append(entry[1])
+                    else:
+                        waiters.append(entry)
+                    entry = inbox.get_nowait()
+            except Empty:
+                pass
+            for queue, items in batch.items():
+                self._store(queue, items)
+            for waiter in waiters:
+                waiter.set()
+
+    # -- one queue's outcomes ---------------------------------------------------------------------------------------
+
+    def _store(self, queue: str, items: list[Item]) -> None:
+        parts: list[list[Item]] = []
+        wires: list[Call[list[bytes]]] = []
+        for verb, group in _grouped(items):
+            for part in _cut(group):
+                parts.append(part)
+                wires.append(self._call(queue, verb, part))
+        lost: list[bytes] = []
+        for part, answer in zip(parts, self._send(wires), strict=True):
+            if isinstance(answer, TaskqError):
+                # Refused for good: wrong type at a key, missing right. The leases lapse, so nothing is lost.
+                log.error("%d outcomes of queue %s cannot be stored: %s", len(part), queue, answer)
+            else:
+                lost += answer
+        self._account(parts)
+        if lost:
+            self._on_lost(queue, len(lost))
+            for lost_id in lost[:10]:
+                log.warning("lease lost: the outcome of %s in queue %s was not stored", id_text(lost_id), queue)
+        if any(isinstance(item, Finished) and item.follow for item in items):
+            self._on_follow(queue)
+
+    def _account(self, parts: Iterable[list[Item]]) -> None:
+        counts: dict[bytes, int] = {}
+        for part in parts:
+            for item in part:
+                token = item[0].token if isinstance(item, tuple) else item.token
+                counts[token] = counts.get(token, 0) + 1
+        for token, count in counts.items():
+            self._tokens.settled(token, count)
+
+    def _call(self, queue: str, verb: str, part: list[Any]) -> Call[list[bytes]]:
+        keys, limits = self._broker.keys(queue), self._broker.limits
+        if verb == "release":
+            return calls.release(keys, part)
+        if verb == "park":
+            return calls.park(keys, part)
+        op: Op = self._seat.op(queue, verb)
+        make: Callable[..., Call[list[bytes]]] = getattr(calls, verb)
+        return make(keys, part, op, limits)
+
+    def _send(self, wires: Sequence[Call[list[bytes]]]) -> list[list[bytes] | TaskqError]:
+        """Send calls until each is answered. One that the broker refuses as old was stored before its answer got
+        lost.
+        """
+        answers: list[list[bytes] | TaskqError] = list(self._try(wires))
+        since = time.monotonic()
+        told = False
+        tries = pauses(float("inf"))
+        while any(isinstance(answer, BrokerUnavailable) for answer in answers):
+            if not told and time.monotonic() - since > 0.2:
+                log.warning("broker unreachable: outcomes wait to be stored")
+                told = True
+            time.sleep(next(tries))
+            again = [index for index, answer in enumerate(answers) if isinstance(answer, BrokerUnavailable)]
+            # All from the first unanswered one on go out again, in order: call numbers only grow.
+            first = again[0]
+            for index, answer in enumerate(self._try(wires[first:]), start=first):
+                stored = isinstance(answer, BrokerError) and "newer call" in str(answer)
+                answers[index] = [] if stored else answer
+        if told:
+            log.warning("broker is back after %.1f s: outcomes are stored", time.monotonic() - since)
+        return answers
+
+    def _try(self, wires: Sequence[Call[list[bytes]]]) -> Sequence[list[bytes] | TaskqError]:
+        try:
+            return run_many(self._broker.link, wires)
+        except TaskqError as error:
+            return [error] * len(wires)
+
+
+_VERBS: dict[type, str] = {
+    Delivery: "ack",
+    Finished: "ack",
+    Retried: "nack",
+    Buried: "dead_letter",
+    Held: "release",
+    tuple: "park",
+}
+
+
+def _grouped(items: list[Item]) -> Iterable[tuple[str, list[Any]]]:
+    groups: dict[str, list[Any]] = {}
+    for item in items:
+        groups.setdefault(_VERBS[type(item)], []).append(item)
+    return groups.items()
+
+
+def _cut(items: list[Any]) -> Iterable[list[Any]]:
+    """Parts of at most 250 outcomes and 256 KiB."""
+    part: list[Any] = []
+    size = 0
+    for item in items:
+        weight = 0 if type(item) is Delivery else _weight(item)
+        if part and (len(part) >= LEASE_MESSAGES or size + weight > LEASE_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += weight
+    if part:
+        yield part
+
+
+def _weight(item: Item) -> int:
+    return sum(len(getattr(item, name, b"")) for name in ("result", "line", "follow"))
