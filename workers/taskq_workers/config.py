@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from taskq import checks
+from taskq.errors import ConfigError, TaskqError
+from taskq.names import check_name, shown
 
 LogFormat = Literal["text", "json"]
 
@@ -27,9 +33,9 @@ class ChildSettings:
     worker: str
     index: int
     parent: int
-    table_fd: int
-    up_fd: int
-    down_fd: int
+    table_fd: int = -1
+    up_fd: int = -1
+    down_fd: int = -1
     url: str | None = None
     queues: tuple[tuple[str, int], ...] = ()
     strict_order: bool = False
@@ -43,6 +49,9 @@ class ChildSettings:
     log_format: LogFormat = "text"
     verbosity: int = 0
 
+    def with_descriptors(self, table: int, up: int, down: int) -> ChildSettings:
+        return replace(self, table_fd=table, up_fd=up, down_fd=down)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
@@ -52,3 +61,92 @@ class ChildSettings:
         fields: dict[str, Any] = json.loads(text)
         fields["queues"] = tuple((name, weight) for name, weight in fields["queues"])
         return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What `taskq worker` is told, checked: one `ConfigError` for the first value that cannot be meant.
+
+    `kill_grace` is how long the neighbours of a task past its hard limit may go on, in seconds. Other fields as in
+    `ChildSettings`.
+    """
+
+    app: str
+    url: str | None = None
+    queues: tuple[tuple[str, int], ...] = ()
+    processes: int = 1
+    concurrency: int = 8
+    strict_order: bool = False
+    burst: bool = False
+    reload: bool = False
+    allow_eviction: bool = False
+    drain_timeout: float = 25.0
+    kill_grace: float = 30.0
+    max_tasks_per_child: int = 0
+    max_memory_mb: int = 0
+    log_format: LogFormat = "text"
+    verbosity: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.app:
+            raise ConfigError('no app is named: write taskq worker module:app, or app = "module:app" in [tool.taskq]')
+        for name, least, most in _WHOLE:
+            checks.whole(getattr(self, name), name.replace("_", "-"), least, most)
+        for name in ("drain_timeout", "kill_grace"):
+            checks.seconds(getattr(self, name), name.replace("_", "-"))
+        if self.burst and self.reload:
+            raise ConfigError("burst ends when the queues are empty, reload waits for changes: choose one of them")
+
+    def child(self, worker: str, index: int, *, alone: bool = False) -> ChildSettings:
+        """The settings of one child, still without its descriptors."""
+        return ChildSettings(
+            app=self.app,
+            worker=worker,
+            index=index,
+            parent=os.getpid(),
+            url=self.url,
+            queues=self.queues,
+            strict_order=self.strict_order,
+            concurrency=1 if alone else self.concurrency,
+            burst=self.burst or alone,  # it ends when nothing is left for it
+            alone=alone,
+            drain_timeout=self.drain_timeout,
+            max_tasks_per_child=self.max_tasks_per_child,
+            max_memory_mb=self.max_memory_mb,
+            log_format=self.log_format,
+            verbosity=self.verbosity,
+        )
+
+
+_WHOLE = (
+    ("processes", 1, 256),
+    ("concurrency", 1, 4096),
+    ("max_tasks_per_child", 0, 2**31),
+    ("max_memory_mb", 0, 2**31),
+    ("verbosity", 0, 9),
+)
+_MOST_WEIGHT = 1000
+
+
+def parse_queues(given: str | Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Queue names with their weights, from `high:3,default` or from a list of such parts.
+
+    >>> parse_queues("high:3, default")
+    (('high', 3), ('default', 1))
+    """
+    parts = given.split(",") if isinstance(given, str) else [str(part) for part in given]
+    queues: dict[str, int] = {}
+    for part in parts:
+        name, colon, weight = part.strip().partition(":")
+        try:
+            check_name(name)
+        except TaskqError as error:
+            raise ConfigError(f"queues={shown(given)}: {error}") from error
+        if name in queues:
+            raise ConfigError(f"queues={shown(given)}: {name!r} is named twice")
+        if colon and not (weight.isascii() and weight.isdigit() and 1 <= int(weight) <= _MOST_WEIGHT):
+            raise ConfigError(
+                f"queues={shown(given)}: the weight of {name!r} is a whole number from 1 to {_MOST_WEIGHT}"
+            )
+        queues[name] = int(weight) if colon else 1
+    return tuple(queues.items())

@@ -1,0 +1,150 @@
+"""The heartbeat: extends what the children hold, learns what is lost or cancelled, takes back behind a stuck child."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from taskq.message import id_text
+from taskq.tasks import calls
+from taskq.tasks.broker import Extended, Mark
+from taskq.tasks.failure import Failure
+from taskq.tasks.lists import ListBroker
+from taskq_workers.deaths import bury
+from taskq_workers.process import Child, Verdict
+from taskq_workers.table import CANCEL_ENTRIES
+from taskq_workers.wires import Wire
+
+log = logging.getLogger("taskq.worker")
+
+STUCK_S = 1.0
+"""A child whose interpreter has not turned for so long has what it did not start taken back."""
+
+RECALL_WAIT_S = 0.05
+KILL_AFTER_S = 1.0
+"""How long a cancelled task with leave to end its child may take to end by itself."""
+
+_Key = tuple[int, int, int]  # of one run: child, slot, sequence
+
+
+class Beats:
+    """One round of heartbeats at a time; keeps only what one round must know of the one before."""
+
+    def __init__(self, broker: ListBroker, end: Callable[[Child, Verdict], None]) -> None:
+        self._broker = broker
+        self._end = end
+        self._known: set[bytes] = set()
+        self._marked: set[_Key] = set()
+        self._last = time.monotonic()
+        self._doomed: dict[bytes, float] = {}
+        self._recalled: dict[int, float] = {}
+        self._recalling: set[int] = set()
+
+    # -- extend ------------------------------------------------------------------------------------------------------
+
+    def wires(self, children: Sequence[Child]) -> list[Wire]:
+        """One call per queue of which anything is held."""
+        tokens: dict[str, list[tuple[Child, int, bytes]]] = {}
+        marks: dict[str, list[tuple[_Key, Mark]]] = {}
+        seen: set[bytes] = set()
+        keys: set[_Key] = set()
+        ids: set[bytes] = set()
+        for child in children:
+            for held in child.held():
+                seen.add(held.token)
+                tokens.setdefault(child.queue(held.queue), []).append((child, held.entry, held.token))
+            for run in child.running():
+                ids.add(run.id)
+                # Its lease call was answered, or it would not run: from now on "lost" means lost.
+                self._known.add(run.token)
+                key = (child.index, run.slot, run.sequence)
+                keys.add(key)
+                if key not in self._marked and run.started < self._last:
+                    mark = Mark(run.id, run.token, run.once)
+                    marks.setdefault(child.queue(run.queue), []).append((key, mark))
+        self._known &= seen
+        self._marked &= keys
+        self._doomed = {doomed: at for doomed, at in self._doomed.items() if doomed in ids}
+        self._last = time.monotonic()
+        return [self._wire(queue, held, marks.get(queue, [])) for queue, held in tokens.items() if queue]
+
+    def _wire(self, queue: str, held: list[tuple[Child, int, bytes]], marks: list[tuple[_Key, Mark]]) -> Wire:
+        names = [token for _, _, token in held]
+        call = calls.extend(self._broker.keys(queue), names, [mark for _, mark in marks], self._broker.limits)
+
+        def then(extended: Extended) -> None:
+            self._marked.update(key for key, _ in marks)
+            self._answered(held, extended)
+
+        return Wire(f"cannot extend the leases of queue {queue}", call, then=then)
+
+    def _answered(self, held: list[tuple[Child, int, bytes]], extended: Extended) -> None:
+        lost = set(extended.lost)
+        for child, entry, token in held:
+            if token not in lost:
+                self._known.add(token)
+            elif token in self._known:
+                # One that was never seen held may still be on its way: announced, but not leased yet.
+                with child.table() as table:
+                    if table is not None:
+                        table.set_lost(entry, token)
+        if extended.cancelled:
+            self._cancel({child for child, _, _ in held}, extended.cancelled)
+
+    # -- cancel ------------------------------------------------------------------------------------------------------
+
+    def _cancel(self, children: set[Child], cancelled: dict[bytes, bool]) -> None:
+        """Post it to every child that may hold it, on each beat until it is settled: the ring is small."""
+        for message, kill in list(cancelled.items())[:CANCEL_ENTRIES]:
+            for child in children:
+                with child.table() as table:
+                    if table is not None:
+                        table.post_cancel(message, kill)
+                if kill and any(run.id == message for run in child.running()):
+                    self._kill(child, message)
+
+    def _kill(self, child: Child, id: bytes) -> None:
+        now = time.monotonic()
+        if now - self._doomed.setdefault(id, now) >= KILL_AFTER_S:
+            log.warning("%s is ended: %s was cancelled with kill=True and goes on", child, id_text(id))
+            self._end(child, Verdict("cancel", frozenset([id])))
+
+    # -- recall ------------------------------------------------------------------------------------------------------
+
+    def recall(self, children: Sequence[Child]) -> None:
+        """Take back what stuck children hold and have not started; raises what the broker does, to be called again."""
+        now = time.monotonic()
+        for child in children:
+            with child.table() as table:
+                tick = table.last_tick if table is not None else 0.0
+            stuck = tick and now - tick > STUCK_S and self._recalled.get(child.index) != tick and child.held()
+            # One that an outage cut short must be brought to its end: until then the child starts nothing.
+            if stuck or child.index in self._recalling:
+                self._recalling.add(child.index)
+                self._recall(child)
+                self._recalling.discard(child.index)
+                self._recalled[child.index] = tick
+
+    def _recall(self, child: Child) -> None:
+        with child.table() as table:
+            if table is None:
+                return
+            table.begin_recall()
+        # Whoever asked before the flag stood has written its start by then.
+        time.sleep(RECALL_WAIT_S)
+        with child.table() as table:
+            if table is None:
+                return
+            started = {run.id for run in table.running()} | table.journal_ids()
+            held = table.held()
+        line = Failure("lost", "LeaseRecalled", f"{child} is stuck").line()
+        for one in held:
+            queue = child.queue(one.queue)
+            if queue:
+                condemned = self._broker.reclaim(queue, one.token, line, "recall", started=list(started))
+                bury(self._broker, queue, condemned, {}, "lost", "its child was stuck", "")
+        with child.table() as table:
+            if table is not None:
+                table.end_recall()
+        log.warning("%s is stuck in one task; what waited behind it was given back", child)

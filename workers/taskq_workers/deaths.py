@@ -1,0 +1,103 @@
+"""What a child left behind when it died, and giving it back: at once, with the blame where it belongs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from taskq.message import id_text
+from taskq.tasks.broker import Buried, Condemned, Finished
+from taskq.tasks.failure import Failure, Kind
+from taskq.tasks.lists import ListBroker
+
+log = logging.getLogger("taskq.worker")
+
+_TYPES = {"crash": "WorkerDied", "timeout": "HardTimeout", "lapse": "LeaseLapsed", "lost": "MessageLost"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A message that ran when its child died."""
+
+    queue: str
+    task: str
+    id: bytes
+    token: bytes
+    once: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.task} {id_text(self.id)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One dead child. `blamed` are ids, `cancelled` those of them that were ended on demand; `how` is in words."""
+
+    child: str
+    worker: str
+    how: str
+    kind: Kind
+    held: tuple[tuple[str, bytes], ...]
+    ran: tuple[Ran, ...]
+    blamed: frozenset[bytes] = field(default_factory=frozenset)
+    cancelled: frozenset[bytes] = field(default_factory=frozenset)
+
+
+def give_back(broker: ListBroker, death: Death) -> None:
+    """Give back all that a dead child held; sending it again changes nothing, so repeat it until it does not raise."""
+    for run in death.ran:
+        if run.id in death.cancelled:
+            broker.ack(run.queue, [Finished(run.id, run.token, "c", b"c", broker.limits.outcome_ttl)])
+    for queue, token in death.held:
+        # What may run only once and had started is told as started whoever is to blame: it is lost, not innocent.
+        blamed = [run for run in death.ran if run.token == token and (run.id in death.blamed or run.once)]
+        tasks = {run.task for run in blamed}
+        failure = Failure(
+            death.kind,
+            _TYPES.get(death.kind, "WorkerDied"),
+            f"{death.child} died while it ran this: {death.how}",
+            worker=death.worker,
+            task=tasks.pop() if len(tasks) == 1 else "",
+        )
+        ids = [run.id for run in blamed]
+        condemned = broker.reclaim(queue, token, failure.line(), "crash", started=ids)
+        names = {run.id: run.task for run in death.ran}
+        bury(broker, queue, condemned, names, death.kind, death.how, death.worker)
+
+
+def bury(
+    broker: ListBroker,
+    queue: str,
+    condemned: Sequence[Condemned],
+    names: dict[bytes, str],
+    kind: Kind,
+    how: str,
+    worker: str,
+) -> None:
+    """Dead-letter what died too often, or may not run a second time."""
+    if not condemned:
+        return
+    items = []
+    for one in condemned:
+        name = names.get(one.id, "")
+        failure = _last_words(one, kind, how, name, worker)
+        items.append(Buried(one.id, one.token, failure.line(), failure.result(), broker.limits.outcome_ttl))
+        log.error(
+            "%s %s %s in queue %s: %s",
+            "lost" if one.once else "dead",
+            name or "message",
+            id_text(one.id),
+            queue,
+            failure.message,
+            extra={"taskq": {"event": failure.kind, "id": id_text(one.id), "task": name, "queue": queue}},
+        )
+    broker.dead_letter(queue, items)
+
+
+def _last_words(one: Condemned, kind: Kind, how: str, task: str, worker: str) -> Failure:
+    if one.once:
+        text = f"lost while running, and at_most_once does not run it again: {how}"
+        return Failure("lost", _TYPES["lost"], text, worker=worker, task=task)
+    verb = {"timeout": "ran past its hard time limit", "lapse": "lost its worker"}.get(kind, "crashed its worker")
+    return Failure(kind, _TYPES.get(kind, "WorkerDied"), f"{verb} {one.crashes} times: {how}", worker=worker, task=task)

@@ -1,0 +1,110 @@
+"""What a worker says of itself while it is there: one record with an expiry, and its name in the list of workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from taskq import __version__
+from taskq.message import id_text
+from taskq.store import keys
+from taskq_workers.config import WorkerConfig
+from taskq_workers.process import Child, Hello
+from taskq_workers.wires import Wire
+
+EVERY_S = 1.0
+TTL_MS = 10_000
+_FORGET_MS = 3_600_000
+_RUNS_SHOWN = 100
+
+
+def new_worker_id() -> str:
+    """Host and process for people, and random characters: both come again after a restart."""
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+class Presence:
+    """The record of one worker."""
+
+    def __init__(self, worker: str, config: WorkerConfig, hello: Hello) -> None:
+        self._worker = worker
+        self._namespace = hello.namespace
+        self._list = keys.workers(hello.namespace)
+        self._record = keys.worker_record(hello.namespace, worker)
+        self._next = 0.0
+        self._facts: dict[str, Any] = {
+            "id": worker,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": __version__,
+            "python": platform.python_version(),
+            "app": hello.app,
+            "queues": list(hello.queues),
+            "processes": config.processes,
+            "concurrency": config.concurrency,
+            "started": int(time.time() * 1000),
+        }
+
+    def due(self) -> float:
+        """The monotonic time of the next record."""
+        return self._next
+
+    def hurry(self) -> None:
+        """The record is due now."""
+        self._next = 0.0
+
+    def wires(self, now: float, server_ms: float, children: Sequence[Child], state: str) -> list[Wire]:
+        """The record and the entry in the list; also drops entries of workers that died an hour ago."""
+        if now < self._next:
+            return []
+        self._next = now + EVERY_S
+        record = json.dumps(self._facts | {"at": int(server_ms), "state": state} | _of(children, now))
+        what = "cannot store the record of this worker"
+        return [
+            Wire(what, None, ("SET", self._record, record, "PX", TTL_MS)),
+            Wire(what, None, ("ZADD", self._list, int(server_ms), self._worker)),
+            Wire(what, None, ("ZREMRANGEBYSCORE", self._list, "-inf", int(server_ms) - _FORGET_MS)),
+        ]
+
+    def farewell(self) -> list[Wire]:
+        """Takes the record away at the end."""
+        what = "cannot remove the record of this worker"
+        return [Wire(what, None, ("DEL", self._record)), Wire(what, None, ("ZREM", self._list, self._worker))]
+
+
+def _of(children: Sequence[Child], now: float) -> dict[str, Any]:
+    totals = dict.fromkeys(("done", "failed", "retried", "dead", "lost"), 0)
+    shown: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    for child in children:
+        with child.table() as table:
+            if table is None:
+                continue
+            counters, state, running, tokens = table.counters(), table.state, table.running(), len(table.held())
+        for name in totals:
+            totals[name] += getattr(counters, name)
+        shown.append(
+            {
+                "index": child.index,
+                "pid": child.pid,
+                "state": state.name.lower(),
+                "alone": child.alone,
+                "running": len(running),
+                "leases": tokens,
+            }
+        )
+        runs += [
+            {
+                "id": id_text(run.id),
+                "task": child.task(run.task),
+                "queue": child.queue(run.queue),
+                "seconds": round(now - run.started, 1),
+            }
+            for run in running
+        ]
+    return {"children": shown, "running": runs[:_RUNS_SHOWN], "counters": totals}

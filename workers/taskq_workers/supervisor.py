@@ -1,0 +1,342 @@
+"""The supervisor: starts the children, watches them, replaces them, and ends them in order. It never imports the app.
+
+One main loop without blocking calls; what has to wait for the broker is the keeper's, in a thread of its own. Children
+are started by the main thread only: where a child asks to be killed with its parent, that is the thread that started it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import selectors
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from taskq.errors import AppImportError, BrokerUnavailable, ConfigError, TaskqError
+from taskq.store.connection import SyncLink
+from taskq.tasks.lists import ListBroker
+from taskq_workers import exits, signals
+from taskq_workers.config import WorkerConfig
+from taskq_workers.judging import Restarts, judge, late, names
+from taskq_workers.keeper import Calls, Keeper
+from taskq_workers.presence import Presence, new_worker_id
+from taskq_workers.process import CHILD_COMMAND, Child, Hello, Verdict
+from taskq_workers.signals import Inbox
+from taskq_workers.table import Command
+
+log = logging.getLogger("taskq.worker")
+
+GIVE_BACK_S = 5.0
+"""How long a child may take to give back its work before it is ended."""
+
+HOPELESS_STARTS = 5
+_LOOK_S = 0.25  # how often hard limits are looked at
+_LAST_WORDS_S = 5.0
+_SETTLE_S = 10.0
+_NEVER = float("inf")
+
+Ready = Callable[[Hello, SyncLink], None]
+
+
+class Supervisor:
+    """Life: `run`, in the main thread, until the worker has ended; answers its exit code.
+
+    `on_ready` is called once, with the first hello and a link to the broker; what it raises ends the worker.
+    """
+
+    def __init__(
+        self, config: WorkerConfig, on_ready: Ready | None = None, *, command: Sequence[str] = CHILD_COMMAND
+    ) -> None:
+        self.worker = new_worker_id()
+        self._config = config
+        self._on_ready = on_ready
+        self._command = command
+        self._children: list[Child] = []
+        self._started = 0
+        self._starts: list[float] = []
+        self._restarts = Restarts()
+        self._keeper: Keeper | None = None
+        self._inbox = Inbox()
+        self._selector = selectors.DefaultSelector()
+        self._state = "starting"
+        self._stops = 0
+        self._code = exits.OK
+        self._fatal: TaskqError | None = None
+        self._to_recheck = False
+        self._broken = False
+
+    def run(self) -> int:
+        """Raises the error that kept the worker from starting: app not importable, broker not there or refused."""
+        self._selector.register(self._inbox, selectors.EVENT_READ)
+        with self._inbox.installed():
+            self._starts = [0.0] * self._config.processes
+            try:
+                while not self._finished():
+                    self._turn()
+            finally:
+                self._leave()
+        if self._fatal is not None:
+            raise self._fatal
+        return self._code
+
+    def request_reload(self) -> None:
+        """Replace every child by a fresh one; from any thread."""
+        self._inbox.ask(self._reload)
+
+    def request_stop(self) -> None:
+        """As one SIGTERM; from any thread."""
+        self._inbox.ask(self._stop)
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        for at in [at for at in self._starts if at <= now]:
+            self._starts.remove(at)
+            self._start()
+        self._selector.select(max(min([_LOOK_S, *(at - now for at in self._starts)]), 0.0))
+        numbers, asked = self._inbox.take()
+        for number in numbers:
+            self._signal(number)
+        for call in asked:
+            call()
+        for child in self._children:
+            self._listen(child)
+        for child in [child for child in self._children if child.process.poll() is not None]:
+            self._bury(child)
+        for child in self._children:
+            self._enforce(child, time.monotonic())
+
+    def _finished(self) -> bool:
+        if self._children or self._starts:
+            return False
+        if self._stops or not self._config.burst:
+            return bool(self._stops)
+        return not self._burst_goes_on()
+
+    def _burst_goes_on(self) -> bool:
+        """All children found nothing more. What a dead one left, or what must run alone, may be there again."""
+        recheck, self._to_recheck = self._to_recheck, False
+        if self._keeper is not None and self._keeper.settle(_SETTLE_S):
+            _, asked = self._inbox.take()
+            for call in asked:
+                call()
+        if recheck and not self._children:
+            self._starts.append(0.0)
+        return bool(self._children or self._starts)
+
+    def _leave(self) -> None:
+        for child in self._children:  # only if the loop itself failed
+            child.kill(Verdict("stop"))
+            child.process.wait()
+        if self._keeper is not None and not self._keeper.stop(_LAST_WORDS_S):
+            log.warning("the broker does not answer; what is still held comes back when its leases lapse")
+        self._selector.close()
+        self._inbox.close()
+
+    # -- birth -------------------------------------------------------------------------------------------------------
+
+    def _start(self, *, alone: bool = False) -> None:
+        self._started += 1
+        try:
+            child = Child(self._config, self.worker, self._started, self._command, alone=alone)
+        except OSError as error:
+            log.error("cannot start a child, trying again in a second: %s", error)
+            self._starts.append(time.monotonic() + 1.0)
+            return
+        self._children = [*self._children, child]
+        self._selector.register(child.up, selectors.EVENT_READ)
+        if self._state == "quiet":
+            child.send(Command.QUIET)
+        log.debug("%s starts%s", child, " to run suspects alone" if alone else "")
+
+    def _start_alone(self) -> None:
+        """Something waits that two crashes have in common; it runs in a child where it can harm nobody."""
+        if self._state == "running" and not any(child.alone for child in self._children):
+            log.warning("messages that were running in two crashes now run alone, in a child of their own")
+            self._start(alone=True)
+
+    def _listen(self, child: Child) -> None:
+        if child.silent:
+            return
+        for line in child.read():
+            if "hello" in line and child.hello is None:
+                self._hello(child, line["hello"])
+            elif "retiring" in line:
+                self._retire(child, str(line["retiring"]))
+            elif "error" in line:
+                child.error = str(line["error"])
+        if child.silent:
+            self._selector.unregister(child.up)
+
+    def _hello(self, child: Child, fields: dict[str, object]) -> None:
+        try:
+            child.hello = hello = Hello.read(fields)
+            if self._keeper is None:
+                self._open(hello)
+        except TaskqError as error:
+            self._give_up(error)
+
+    def _open(self, hello: Hello) -> None:
+        """The first child knows the app, and so which broker is meant: begin to keep its leases."""
+        link = SyncLink(hello.url)
+        if self._on_ready is not None:
+            self._on_ready(hello, link)
+        calls = Calls(
+            children=lambda: self._children,
+            state=lambda: self._state,
+            end=lambda child, verdict: self._inbox.ask(lambda: self._end(child, verdict)),
+            alone=lambda: self._inbox.ask(self._start_alone),
+        )
+        broker = ListBroker(link, hello.namespace, hello.limits)
+        presence = Presence(self.worker, self._config, hello)
+        self._keeper = Keeper(broker, presence, calls, hello.queues, hello.tasks)
+        self._keeper.start()
+        self._state = "running" if self._state == "starting" else self._state
+
+    # -- death -------------------------------------------------------------------------------------------------------
+
+    def _bury(self, child: Child) -> None:
+        self._listen(child)
+        death = judge(child, self.worker)
+        self._children = [other for other in self._children if other is not child]
+        if not child.silent:
+            self._selector.unregister(child.up)
+        if self._keeper is not None and death.held:
+            self._keeper.bury(death)
+            self._to_recheck = True
+        expected = child.orderly
+        if not expected:
+            self._tell(child, death.how, names(death))
+        child.close()
+        if self._stops or child.alone or child.retiring or (expected and self._config.burst):
+            return
+        self._replace(child)
+
+    def _replace(self, child: Child) -> None:
+        pause = self._restarts.pause(child.age)
+        if self._keeper is None and not self._broken:
+            if child.error is not None:
+                if not self._config.reload:
+                    self._give_up(_error(child.process.returncode, child.error))
+                    return
+            elif self._restarts.quick >= HOPELESS_STARTS:
+                self._give_up(ConfigError(f"the children die while they start: {child.how_it_died()}"))
+                return
+        if child.error is not None and self._config.reload:
+            log.error("%s; waiting for a change", child.error)
+            self._broken = True
+            return
+        self._starts.append(time.monotonic() + pause)
+
+    def _tell(self, child: Child, how: str, ran: str) -> None:
+        if child.error is not None:
+            log.error("%s could not start: %s", child, child.error)
+        elif self._stops and not ran:
+            log.info("%s ended: %s", child, how)
+        else:
+            log.error("%s died: %s; %s", child, how, f"it ran {ran}" if ran else "it ran nothing")
+
+    def _retire(self, child: Child, why: str) -> None:
+        """It ends soon by itself; its successor starts now."""
+        if child.retiring is None:
+            child.retiring = why
+            log.info("%s is replaced: %s", child, why)
+            if not self._stops and not child.alone:
+                self._starts.append(0.0)
+
+    def _end(self, child: Child, verdict: Verdict) -> None:
+        if child in self._children and child.verdict is None:
+            child.kill(verdict)
+
+    # -- limits ------------------------------------------------------------------------------------------------------
+
+    def _enforce(self, child: Child, now: float) -> None:
+        if child.verdict is not None:
+            return
+        if now >= child.kill_at:
+            child.kill(Verdict("stop"))
+        elif now >= child.give_back_at:
+            log.warning("%s was not done in time; what it still runs is given back", child)
+            self._give_back(child)
+        runs = child.running()
+        overdue = child.overdue | late(runs, now)
+        if not overdue:
+            return
+        if not child.overdue:
+            child.overdue_ends = now + self._config.kill_grace
+        child.overdue = overdue
+        culprits = frozenset(run.id for run in runs if run.id in overdue)
+        neighbours = len(runs) - len(culprits)
+        if culprits and (not neighbours or now >= child.overdue_ends):
+            child.kill(Verdict("timeout", culprits))
+        elif culprits and child.retiring is None:
+            child.send(Command.DRAIN)
+            self._retire(child, f"a task is past its hard limit; {neighbours} beside it may finish")
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _signal(self, number: int) -> None:
+        if number in signals.STOP:
+            self._stop()
+        elif number == signals.QUIET and not self._stops:
+            log.info("quiet: running tasks finish, nothing new starts")
+            self._state = "quiet"
+            for child in self._children:
+                child.send(Command.QUIET)
+        elif number == signals.STACKS:
+            faulthandler.dump_traceback(sys.stderr, all_threads=True)
+            for child in self._children:
+                child.dump_stacks()
+
+    def _stop(self) -> None:
+        """First time: finish what runs. Second: give it back. Third: end at once."""
+        self._stops += 1
+        self._state = "draining"
+        self._starts.clear()
+        if self._stops == 1:
+            busy = sum(len(child.running()) for child in self._children)
+            log.info("draining: %d tasks have %g s to finish; a second signal gives them back", busy, self._drain_s)
+        else:
+            self._code = exits.FORCED
+        for child in self._children:
+            if child.hello is None or self._stops > 2:
+                child.kill(Verdict("stop"))  # one that has not said hello holds nothing
+            elif self._stops == 2:
+                self._give_back(child)
+            else:
+                self._drain(child)
+
+    @property
+    def _drain_s(self) -> float:
+        return self._config.drain_timeout
+
+    def _drain(self, child: Child) -> None:
+        child.send(Command.DRAIN)
+        child.give_back_at = time.monotonic() + self._drain_s
+
+    def _give_back(self, child: Child) -> None:
+        child.send(Command.GIVE_BACK)
+        child.give_back_at, child.kill_at = _NEVER, time.monotonic() + GIVE_BACK_S
+
+    def _reload(self) -> None:
+        if self._stops:
+            return
+        if self._broken:
+            self._broken = False
+            self._starts = [0.0] * self._config.processes
+        for child in self._children:
+            if child.retiring is None:
+                self._retire(child, "reload")
+                self._drain(child)
+
+    def _give_up(self, error: TaskqError) -> None:
+        if self._fatal is None:
+            self._fatal = error
+            self._stop()
+
+
+def _error(code: int, text: str) -> TaskqError:
+    kinds: dict[int, type[TaskqError]] = {exits.NO_APP: AppImportError, exits.UNREACHABLE: BrokerUnavailable}
+    return kinds.get(code, ConfigError)(text)

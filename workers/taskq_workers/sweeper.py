@@ -1,0 +1,164 @@
+"""Upkeep of the queues: lapsed leases go back, due messages become ready, follow-ups and parked messages move on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+
+from taskq.store.scripts import run
+from taskq.tasks import calls
+from taskq.tasks.broker import Swept
+from taskq.tasks.failure import Failure
+from taskq.tasks.lists import ListBroker
+from taskq.tasks.outbox import relay
+from taskq_workers.deaths import bury
+from taskq_workers.wires import Wire
+
+log = logging.getLogger("taskq.worker")
+
+SWEEP_EVERY_S = 1.0
+UNPARK_EVERY_S = 5.0
+WARN_EVERY_S = 60.0
+_SOON_S = 0.002
+_SCRIPTS = 20  # of one kind in one round: the heartbeat waits for their end
+
+
+class ClockGuard:
+    """Sees the server's clock jump, by holding it against this host's monotonic one.
+
+    A reading of the server lies between sending and answer; only what no such moment can explain is a jump.
+    """
+
+    def __init__(self, tolerance_s: float) -> None:
+        self._tolerance = tolerance_s * 1000
+        self._low = self._high = 0.0
+        self._set = False
+
+    def jumped(self, now_ms: float, before: float, after: float) -> bool:
+        """Whether a reading taken between two monotonic times tells of a jump since the reading before."""
+        low, high = now_ms - after * 1000, now_ms - before * 1000
+        jump = self._set and (low - self._high > self._tolerance or self._low - high > self._tolerance)
+        self._low, self._high, self._set = low, high, True
+        return jump
+
+    def server_ms(self, at: float) -> float:
+        """The server's time at a monotonic moment; this host's own if it was never read."""
+        if not self._set:
+            return time.time() * 1000
+        return (self._low + self._high) / 2 + at * 1000
+
+
+class Sweeper:
+    """Sweeps each queue once a second, or when its next deadline or due time comes."""
+
+    def __init__(
+        self, broker: ListBroker, queues: Collection[str], tasks: Collection[str], alone: Callable[[], None]
+    ) -> None:
+        self._broker = broker
+        self._tasks = frozenset(tasks)
+        self._alone = alone
+        self._next = dict.fromkeys(queues, 0.0)
+        self._jumped: set[str] = set()
+        self._unparked: dict[str, float] = {}
+        self._warned: dict[str, float] = {}
+        self._todo: list[tuple[str, Swept]] = []
+        self.guard = ClockGuard(broker.limits.lease / 2000)
+
+    def due(self) -> float:
+        """The monotonic time of the next sweep."""
+        return min(self._next.values(), default=float("inf"))
+
+    def hurry(self) -> None:
+        """All sweeps are due now."""
+        self._next = dict.fromkeys(self._next, 0.0)
+
+    def wires(self, now: float) -> list[Wire]:
+        """The sweeps that are due."""
+        due = [queue for queue, at in self._next.items() if at <= now]
+        # Should one be refused, it is tried again in a second; the answer sets the right time.
+        self._next |= dict.fromkeys(due, now + SWEEP_EVERY_S)
+        return [self._wire(queue) for queue in due]
+
+    def _wire(self, queue: str) -> Wire:
+        call = calls.sweep(self._broker.keys(queue), self._broker.limits, jumped=queue in self._jumped)
+        return Wire(f"cannot sweep queue {queue}", call, then=lambda swept: self._todo.append((queue, swept)))
+
+    def follow_up(self, before: float, after: float) -> None:
+        """Do what the sweeps of a round found; `before` and `after` are the monotonic times around it.
+
+        Raises BrokerUnavailable; what is left undone then is found again by the next sweep.
+        """
+        todo, self._todo = self._todo, []
+        for queue, swept in todo:
+            self._next[queue] = after + self._wait(swept)
+            self._jumped.discard(queue)
+        if todo and self.guard.jumped(todo[0][1].now, before, after):
+            log.warning("the clock of the broker jumped; leases get one more lease of grace")
+            self._jumped.update(self._next)
+            self._next = dict.fromkeys(self._next, after)
+            return
+        for queue, swept in todo:
+            self._chores(queue, swept)
+
+    def _wait(self, swept: Swept) -> float:
+        times = [at for at in (swept.due, swept.deadline) if at is not None]
+        nearest = (min(times) - swept.now) / 1000 if times else SWEEP_EVERY_S
+        return min(max(nearest + _SOON_S, self._broker.limits.sweep_gap / 1000), SWEEP_EVERY_S)
+
+    def _chores(self, queue: str, swept: Swept) -> None:
+        broker = self._broker
+        line = Failure("lapse", "LeaseLapsed", "its worker sent no heartbeat for one lease").line()
+        for token in swept.lapsed:
+            condemned = broker.reclaim(queue, token, line, "lapse")
+            bury(broker, queue, condemned, {}, "lapse", "no heartbeat for one lease", "")
+        if swept.due is not None and swept.due <= swept.now:
+            self._promote(queue, swept.now)
+        if swept.outbox:
+            relay(broker, queue)
+        if swept.parked_since is not None:
+            self._parked(queue)
+        if swept.alone:
+            self._alone()
+
+    def _promote(self, queue: str, now_ms: float) -> None:
+        due: float | None = now_ms
+        for _ in range(_SCRIPTS):
+            if due is None or due > now_ms:
+                break
+            due = self._broker.promote(queue)
+        if due is not None:
+            wait = max((due - now_ms) / 1000, 0.0)
+            self._next[queue] = min(self._next[queue], time.monotonic() + wait)
+
+    def _parked(self, queue: str) -> None:
+        """Bring back what a task of ours can run now; tell of the rest."""
+        now = time.monotonic()
+        if now - self._unparked.get(queue, -UNPARK_EVERY_S) < UNPARK_EVERY_S:
+            return
+        self._unparked[queue] = now
+        names = self._broker.link.execute("ZRANGE", self._broker.keys(queue).parked, 0, -1)
+        parked = [str(name, "utf-8", "replace") for name in names]
+        for task in parked:
+            if task in self._tasks:
+                self._unpark(queue, task)
+        unknown = sorted(task for task in parked if task not in self._tasks)
+        if unknown and now - self._warned.get(queue, -WARN_EVERY_S) >= WARN_EVERY_S:
+            self._warned[queue] = now
+            log.warning(
+                "queue %s holds parked messages of tasks that this worker does not know: %s",
+                queue,
+                ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""),
+            )
+
+    def _unpark(self, queue: str, task: str) -> None:
+        total, left = 0, 1
+        for _ in range(_SCRIPTS):
+            moved, left = run(self._broker.link, calls.unpark(self._broker.keys(queue), task))
+            total += moved
+            if not left:
+                break
+        if left:
+            self._unparked.pop(queue)  # more at the next sweep
+        if total:
+            log.info("%d parked messages of %s in queue %s are ready again", total, task, queue)
