@@ -17,6 +17,7 @@ from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.keys import queues as queues_key
 from taskq.store.scripts import Call, run, run_many
 from taskq.tasks import calls
+from taskq.tasks.bells import ClusterBells
 from taskq.tasks.broker import (
     LEASE_MESSAGES,
     Accepted,
@@ -81,6 +82,7 @@ class ListBroker(Face):
     ) -> None:
         super().__init__(namespace, limits, enqueue_timeout)
         self.link = link
+        self._bells = ClusterBells(link) if link.url.kind == "cluster" else None
 
     # -- the eight verbs --------------------------------------------------------------------------------------------
 
@@ -175,6 +177,9 @@ class ListBroker(Face):
     def wait(self, queues: Sequence[str], seconds: float) -> str | None:
         """Wait for a bell of one of the queues; answers which one rang, or None when the time is up."""
         names = [self.keys(queue).wake for queue in queues]
+        if self._bells is not None and len(names) > 1:
+            rung = self._bells.wait(names, seconds)
+            return None if rung is None else queues[names.index(rung)]
         reply = self.link.blocking(seconds, "BLPOP", *names, max(seconds, 0.01))
         if reply is None:
             return None

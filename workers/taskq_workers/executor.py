@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskq.codec import encode_result
-from taskq.errors import BrokerError, LeaseLost, TaskqError, TaskTimeout
+from taskq.errors import BrokerError, TaskqError, TaskTimeout
 from taskq.store.scripts import run
 from taskq.tasks import calls, failure
 from taskq.tasks.broker import Buried, Finished, Flags, Held, Mark, Retried
@@ -77,9 +77,10 @@ class Executor:
             self._table.clear(attempt.slot)
             while self._table.recalled():
                 time.sleep(0.005)
-            self._put((delivery.queue, Held(delivery.id, delivery.token)))
+            self.release(attempt)
             return False
         if delivery.token in self.lost_tokens:
+            self.release(attempt)  # the broker will refuse it; so the lease call is accounted for
             return False
         if self.cancelled.pop(delivery.id, None) is not None or delivery.flags & Flags.CANCEL:
             self.settle_gone(attempt, "c")
@@ -95,11 +96,14 @@ class Executor:
         mark = Mark(delivery.id, delivery.token, once=True)
         try:
             wire = calls.extend(self._broker.keys(delivery.queue), [], [mark], self._broker.limits)
-            return not run(self._broker.link, wire).refused
+            marked = not run(self._broker.link, wire).refused
         except BrokerError as error:
+            # If the mark was stored all the same, the release below takes it off: the task has not started.
             self._report.trouble("cannot mark %s as started, it is given back: %s", attempt, error)
-            self._put((delivery.queue, Held(delivery.id, delivery.token)))
-            return False
+            marked = False
+        if not marked:
+            self.release(attempt)
+        return marked
 
     # -- outcomes ---------------------------------------------------------------------------------------------------
 
@@ -128,8 +132,9 @@ class Executor:
             isinstance(error, TaskTimeout) and not error.args
         ):  # raised into a thread, which takes a class without a text
             error.args = (f"ran longer than its timeout of {plan.timeout} s",)
-        if isinstance(error, LeaseLost) or attempt.lease_lost:
+        if attempt.lease_lost:
             self._report.trouble("lease lost while it ran, its outcome is dropped: %s: %s", attempt, error)
+            self.release(attempt)
             return
         decision = decide(error, delivery.attempts, plan.retry, attempt.cancel_requested, random.random())  # noqa: S311 - jitter
         if decision.verb == "cancelled":

@@ -164,17 +164,18 @@ class Fetcher:
             return 0
         got = 0
         for (ticket, _), answer in zip(tickets, self._send(queue, tickets), strict=True):
-            leased = answer if isinstance(answer, Leased) else None
-            deliveries = leased.deliveries if leased else []
-            self._tokens.leased(ticket.token, len(deliveries))
-            if leased is None:
+            if isinstance(answer, BrokerUnavailable):
+                continue  # it may hold messages, so it stays announced
+            if isinstance(answer, TaskqError):
+                self._tokens.leased(ticket.token, 0)  # refused before anything was written
                 continue
-            if leased.refused:
+            self._tokens.leased(ticket.token, len(answer.deliveries))
+            if answer.refused:
                 self._refuse()
-            self._note_due(queue, leased)
-            if deliveries:
-                got += len(deliveries)
-                self._deliver(deliveries, recall)
+            self._note_due(queue, answer)
+            if answer.deliveries:
+                got += len(answer.deliveries)
+                self._deliver(answer.deliveries, recall)
         return got
 
     def _send(self, queue: str, tickets: list[tuple[Ticket, int]]) -> list[Leased | TaskqError]:

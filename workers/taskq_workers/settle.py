@@ -110,7 +110,7 @@ class Settler:
             if isinstance(answer, TaskqError):
                 # Refused for good: wrong type at a key, missing right. The leases lapse, so nothing is lost.
                 log.error("%d outcomes of queue %s cannot be stored: %s", len(part), queue, answer)
-            else:
+            elif not isinstance(part[0], Held):  # what was given back has no outcome that could be lost
                 lost += answer
         self._account(parts)
         if lost:

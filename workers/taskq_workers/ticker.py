@@ -126,7 +126,7 @@ class Ticker:
             return
         entries = self._tokens.entries()
         tokens = {entries[entry] for entry in lost if entry in entries}
-        self._executor.lost_tokens |= tokens
+        self._executor.lost_tokens = (self._executor.lost_tokens | tokens) & set(entries.values())
         for attempt in self._running():
             if attempt.delivery.token in tokens and not attempt.lease_lost:
                 attempt.lease_lost = True
