@@ -109,7 +109,7 @@ def _app_in(module: ModuleType, attribute: str, path: str) -> Any:
                 f"cannot import {path!r}: {_named(found)} has no {part!r}{_nearest(part, dir(found))}{_apps(module)}"
             ) from None
     if not _is_app(found):
-        kind = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
+        kind = "a class" if isinstance(found, type) else f"of type {type(found).__name__}"
         raise AppImportError(f"{path!r} is {kind}, not a TaskQ app{_apps(module)}")
     return found
 

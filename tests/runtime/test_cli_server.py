@@ -1,0 +1,243 @@
+"""The `taskq` command as it is typed: help, settings, exit codes, and its commands about the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from taskq.settings import BrokerChoice
+from taskq_workers import cli
+from taskq_workers.commands.doctor import examine
+from taskq_workers.commands.rights import ARGUMENTS, script_commands
+from tests.servers import RealServer, free_port
+
+ROOT = Path(__file__).parents[2]
+ROOTS = os.pathsep.join(str(ROOT / name) for name in (".", "workers", "dashboard"))
+
+
+@dataclass
+class Shell:
+    """Types commands in one folder."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def __call__(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "taskq_workers", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.folder,
+            env=self.env | env,
+            check=False,
+        )
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    folder = tmp_path / "my shop"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("[project]\nname = 'shop'\n")
+    runtime = Path(tempfile.mkdtemp(prefix="tqr-"))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TASKQ_")}
+    made = Shell(folder, env | {"PYTHONPATH": ROOTS, "XDG_RUNTIME_DIR": str(runtime)})
+    yield made
+    made("server", "stop")
+    shutil.rmtree(runtime)
+
+
+def one_error(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line of error that the command ended with."""
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+# -- the group
+
+
+def test_help_lists_what_exists_and_imports_nothing_heavy(shell: Shell) -> None:
+    probe = (
+        "import sys; from taskq_workers.cli import run; run(['--help'])\n"
+        "print(*sorted({'redis', 'rich', 'croniter', 'taskq_workers.commands.server'} & set(sys.modules)), 'heavy')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, env=shell.env, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "heavy"
+    assert "Start, stop and show the project's embedded server." in done.stdout
+
+
+def test_only_commands_that_exist_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "fly", ("taskq_workers.commands.no_such_module:fly", "Fly."))
+    monkeypatch.setitem(cli.COMMANDS, "swim", ("no_such_package.inner:swim", "Swim."))
+    with cli.taskq.make_context("taskq", ["doctor"]) as ctx:
+        names = cli.taskq.list_commands(ctx)
+    assert "server" in names
+    assert not {"fly", "swim"} & set(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["helth"], 2, "did you mean 'health'"),
+        (["server", "start", "--no-such-option"], 2, "No such option"),
+        (["health", "--timeout", "0"], 2, "--timeout"),
+        (["health", "--url", "http://x"], 2, "unknown scheme"),
+        (["health"], 2, "no broker is set"),
+        (["health", "--app", "nowhere:app"], 4, "there is no module 'nowhere'"),
+    ],
+)
+def test_each_kind_of_mistake_has_its_exit_code(shell: Shell, arguments: list[str], code: int, said: str) -> None:
+    done = shell(*arguments)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert said in done.stderr
+
+
+def test_help_works_beside_a_broken_project_file_and_commands_name_it(shell: Shell) -> None:
+    (shell.folder / "pyproject.toml").write_text("[tool.taskq\n")
+    assert shell("--help").returncode == 0
+    done = shell("health")
+    assert done.returncode == 2
+    assert "pyproject.toml cannot be read" in one_error(done)
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest(shell: Shell) -> None:
+    (shell.folder / "pyproject.toml").write_text("[tool.taskq]\nulr = 'redis://h'\n")
+    assert "unknown setting 'ulr' in [tool.taskq]; did you mean 'url'?" in one_error(shell("health"))
+
+
+def test_options_come_from_the_command_line_the_environment_and_the_project(shell: Shell) -> None:
+    nobody = f"redis://127.0.0.1:{free_port()}"
+    (shell.folder / "pyproject.toml").write_text(f"[tool.taskq]\nurl = '{nobody}'\n[tool.taskq.health]\ntimeout = 0\n")
+    assert "timeout" in shell("health").stderr
+    assert shell("health").returncode == 2
+    assert shell("health", TASKQ_HEALTH_TIMEOUT="0.5").returncode == 3
+    assert shell("health", "--timeout", "0.5", TASKQ_HEALTH_TIMEOUT="0").returncode == 3
+
+
+# -- taskq server
+
+
+def test_the_server_is_started_shown_and_stopped(shell: Shell) -> None:
+    assert shell("server", "status").returncode == 3
+    started = shell("server", "start", "--json")
+    assert started.returncode == 0, started.stderr
+    facts = json.loads(started.stdout)
+    assert (facts["running"], facts["data"]) == (True, str(shell.folder / ".taskq"))
+    assert json.loads(shell("server", "status", "--json").stdout)["pid"] == facts["pid"]
+    assert facts["server"].split()[0] in ("redis", "valkey")
+    # A folder further down belongs to the same project, and finds the same server.
+    inner = Shell(shell.folder / "src", shell.env)
+    inner.folder.mkdir()
+    assert inner("health").returncode == 0
+    assert shell("server", "stop").stdout == "stopped\n"
+    assert "no server was running" in shell("server", "stop").stdout
+
+
+def test_without_a_server_program_the_way_to_get_one_is_named(shell: Shell) -> None:
+    done = shell("server", "start", TASKQ_SERVER_BINARY="/bin/echo")
+    assert done.returncode == 2
+    assert "TASKQ_SERVER_BINARY" in one_error(done)
+
+
+# -- taskq health
+
+
+def test_health_tells_up_from_down_from_not_ready(shell: Shell, start_server: Callable[..., RealServer]) -> None:
+    server = start_server(requirepass="s3cr3t")
+    up = shell("health", "--json", TASKQ_URL=server.tcp_url)
+    assert up.returncode == 0
+    assert json.loads(up.stdout)["broker"] == f"redis://:***@127.0.0.1:{server.port}"
+    refused = shell("health", "--url", server.tcp_url.replace("s3cr3t", "wrong"))
+    assert refused.returncode == 6
+    assert "does not accept" in one_error(refused)
+    server.kill9()
+    down = shell("health", "--json", TASKQ_URL=server.tcp_url)
+    assert down.returncode == 3
+    assert "s3cr3t" not in down.stdout + down.stderr
+
+
+@pytest.mark.crash
+def test_health_does_not_wait_for_a_server_that_hangs(shell: Shell, start_server: Callable[..., RealServer]) -> None:
+    server = start_server()
+    server.sigstop()
+    done = shell("health", "--timeout", "0.2", "--url", server.tcp_url)
+    assert done.returncode == 3
+    assert "in time" in one_error(done)
+
+
+# -- taskq doctor
+
+
+def verdicts(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    checks = [json.loads(line) for line in done.stdout.splitlines()]
+    return {check["name"]: check["verdict"] for check in checks}
+
+
+def test_the_doctor_finds_nothing_wrong_with_the_embedded_server(shell: Shell) -> None:
+    shell("server", "start")
+    done = shell("doctor", "--json")
+    assert done.returncode == 0
+    assert set(verdicts(done).values()) == {"ok"}, done.stdout
+    assert "ok" in shell("doctor").stdout
+
+
+def test_the_doctor_fails_what_loses_tasks(shell: Shell, start_server: Callable[..., RealServer]) -> None:
+    server = start_server(maxmemory="64mb", config={"maxmemory-policy": "allkeys-lru", "protected-mode": "no"})
+    with server.client() as client:
+        client.config_set("bind", "127.0.0.1 -::*")
+    done = shell("doctor", "--json", "--url", server.tcp_url)
+    assert done.returncode == 6
+    found = verdicts(done)
+    assert (found["eviction"], found["persistence"], found["exposure"]) == ("fail", "warn", "fail")
+    assert (found["server"], found["memory"], found["clock"], found["rights"]) == ("ok", "ok", "ok", "ok")
+
+
+def test_the_doctor_names_missing_rights_and_what_it_could_not_see(
+    shell: Shell, start_server: Callable[..., RealServer]
+) -> None:
+    server = start_server()
+    with server.client() as client:
+        rules = ["~taskq:*", "&taskq:*", "+@all", "-@dangerous", "-@admin", "-evalsha", "-zadd", "-subscribe"]
+        client.execute_command("ACL", "SETUSER", "low", "on", ">pw", *rules)
+    done = shell("doctor", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
+    assert done.returncode == 6
+    assert "not allowed: EVALSHA ZADD SUBSCRIBE" in done.stdout
+    assert "ACL SETUSER low +evalsha +zadd +subscribe ~taskq:* &taskq:*" in done.stdout
+    assert "unknown  eviction" in done.stdout
+    with server.client() as client:
+        assert client.dbsize() == 0
+
+
+def test_the_doctor_cannot_examine_who_is_not_there(shell: Shell) -> None:
+    done = shell("doctor", "--json", "--url", f"redis://:hush@127.0.0.1:{free_port()}")
+    assert done.returncode == 3
+    assert verdicts(done) == {"broker": "ok", "reachable": "fail"}
+    assert "hush" not in done.stdout
+
+
+def test_the_doctor_knows_a_full_server_and_a_replica(start_server: Callable[..., RealServer]) -> None:
+    server = start_server(maxmemory="1")
+    found = {check.name: check.verdict for check in examine(BrokerChoice(server.url, "the test"), "ns", 2)}
+    assert (found["memory"], found["rights"]) == ("fail", "ok")
+    with server.client() as client:
+        client.replicaof("127.0.0.1", free_port())
+    found = {check.name: check.verdict for check in examine(BrokerChoice(server.url, "the test"), "ns", 2)}
+    assert found["role"] == "fail"
+
+
+def test_every_command_of_every_script_is_tried() -> None:
+    untried = script_commands() - ARGUMENTS.keys() - {"PUBLISH"}
+    assert not untried, "give these harmless arguments in taskq_workers/commands/rights.py"
