@@ -82,6 +82,11 @@ def id_bytes(given: str) -> bytes:
         return uuid.uuid5(uuid.NAMESPACE_URL, "taskq:" + given).bytes
 
 
+def layout_name(layout: int) -> str:
+    """The name under which messages of a layout wait that no worker here reads; like a task name, but none can be."""
+    return f"layout {layout}"
+
+
 def encode(
     task: str,
     args: list[Any] | tuple[Any, ...],

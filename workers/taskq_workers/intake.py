@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskq.errors import DecodeError, InvalidOption, NewerLayout
-from taskq.message import decode, id_text
+from taskq.message import decode, id_text, layout_name
 from taskq.tasks.broker import Buried, Delivery, Held
 from taskq.tasks.failure import Failure
 from taskq_workers.attempt import Attempt, Plans
@@ -35,7 +35,7 @@ class Intake:
                 message = decode(delivery.id, delivery.body)
                 plan = self._plans.of(message)
             except NewerLayout as error:
-                self._park(delivery, "newer layout", str(error))
+                self._park(delivery, layout_name(delivery.body[0]), str(error))
             except (DecodeError, InvalidOption) as error:
                 self._quarantine(delivery, error)
             else:
