@@ -48,11 +48,12 @@ def spawn(
             stderr=output,
             start_new_session=True,
             pass_fds=keep_open,
-            preexec_fn=_die_with_parent() if dies_with_us else None,
+            preexec_fn=die_with_parent() if dies_with_us else None,
         )
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def die_with_parent() -> Callable[[], None] | None:
+    """What a new process runs before its program so that the kernel ends it with ours; None where there is no way."""
     if sys.platform != "linux":
         return None
     # Everything is looked up before the fork: between fork and exec only the two calls happen.

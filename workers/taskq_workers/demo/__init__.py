@@ -1,0 +1,1 @@
+"""`taskq demo`: real work from nothing, with one child killed in the middle of it, and the account afterwards."""
