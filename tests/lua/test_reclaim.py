@@ -1,0 +1,177 @@
+"""reclaim.lua: what a dead, silent or busy holder had goes back, and only what ran is blamed."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq.tasks.broker import Condemned, Delivery, Mark, Seat
+from taskq.tasks.calls import CRASHES, SUSPECT_DELIVERIES
+from tests.lua.kit import LEASE_MS, Queue, buried, held, message, number_of, retried
+
+
+def crash(queue: Queue, delivery: Delivery, *started: Delivery) -> list[Condemned]:
+    """The child that holds a delivery dies; the next lease comes from a new one."""
+    queue.seat = Seat()
+    return queue.reclaim(delivery.token, mode="crash", started=[item.id for item in started])
+
+
+def test_a_lapse_waits_for_the_deadline(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2), message(3))
+    first = queue.take(2)[0]
+    queue.now += LEASE_MS - 1
+    before = queue.dump()
+    assert queue.reclaim(first.token) == []
+    assert queue.dump() == before
+    queue.extend([first.token])
+    queue.now += 1
+    assert queue.reclaim(first.token) == []
+    queue.now += LEASE_MS
+    queue.rings()
+    assert queue.reclaim(first.token) == []
+    assert queue.ready() == [1, 2, 3]
+    assert queue.rings() == 1
+    assert queue.counter("reclaimed") == 2
+
+
+def test_a_repeated_reclaim_changes_nothing(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2))
+    first = queue.take()[0]
+    crash(queue, first, first)
+    before = queue.dump()
+    crash(queue, first, first)
+    assert queue.dump() == before
+
+
+def test_a_crash_blames_what_was_started_and_nothing_else(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2))
+    first, second = queue.take()
+    assert crash(queue, first, first) == []
+    assert queue.ready() == [1, 2]
+    blamed, innocent = queue.lookup(first.id, second.id)
+    assert (blamed.crashes, blamed.deliveries, blamed.lines) == (1, 1, b'{"crash":1}')
+    assert (innocent.state, innocent.crashes, innocent.deliveries, innocent.lines) == ("r", 0, 0, b"")
+
+
+def test_a_dead_child_gets_nothing_more(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    late = queue.lease_call()
+    ticket_token = late.args[1]
+    assert queue.reclaim(ticket_token, mode="crash") == []
+    assert queue.run(late).refused
+    assert queue.ready() == [1]
+
+
+def test_two_deaths_send_it_to_run_alone_and_the_third_condemns_it(queue: Queue) -> None:
+    queue.enqueue(message(1, priority=2), message(2))
+    for _ in range(2):
+        suspect = queue.take(1)[0]
+        assert crash(queue, suspect, suspect) == []
+    assert [number_of(delivery) for delivery in queue.take()] == [2]
+    assert queue.sweep().alone == 1
+    suspect = queue.take(alone=True)[0]
+    assert (suspect.crashes, suspect.priority) == (2, 2)
+    condemned = crash(queue, suspect, suspect)
+    assert condemned == [Condemned(suspect.id, suspect.token, CRASHES, False)]
+    assert crash(queue, suspect, suspect) == condemned, "a repeat condemns the same and counts nothing twice"
+    assert queue.lookup(suspect.id)[0].lines.count(b"\n") == CRASHES - 1
+    assert queue.bury(buried(suspect)) == []
+    assert "alone" not in queue.dump()
+
+
+def test_condemned_messages_stay_in_sight_until_they_are_dead_lettered(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    for _ in range(2):
+        suspect = queue.take()[0]
+        crash(queue, suspect, suspect)
+    suspect = queue.take(alone=True)[0]
+    condemned = crash(queue, suspect, suspect)
+    assert condemned
+    queue.now += LEASE_MS
+    assert queue.sweep().lapsed == [suspect.token]
+    assert queue.reclaim(suspect.token) == condemned
+
+
+def test_finishing_a_run_clears_the_count_of_deaths(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    for _ in range(2):
+        suspect = queue.take()[0]
+        crash(queue, suspect, suspect)
+    queue.nack(retried(queue.take(alone=True)[0]))
+    delivery = queue.take()[0]
+    assert (delivery.crashes, delivery.attempts) == (0, 1)
+
+
+def test_a_suspect_that_is_given_back_still_runs_alone(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    for _ in range(2):
+        suspect = queue.take()[0]
+        crash(queue, suspect, suspect)
+    queue.release(held(queue.take(alone=True)[0]))
+    assert queue.take() == []
+    queue.park((held(queue.take(alone=True)[0]), "t"))
+    assert queue.unpark("t") == (1, 0)
+    assert queue.take() == []
+    assert len(queue.take(alone=True)) == 1
+
+
+def test_a_lapse_blames_what_was_marked_as_started(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2))
+    first, second = queue.take()
+    queue.extend([first.token], [Mark(first.id, first.token)])
+    queue.now += LEASE_MS
+    assert queue.reclaim(first.token) == []
+    found = queue.lookup(first.id, second.id)
+    assert [(item.crashes, item.deliveries) for item in found] == [(1, 1), (0, 1)]
+    assert queue.ready() == [1, 2]
+
+
+def test_what_lapses_again_and_again_unseen_is_blamed_in_the_end(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    for _ in range(SUSPECT_DELIVERIES):
+        delivery = queue.take()[0]
+        assert delivery.crashes == 0
+        queue.now += LEASE_MS
+        queue.reclaim(delivery.token)
+    assert queue.lookup(message(1).id)[0].crashes == 1
+
+
+def test_a_recall_takes_what_was_not_started_and_leaves_the_rest(queue: Queue) -> None:
+    queue.enqueue(*(message(number) for number in range(3)))
+    taken = queue.take()
+    assert queue.reclaim(taken[0].token, mode="recall", started=[taken[1].id]) == []
+    assert queue.ready() == [0, 2]
+    assert queue.dump()["left"] == {taken[1].token: b"1"}
+    assert [found.deliveries for found in queue.lookup(*(item.id for item in taken))] == [0, 1, 0]
+    assert queue.extend([taken[1].token]).lost == []
+    assert len(queue.take()) == 2, "the worker itself is not retired"
+
+
+ONCE = pytest.mark.parametrize(
+    ("mode", "started", "condemns"),
+    [("lapse", False, True), ("crash", True, True), ("crash", False, False), ("recall", False, False)],
+)
+
+
+@ONCE
+def test_what_may_not_run_twice_is_condemned_unless_it_surely_did_not_run(
+    queue: Queue, mode: str, started: bool, condemns: bool
+) -> None:
+    queue.enqueue(message(1))
+    once = queue.take()[0]
+    queue.extend([once.token], [Mark(once.id, once.token, once=True)])
+    queue.now += LEASE_MS
+    for _ in range(2):
+        condemned = queue.reclaim(once.token, mode=mode, started=[once.id] if started else [])
+        assert condemned == ([Condemned(once.id, once.token, CRASHES, True)] if condemns else [])
+    assert queue.ready() == ([] if condemns else [1])
+    if condemns:
+        assert queue.bury(buried(once)) == []
+        assert queue.state(once.id) == "x"
+
+
+def test_a_cancel_request_survives_the_death_of_the_holder(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    first = queue.take()[0]
+    queue.cancel(first.id)
+    crash(queue, first, first)
+    assert queue.take()[0].flags & 1
