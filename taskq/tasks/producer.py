@@ -1,0 +1,139 @@
+"""The way of calls to the broker: middleware, encoding, enqueueing, and what the caller gets back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from taskq.errors import BrokerError
+from taskq.message import new_ids
+from taskq.middleware import Middlewares
+from taskq.options import TaskOptions
+from taskq.tasks.batch import Batch
+from taskq.tasks.brokers import Brokers
+from taskq.tasks.bulk import Bulk, Item, calls_of, one_more, rows_of
+from taskq.tasks.handle import Handle
+from taskq.tasks.loops import warn_of_blocking
+from taskq.tasks.outgoing import Call, Stamp, now_ms
+
+
+class Request:
+    """A call on its way in, as `enqueue` middleware sees it: before its arguments are encoded.
+
+    A middleware may put other `args`, `kwargs` or `options` in place (`options.merge(...)` gives changed ones).
+    """
+
+    __slots__ = ("_stamp", "args", "kwargs", "options", "task")
+
+    def __init__(self, stamp: Stamp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self._stamp = stamp
+        self.task = stamp.target.name
+        self.args = args
+        self.kwargs = dict(kwargs)
+        self.options: TaskOptions = stamp.options
+
+    def call(self) -> Call[Any]:
+        """The call as the middlewares left it."""
+        return Call(self._stamp.with_options(self.options), self.args, self.kwargs)
+
+
+class Producer:
+    """Enqueues for one app, from threads and from event loops."""
+
+    def __init__(self, brokers: Brokers, middlewares: Middlewares) -> None:
+        self.brokers = brokers
+        self.middlewares = middlewares
+
+    def send(self, stamp: Stamp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handle[Any]:
+        """Enqueue one call."""
+        warn_of_blocking("enqueue", "aenqueue")
+        store = self._store
+        handler = self.middlewares.wrap("enqueue", store)
+        return self._put(stamp, args, kwargs) if handler is store else handler(Request(stamp, args, kwargs))
+
+    async def asend(self, stamp: Stamp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handle[Any]:
+        """`send` in an event loop."""
+        store = self._astore
+        handler = self.middlewares.wrap("enqueue", store)
+        return await (self._aput(stamp, args, kwargs) if handler is store else handler(Request(stamp, args, kwargs)))
+
+    def send_many(self, stamp: Stamp | None, items: Iterable[Item]) -> Batch[Any]:
+        """Enqueue many calls, encoded before the first of them is sent; tuples are calls of `stamp` by position.
+
+        A failure midway has the ids of what was stored in its `accepted`.
+        """
+        warn_of_blocking("enqueue_many", "aenqueue_many")
+        ends, bulk = self.brokers.ends(), self._bulk(stamp, items)
+        for queue, places, messages in bulk.parts():
+            try:
+                bulk.note(places, ends.broker.enqueue(queue, messages))
+            except BrokerError as error:
+                bulk.told(error)
+                raise
+        return Batch(ends, bulk.accepted(), bulk.stamps)
+
+    async def asend_many(self, stamp: Stamp | None, items: Iterable[Item]) -> Batch[Any]:
+        """`send_many` in an event loop."""
+        ends, bulk = self.brokers.ends(), await self._abulk(stamp, items)
+        for queue, places, messages in bulk.parts():
+            try:
+                bulk.note(places, await ends.async_broker.enqueue(queue, messages))
+            except BrokerError as error:
+                bulk.told(error)
+                raise
+        return Batch(ends, bulk.accepted(), bulk.stamps)
+
+    def _put(self, stamp: Stamp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handle[Any]:
+        ends, queue = self.brokers.ends(), stamp.options.queue
+        message = stamp.outgoing(new_ids(1)[0], args, kwargs, now_ms())
+        accepted = ends.broker.enqueue(queue, (message,))[0]
+        return Handle(ends, queue, accepted.id, accepted.created, stamp.target)
+
+    async def _aput(self, stamp: Stamp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handle[Any]:
+        ends, queue = self.brokers.ends(), stamp.options.queue
+        message = stamp.outgoing(new_ids(1)[0], args, kwargs, now_ms())
+        accepted = (await ends.async_broker.enqueue(queue, (message,)))[0]
+        return Handle(ends, queue, accepted.id, accepted.created, stamp.target)
+
+    def _store(self, request: Request) -> Handle[Any]:
+        call = request.call()
+        return self._put(call.stamp, call.args, call.kwargs or {})
+
+    async def _astore(self, request: Request) -> Handle[Any]:
+        call = request.call()
+        return await self._aput(call.stamp, call.args, call.kwargs or {})
+
+    def _bulk(self, stamp: Stamp | None, items: Iterable[Item]) -> Bulk:
+        taken: list[Call[Any]] = []
+
+        def take(request: Request) -> None:
+            taken.append(request.call())
+
+        handler = self.middlewares.wrap("enqueue", take)
+        given = list(items)
+        if handler is take:
+            return _encoded(stamp, given)
+        for place, call in enumerate(calls_of(stamp, given)):
+            handler(Request(call.stamp, call.args, call.kwargs or {}))
+            one_more(taken, place)
+        return Bulk.of_calls(taken)
+
+    async def _abulk(self, stamp: Stamp | None, items: Iterable[Item]) -> Bulk:
+        taken: list[Call[Any]] = []
+
+        async def take(request: Request) -> None:
+            taken.append(request.call())
+
+        handler = self.middlewares.wrap("enqueue", take)
+        given = list(items)
+        if handler is take:
+            return _encoded(stamp, given)
+        for place, call in enumerate(calls_of(stamp, given)):
+            await handler(Request(call.stamp, call.args, call.kwargs or {}))
+            one_more(taken, place)
+        return Bulk.of_calls(taken)
+
+
+def _encoded(stamp: Stamp | None, given: list[Item]) -> Bulk:
+    rows = None if stamp is None else rows_of(given)
+    return Bulk.of_calls(calls_of(stamp, given)) if stamp is None or rows is None else Bulk.of_rows(stamp, rows)
