@@ -23,7 +23,7 @@ class TaskLike(Protocol):
     function: Callable[..., Any]
     is_async: bool
     signature: Signature
-    options: TaskOptions
+    defaults: TaskOptions
 
 
 class Plan:
@@ -87,7 +87,7 @@ class Plans:
         names = list(dict.fromkeys(task.name for task in tasks.values()))
         self.names = names
         self._plans = {
-            name: Plan(task, names.index(task.name), task.options, self._wrap) for name, task in tasks.items()
+            name: Plan(task, names.index(task.name), task.defaults, self._wrap) for name, task in tasks.items()
         }
 
     def of(self, message: Message) -> Plan | None:

@@ -1,0 +1,145 @@
+"""The app that the worker tests run: tasks that say what they do, outside Redis, and tasks that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import threading
+import time
+
+from taskq import RetryPolicy, TaskQ, current
+
+app = TaskQ(
+    os.environ.get("GUARDED_NAMESPACE", "guarded"),
+    url=os.environ.get("GUARDED_URL"),
+    lease=float(os.environ.get("GUARDED_LEASE", "10")),
+)
+
+_lock = threading.Lock()
+_gates: dict[str, threading.Event] = {}
+
+
+def say(word: str, tag: str) -> None:
+    """One datagram to the test, and one line in its ledger: the file outlives this process, the datagram wakes."""
+    line = f"{word} {tag} {os.getpid()} {current().fence} {current().attempt}"
+    with _lock:
+        ledger = os.open(os.environ["GUARDED_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(ledger, line.encode() + b"\n")
+        os.close(ledger)
+    bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        bell.connect(os.environ["GUARDED_BELL"])
+        bell.send(line.encode())
+    except OSError:
+        pass  # the test has ended; the ledger has it
+    finally:
+        bell.close()
+
+
+def wait_for_file(path: str) -> None:
+    """Until the test makes a file; bounded, so that a test that died leaves nothing behind."""
+    until = time.monotonic() + 60
+    while not os.path.exists(path) and time.monotonic() < until:  # noqa: PTH110 - no Path: this loop may hold the GIL
+        time.sleep(0.01)
+
+
+@app.task(queue="work", result_ttl=60)
+def quick(tag: str) -> str:
+    say("start", tag)
+    say("end", tag)
+    return tag
+
+
+@app.task(queue="work", result_ttl=60)
+async def aquick(tag: str) -> str:
+    say("start", tag)
+    await asyncio.sleep(0)
+    say("end", tag)
+    return tag
+
+
+@app.task(queue="work", retry=RetryPolicy(max_attempts=2, base=0.05))
+def gated(tag: str, gate: str) -> str:
+    """Runs until the test opens its gate (makes a file)."""
+    say("start", tag)
+    wait_for_file(gate)
+    say("end", tag)
+    return f"{tag} by {os.getpid()}"
+
+
+@app.task(queue="work")
+def die(tag: str, how: str) -> None:
+    say("start", tag)
+    if how == "exit":
+        os._exit(0)
+    elif how == "segv":
+        ctypes.string_at(0)
+    elif how == "abort":
+        os.abort()
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(queue="work", timeout=0.2, hard_timeout=0.4)
+def never(tag: str) -> None:
+    """Ignores its soft limit and never returns."""
+    say("start", tag)
+    while True:
+        try:
+            while True:
+                time.sleep(0.05)
+        except Exception as error:
+            say(type(error).__name__, tag)
+
+
+@app.task(queue="work", delivery="at_most_once")
+def once(tag: str) -> None:
+    say("start", tag)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(queue="work")
+def hold_interpreter(tag: str, seconds: float) -> None:
+    """Sleeps in C without letting go of the interpreter: no other thread of this process runs."""
+    say("start", tag)
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    say("end", tag)
+
+
+@app.task(queue="work", retry=RetryPolicy(max_attempts=3, base=0.01, cap=0.01))
+def fails(tag: str) -> None:
+    say("start", tag)
+    raise ValueError(f"no {tag}")
+
+
+@app.task(queue="work")
+async def sleeps(tag: str) -> None:
+    say("start", tag)
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        say("cancelled", tag)
+        raise
+
+
+@app.task(queue="work", timeout=0.2, retry=False)
+async def asleeps_too_long(tag: str) -> None:
+    say("start", tag)
+    await asyncio.sleep(60)
+
+
+@app.task(queue="work", retry=False)
+def loops(tag: str) -> None:
+    """A plain function that can be interrupted between two steps."""
+    say("start", tag)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        time.sleep(0.01)
+
+
+@app.task(queue="work", result_ttl=0)
+def first(tag: str) -> None:
+    say("start", tag)
