@@ -44,7 +44,8 @@ def _check(path: str, name: str, attribute: str | None) -> None:
         dotted = path.partition(":")[0].removesuffix(".py").strip("./").replace("/", ".").replace("\\", ".")
         raise AppImportError(f"{path!r} is a file; name the module and the app in it, like {dotted}:app")
     parts = [*name.split("."), *(attribute.split(".") if attribute is not None else [])]
-    if not all(part.isidentifier() for part in parts):
+    # `_` in front: a module that is run as a script may begin with a digit, as our examples do
+    if not all(part and f"_{part}".isidentifier() for part in parts):
         raise AppImportError(f"{path!r} names no app; write module:attribute, like shop.app:app")
 
 

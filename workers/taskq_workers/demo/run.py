@@ -96,7 +96,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoReport:
 
 @contextlib.contextmanager
 def _broker(url: str) -> Generator[None]:
-    app.use_broker(url)
+    app.broker(url)
     try:
         yield
     finally:
@@ -110,6 +110,8 @@ def _worker(folder: Path, url: str, children: int) -> Generator[subprocess.Popen
     command += ["-p", str(children), "-c", str(SLOTS)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("TASKQ_")}
     env |= {URL_VARIABLE: url, ledger.VARIABLE: str(folder / "ledger")}
+    if path := env.get("PYTHONPATH"):  # relative parts mean this directory, not the worker's
+        env["PYTHONPATH"] = os.pathsep.join(str(Path(part).resolve()) for part in path.split(os.pathsep))
     with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             command,

@@ -36,7 +36,7 @@ def index_file(path: str) -> Indexed:
     ledger, me = writer(), current()
     ledger.write("start", me)
     try:
-        indexed = index(Path(path).read_bytes())
+        indexed = index(Path(path).read_bytes(), Path(path).name)
     except Exception:
         ledger.write("failed", me)
         raise
@@ -44,10 +44,10 @@ def index_file(path: str) -> Indexed:
     return indexed
 
 
-def index(source: bytes) -> Indexed:
-    """The figures of one source text."""
+def index(source: bytes, name: str) -> Indexed:
+    """The figures of one source text; `name` is for the text of its errors."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    definitions = sum(isinstance(node, kinds) for node in ast.walk(ast.parse(source)))
+    definitions = sum(isinstance(node, kinds) for node in ast.walk(ast.parse(source, name)))
     tokens = sum(1 for _ in tokenize.tokenize(io.BytesIO(source).readline))
     return Indexed(definitions, tokens, hashlib.sha256(source).hexdigest())
 
