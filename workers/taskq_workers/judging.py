@@ -52,9 +52,9 @@ class Restarts:
     def __init__(self) -> None:
         self.quick = 0
 
-    def pause(self, age: float) -> float:
-        """A child died at this age; answers the seconds before the next one starts."""
-        if age >= QUICK_S:
+    def pause(self, age: float, *, served: bool) -> float:
+        """A child died at this age, having said hello or not; answers the seconds before the next one starts."""
+        if served and age >= QUICK_S:
             self.quick = 0
             return 0.0
         self.quick += 1

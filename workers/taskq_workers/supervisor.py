@@ -1,7 +1,7 @@
 """The supervisor: starts the children, watches them, replaces them, and ends them in order. It never imports the app.
 
 One main loop without blocking calls; what has to wait for the broker is the keeper's, in a thread of its own. Children
-are started by the main thread only: where a child asks to be killed with its parent, that is the thread that started it.
+are started by the main thread only: a child asks to be killed with its parent, and that is the thread it came from.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from taskq.store.connection import SyncLink
 from taskq.tasks.lists import ListBroker
 from taskq_workers import exits, signals
 from taskq_workers.config import WorkerConfig
-from taskq_workers.judging import Restarts, judge, late, names
+from taskq_workers.ending import drain, enforce, give_back
+from taskq_workers.judging import Restarts, judge, names
 from taskq_workers.keeper import Calls, Keeper
 from taskq_workers.presence import Presence, new_worker_id
 from taskq_workers.process import CHILD_COMMAND, Child, Hello, Verdict
@@ -27,14 +28,10 @@ from taskq_workers.table import Command
 
 log = logging.getLogger("taskq.worker")
 
-GIVE_BACK_S = 5.0
-"""How long a child may take to give back its work before it is ended."""
-
 HOPELESS_STARTS = 5
 _LOOK_S = 0.25  # how often hard limits are looked at
 _LAST_WORDS_S = 5.0
 _SETTLE_S = 10.0
-_NEVER = float("inf")
 
 Ready = Callable[[Hello, SyncLink], None]
 
@@ -106,7 +103,8 @@ class Supervisor:
         for child in [child for child in self._children if child.process.poll() is not None]:
             self._bury(child)
         for child in self._children:
-            self._enforce(child, time.monotonic())
+            if why := enforce(child, time.monotonic(), self._config.kill_grace):
+                self._retire(child, why)
 
     def _finished(self) -> bool:
         if self._children or self._starts:
@@ -215,7 +213,7 @@ class Supervisor:
         self._replace(child)
 
     def _replace(self, child: Child) -> None:
-        pause = self._restarts.pause(child.age)
+        pause = self._restarts.pause(child.age, served=child.hello is not None)
         if self._keeper is None and not self._broken:
             if child.error is not None:
                 if not self._config.reload:
@@ -250,31 +248,6 @@ class Supervisor:
         if child in self._children and child.verdict is None:
             child.kill(verdict)
 
-    # -- limits ------------------------------------------------------------------------------------------------------
-
-    def _enforce(self, child: Child, now: float) -> None:
-        if child.verdict is not None:
-            return
-        if now >= child.kill_at:
-            child.kill(Verdict("stop"))
-        elif now >= child.give_back_at:
-            log.warning("%s was not done in time; what it still runs is given back", child)
-            self._give_back(child)
-        runs = child.running()
-        overdue = child.overdue | late(runs, now)
-        if not overdue:
-            return
-        if not child.overdue:
-            child.overdue_ends = now + self._config.kill_grace
-        child.overdue = overdue
-        culprits = frozenset(run.id for run in runs if run.id in overdue)
-        neighbours = len(runs) - len(culprits)
-        if culprits and (not neighbours or now >= child.overdue_ends):
-            child.kill(Verdict("timeout", culprits))
-        elif culprits and child.retiring is None:
-            child.send(Command.DRAIN)
-            self._retire(child, f"a task is past its hard limit; {neighbours} beside it may finish")
-
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def _signal(self, number: int) -> None:
@@ -296,29 +269,17 @@ class Supervisor:
         self._state = "draining"
         self._starts.clear()
         if self._stops == 1:
-            busy = sum(len(child.running()) for child in self._children)
-            log.info("draining: %d tasks have %g s to finish; a second signal gives them back", busy, self._drain_s)
+            busy, patience = sum(len(child.running()) for child in self._children), self._config.drain_timeout
+            log.info("draining: %d tasks have %g s to finish; a second signal gives them back", busy, patience)
         else:
             self._code = exits.FORCED
         for child in self._children:
             if child.hello is None or self._stops > 2:
                 child.kill(Verdict("stop"))  # one that has not said hello holds nothing
             elif self._stops == 2:
-                self._give_back(child)
+                give_back(child)
             else:
-                self._drain(child)
-
-    @property
-    def _drain_s(self) -> float:
-        return self._config.drain_timeout
-
-    def _drain(self, child: Child) -> None:
-        child.send(Command.DRAIN)
-        child.give_back_at = time.monotonic() + self._drain_s
-
-    def _give_back(self, child: Child) -> None:
-        child.send(Command.GIVE_BACK)
-        child.give_back_at, child.kill_at = _NEVER, time.monotonic() + GIVE_BACK_S
+                drain(child, self._config.drain_timeout)
 
     def _reload(self) -> None:
         if self._stops:
@@ -329,7 +290,7 @@ class Supervisor:
         for child in self._children:
             if child.retiring is None:
                 self._retire(child, "reload")
-                self._drain(child)
+                drain(child, self._config.drain_timeout)
 
     def _give_up(self, error: TaskqError) -> None:
         if self._fatal is None:

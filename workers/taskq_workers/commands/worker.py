@@ -1,0 +1,147 @@
+"""`taskq worker`: run the tasks of an app."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from taskq import __version__
+from taskq.errors import BrokerRefused, ConfigError
+from taskq.names import did_you_mean
+from taskq.settings import Settings
+from taskq.store.connection import SyncLink, check_server, server_facts
+from taskq.store.url import masked
+from taskq_workers import log
+from taskq_workers.config import WorkerConfig, parse_queues
+from taskq_workers.process import Hello
+from taskq_workers.reload import Watcher
+from taskq_workers.supervisor import Supervisor
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAMES_SHOWN = 12
+
+
+def _queues(_: click.Context, __: click.Parameter, value: Any) -> tuple[tuple[str, int], ...]:
+    return parse_queues(value) if value else ()
+
+
+_OPTIONS = (
+    click.option("--url", metavar="URL", help="The broker; else TASKQ_URL, the app's url=, the project's."),
+    click.option("-p", "--processes", type=int, default=1, show_default=True, help="Child processes."),
+    click.option("-c", "--concurrency", type=int, default=8, show_default=True, help="Tasks at a time in each child."),
+    click.option(
+        "-q",
+        "--queues",
+        type=click.UNPROCESSED,
+        callback=_queues,
+        metavar="NAME[:WEIGHT],...",
+        help="Queues to serve, by weight; else every queue of the app's tasks.",
+    ),
+    click.option("--strict-order", is_flag=True, help="Serve queues in the order given, not by weight."),
+    click.option("--drain-timeout", type=float, default=25.0, show_default=True, help="Seconds to finish at the end."),
+    click.option(
+        "--kill-grace",
+        type=float,
+        default=30.0,
+        show_default=True,
+        help="Seconds for tasks beside one that is past its hard limit.",
+    ),
+    click.option("--max-tasks-per-child", type=int, default=0, help="Replace a child after so many tasks."),
+    click.option("--max-memory", type=int, default=0, metavar="MIB", help="Replace a child that uses more MiB."),
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
+    click.option("-v", "--verbose", count=True, help="Tell of each success; -vv of everything."),
+)
+
+
+def worker_options(command: F) -> F:
+    """Add the options that `taskq worker` and `taskq dev` share."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("app", required=False, metavar="[MODULE:APP]", envvar=["TASKQ_WORKER_APP", "TASKQ_APP"])
+@worker_options
+@click.option("--burst", is_flag=True, help="End when the queues are empty.")
+@click.option("--reload", is_flag=True, help="Restart the children when a Python file here changes.")
+@click.option("--allow-eviction", is_flag=True, help="Run on a broker that evicts keys, and may lose messages.")
+@click.pass_context
+def worker(ctx: click.Context, /, app: str | None, **options: Any) -> None:
+    """Run tasks of an app.
+
+    TERM or INT once: finish what runs. Twice: give it back now (exit code 5). USR1: start nothing new. USR2: show the
+    stacks of all threads. Without MODULE:APP the app in [tool.taskq] is meant.
+    """
+    settings: Settings = ctx.obj
+    config = worker_config(settings, app, options, "worker")
+    ctx.exit(run_worker(config, settings.project_root))
+
+
+def worker_config(settings: Settings, app: str | None, options: Mapping[str, Any], table: str) -> WorkerConfig:
+    """The checked settings of a worker; options come merged from command line, environment and project."""
+    unknown = [name for name in settings.values.get(table, {}) if name.replace("-", "_") not in options]
+    if unknown:
+        known = [name.replace("_", "-") for name in options]
+        hint = did_you_mean(unknown[0], known)
+        raise ConfigError(f"{settings.source}: unknown setting {unknown[0]!r} in [tool.taskq.{table}]{hint}")
+    renamed = {"verbose": "verbosity", "max_memory": "max_memory_mb"}
+    return WorkerConfig(
+        app=app or settings.app or "", **{renamed.get(name, name): value for name, value in options.items()}
+    )
+
+
+def run_worker(config: WorkerConfig, folder: Path, source: str = "") -> int:
+    """Run a supervisor to its end; answers its exit code. `source` says where the URL is from, if not the options."""
+    log.configure(config.log_format, config.verbosity, "worker")
+
+    def ready(hello: Hello, link: SyncLink) -> None:
+        _check_broker(config, hello, link)
+        _show(config, hello, supervisor.worker, f"({server_facts(link).name}), from {source or hello.source}")
+
+    supervisor = Supervisor(config, ready)
+    watcher = Watcher(folder, supervisor.request_reload) if config.reload else None
+    if watcher is None:
+        return supervisor.run()
+    watcher.start()
+    try:
+        return supervisor.run()
+    finally:
+        watcher.stop()
+
+
+def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink) -> None:
+    """Refuse a server on which messages would get lost without anybody noticing."""
+    facts = server_facts(link)
+    check_server(facts, masked(hello.url))
+    policy = facts.maxmemory_policy or ""
+    if policy.startswith("allkeys") and not config.allow_eviction:
+        raise BrokerRefused(
+            f"the broker at {masked(hello.url)} evicts keys when it is full (maxmemory-policy {policy}), and with them "
+            "messages; set it to noeviction, or run with --allow-eviction"
+        )
+
+
+def _show(config: WorkerConfig, hello: Hello, worker_id: str, about: str) -> None:
+    """What was chosen, and from where: on stderr, before the first log line of a task."""
+    weights = dict(config.queues)
+    queues = ", ".join(f"{name}:{weights[name]}" if weights.get(name, 1) > 1 else name for name in hello.queues)
+    tasks = ", ".join(hello.tasks[:_NAMES_SHOWN])
+    more = len(hello.tasks) - _NAMES_SHOWN
+    limit = "one child" if config.processes == 1 else f"{config.processes} children"
+    lines = (
+        ("taskq", f"{__version__}, Python {platform.python_version()}, worker {worker_id}"),
+        ("app", f"{hello.app}, namespace {hello.namespace}"),
+        ("broker", f"{masked(hello.url)} {about}"),
+        ("tasks", (tasks + (f" and {more} more" if more > 0 else "")) or "none: does the app import their modules?"),
+        ("queues", queues or "none"),
+        ("slots", f"{limit} with {config.concurrency} each; Ctrl+C to drain"),
+    )
+    if config.log_format == "json":
+        return
+    click.echo("\n".join(f"  {name:<7} {text}" for name, text in lines), err=True)
