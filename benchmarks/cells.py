@@ -1,0 +1,160 @@
+"""One drain: messages queued first, then workers started; how fast they go, and what that costs both sides."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks import app as bench_app
+from benchmarks import peer_tuning, raw_loop
+from benchmarks.bench import Bench
+from benchmarks.ledger import Ledger
+from benchmarks.machine import Load, Samples
+from benchmarks.peer_tuning import Tuning
+from benchmarks.processes import MeasurementFailed, Running, environment, worker_command
+from benchmarks.server import Server
+from taskq.store.keys import queue_keys
+
+BULK = 1_000
+_STALLED_S = 30.0
+_LOOK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The figures of one drain. Rates per second; CPU in microseconds per task; shares of all cores."""
+
+    name: str
+    count: int
+    rate: float
+    worker_us: float
+    redis_us: float
+    enqueue_us: float
+    enqueue_redis_us: float
+    again: int
+    others: float
+    steal: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is drained: how it is queued, by which programs, and when all of it has been accounted for."""
+
+    name: str
+    count: int
+    fill: Callable[[Server], None]
+    commands: Callable[[Server], Sequence[Sequence[str]]]
+    settled: Callable[[Server], bool]
+    more: Mapping[str, str] | None = None
+    once: bool = True
+
+
+def drain(bench: Bench, plan: Plan) -> Drain:
+    """Run one plan on a server of its own. Raises MeasurementFailed if a task was lost, or run twice."""
+    bench.ledger.clear(plan.count)
+    load = Load()
+    with Server() as server:
+        cpu, before = server.cpu(), time.monotonic()
+        plan.fill(server)
+        filling, filled = time.monotonic() - before, server.cpu()
+        env = environment(server.url, bench.ledger_path, plan.more)
+        with Running(plan.commands(server), env, bench.log(plan.name)) as workers:
+            samples = Samples(workers.pids)
+            _watch(bench.ledger, plan, workers, samples)
+            while not plan.settled(server):
+                workers.check_failed()
+                time.sleep(0.005)
+            samples.take()
+            end = time.monotonic()
+        used = server.cpu()
+    first, last = bench.ledger.first_and_last(plan.count)
+    again = bench.ledger.again(plan.count)
+    if again and plan.once:
+        raise MeasurementFailed(f"{plan.name}: {again} of {plan.count} tasks ran more than once")
+    return Drain(
+        plan.name,
+        plan.count,
+        (plan.count - 1) / (last - first),
+        (samples.at(end) - samples.at(first)) / plan.count * 1e6,
+        (used - filled) / plan.count * 1e6,
+        filling / plan.count * 1e6,
+        (filled - cpu) / plan.count * 1e6,
+        again,
+        **load.others(),
+    )
+
+
+def _watch(ledger: Ledger, plan: Plan, workers: Running, samples: Samples) -> None:
+    """Until every task has started; reads CPU meanwhile. A drain that stands still has failed."""
+    progress, moved = -1, time.monotonic()
+    while not ledger.full(plan.count):
+        samples.take()
+        workers.check_failed()
+        if ledger.seen != progress:
+            progress, moved = ledger.seen, time.monotonic()
+        elif time.monotonic() - moved > _STALLED_S:
+            missing = ledger.missing(plan.count)
+            raise MeasurementFailed(f"{plan.name} stands still; {missing} of {plan.count} missing: {workers.tail()}")
+        time.sleep(_LOOK_S)
+
+
+# -- what is drained ---------------------------------------------------------------------------------------------------
+
+
+def taskq_plan(count: int, processes: int, *, is_async: bool = False) -> Plan:
+    """`taskq worker` with 10 slots in each process: leases, fencing, heartbeats and settling as always."""
+    keys = queue_keys(bench_app.NAMESPACE, bench_app.DRAIN)
+    task = bench_app.anoop if is_async else bench_app.noop
+
+    def fill(server: Server) -> None:
+        bench_app.app.broker(server.url)
+        for start in range(0, count, BULK):
+            task.enqueue_many([(slot,) for slot in range(start, min(start + BULK, count))])
+
+    return Plan(
+        f"taskq-{'async' if is_async else 'sync'}-p{processes}",
+        count,
+        fill,
+        lambda server: [worker_command(server.url, bench_app.DRAIN, processes)],
+        lambda server: not server.execute("HLEN", keys.body),
+    )
+
+
+def raw_plan(count: int, processes: int) -> Plan:
+    """The raw consume loop, in one or more processes."""
+
+    def fill(server: Server) -> None:
+        with raw_loop.connect(server.url) as client:
+            raw_loop.fill(client, count)
+
+    command = [sys.executable, "-m", "benchmarks.raw_loop"]
+    return Plan(
+        f"raw-p{processes}",
+        count,
+        fill,
+        lambda server: [command] * processes,
+        lambda server: not server.execute("EXISTS", raw_loop.BODIES, raw_loop.RUNNING),
+    )
+
+
+def dramatiq_plan(bench: Bench, count: int, tuning: Tuning) -> Plan:
+    """dramatiq with one tuning; it may run a task twice, and that is its own affair."""
+
+    def fill(server: Server) -> None:
+        peer_tuning.fill(bench.peer, count, environment(server.url, bench.ledger_path), bench.log("dramatiq-fill"))
+
+    return Plan(
+        tuning.name,
+        count,
+        fill,
+        lambda server: [[bench.peer.command, "benchmarks.peer_dramatiq", *tuning.options]],
+        lambda server: True,
+        tuning.environment,
+        once=False,
+    )

@@ -1,0 +1,117 @@
+"""P1, P2 and P3: the drain beside the raw loop and beside dramatiq, in interleaved rounds of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.bench import Bench
+from benchmarks.cells import Drain, Plan, drain, dramatiq_plan, raw_plan, taskq_plan
+from benchmarks.figures import Report, Row, number, ratios, spread
+from benchmarks.peer_tuning import BEST, TEN_SLOTS
+
+PEER_RATIO = 10.0
+RAW_RATIO = 0.6
+SYNC_US, ASYNC_US = 15.0, 25.0
+REDIS_US = 14.0
+
+ONE, TWO, ASYNC = "taskq-sync-p1", "taskq-sync-p2", "taskq-async-p1"
+RAW_ONE, RAW_TWO = "raw-p1", "raw-p2"
+
+Cells = dict[str, list[Drain]]
+
+
+def measure(bench: Bench, lines: Sequence[str]) -> dict[str, Report]:
+    """Those of P1, P2 and P3 that are asked for; one set of drains serves them all."""
+    plans = _plans(bench, lines)
+    cells: Cells = {plan.name: [] for plan in plans}
+    for turn in range(bench.rounds):
+        for plan in plans:
+            got = drain(bench, plan)
+            cells[plan.name].append(got)
+            bench.say(
+                f"round {turn + 1} of {bench.rounds}, {plan.name}: {got.rate:,.0f}/s, worker {got.worker_us:.1f} us, "
+                f"redis {got.redis_us:.1f} us, others {got.others:.0%}, steal {got.steal:.0%}"
+            )
+    makers = {"P1": _drain_rows, "P2": _worker_rows, "P3": _redis_rows}
+    reports = {}
+    for line in lines:
+        reports[line] = Report(makers[line](bench, cells))
+        reports[line].data = {name: [one.as_dict() for one in runs] for name, runs in cells.items()}
+    return reports
+
+
+def _plans(bench: Bench, lines: Sequence[str]) -> list[Plan]:
+    ours = bench.size(200_000, 30_000)
+    plans = [raw_plan(ours, 1), taskq_plan(ours, 1)]
+    if "P2" in lines:
+        plans.append(taskq_plan(bench.size(150_000, 20_000), 1, is_async=True))
+    if "P1" in lines:
+        plans += [raw_plan(ours, 2), taskq_plan(ours, 2)]
+        if bench.peer.python:
+            theirs = bench.size(10_000, 3_000)
+            plans += [dramatiq_plan(bench, theirs, TEN_SLOTS), dramatiq_plan(bench, theirs * 3 // 2, BEST)]
+        else:
+            bench.say(f"dramatiq not available: {bench.peer.why}")
+    return plans
+
+
+def _rates(cells: Cells, name: str) -> list[float]:
+    return [one.rate for one in cells.get(name, [])]
+
+
+def _drain_rows(bench: Bench, cells: Cells) -> list[Row]:
+    rows = []
+    for what, ours, tuning, raw in (
+        ("1 process of 10 slots", ONE, TEN_SLOTS, RAW_ONE),
+        ("2 processes of 10 slots", TWO, BEST, RAW_TWO),
+    ):
+        mine, theirs, ceiling = _rates(cells, ours), _rates(cells, tuning.name), _rates(cells, raw)
+        rows.append(Row("P1", f"drain, {what}, tasks/s", spread(mine).show(0), beside=_noise(cells[ours])))
+        budget = f">= {PEER_RATIO:g} x dramatiq"
+        if theirs:
+            ratio = ratios(mine, theirs)
+            beside = f"{bench.peer.version} {tuning.shown}: {spread(theirs).show(0)}/s"
+            rows.append(Row("P1", "  as a multiple", ratio.show(2), budget, ratio.middle >= PEER_RATIO, beside))
+        else:
+            rows.append(Row("P1", "  as a multiple", "-", budget, None, "dramatiq not available"))
+        ratio = ratios(mine, ceiling)
+        beside = f"raw loop: {spread(ceiling).show(0)}/s"
+        rows.append(
+            Row("P1", "  of the raw loop", ratio.show(2), f">= {RAW_RATIO:g}", ratio.middle >= RAW_RATIO, beside)
+        )
+    return rows
+
+
+def _worker_rows(bench: Bench, cells: Cells) -> list[Row]:
+    raw = f"raw loop: {spread([one.worker_us for one in cells[RAW_ONE]]).show(1)} us"
+    peer = cells.get(TEN_SLOTS.name, [])
+    if peer:
+        raw += f"; dramatiq: {spread([one.worker_us for one in peer]).show(0)} us"
+    rows = []
+    for what, name, limit in (("sync", ONE, SYNC_US), ("async", ASYNC, ASYNC_US)):
+        cost, rate = spread([one.worker_us for one in cells[name]]), spread(_rates(cells, name))
+        beside = f"at {rate.show(0)}/s; {raw}"
+        rows.append(
+            Row("P2", f"worker CPU, {what}, us/task", cost.show(1), f"<= {limit:g}", cost.middle <= limit, beside)
+        )
+    return rows
+
+
+def _redis_rows(bench: Bench, cells: Cells) -> list[Row]:
+    def total(name: str) -> list[float]:
+        return [one.enqueue_redis_us + one.redis_us for one in cells[name]]
+
+    cost = spread(total(ONE))
+    enqueue, rest = spread([one.enqueue_redis_us for one in cells[ONE]]), spread([one.redis_us for one in cells[ONE]])
+    parts = (
+        f"enqueue {number(enqueue.middle, 1)}, lease and settle {number(rest.middle, 1)}; "
+        f"raw loop: {spread(total(RAW_ONE)).show(1)} us"
+    )
+    if TEN_SLOTS.name in cells:
+        parts += f"; dramatiq: {spread(total(TEN_SLOTS.name)).show(0)} us"
+    return [Row("P3", "Redis CPU, us/task", cost.show(1), f"<= {REDIS_US:g}", cost.middle <= REDIS_US, parts)]
+
+
+def _noise(runs: Sequence[Drain]) -> str:
+    others, steal = max(run.others for run in runs), max(run.steal for run in runs)
+    return f"up to {others:.0%} of the machine was others', {steal:.0%} stolen"

@@ -1,0 +1,228 @@
+"""The heavy queue of P13: what its messages look like, and every verb of the transport in volume.
+
+Batches are as large as a worker's: 250 messages and 256 KiB a script, eight scripts a round trip.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from benchmarks.processes import MeasurementFailed
+from benchmarks.server import Server
+from taskq.errors import TaskqError
+from taskq.message import PLAIN_BYTES, new_ids
+from taskq.store.keys import queue_keys
+from taskq.store.scripts import Call, run_many
+from taskq.tasks import calls
+from taskq.tasks.broker import (
+    LEASE_BYTES,
+    LEASE_MESSAGES,
+    Buried,
+    Delivery,
+    Finished,
+    Held,
+    Mark,
+    Outgoing,
+    Retried,
+    Seat,
+)
+from taskq.tasks.calls import Limits
+from taskq.tasks.lists import ListBroker
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+
+BULK = 1_000
+PIPELINE = 8
+LARGE = 1_048_576
+# How many of a million: bytes of the body, share. About 750 MB in all, so that a run stays below 2 GiB.
+SIZES = ((100, 0.60), (250, 0.33), (PLAIN_BYTES + 1, 0.05), (6_000, 0.019), (100_000, 0.0009), (LARGE, 0.0001))
+DELAYED, UNIQUE, EXPLICIT, EXPIRING, URGENT = 0.15, 0.01, 0.02, 0.01, 0.05
+DUE_MS = 1_000
+_LINE = b'{"kind":"error","type":"ValueError","message":"' + b"x" * 400 + b'"}'
+_SHORT = Limits(lease=1)
+_TASKS = [f"unknown.task{number}" for number in range(10)]
+
+
+def body_sizes(count: int) -> Iterator[int]:
+    """Sizes of bodies, the large ones spread evenly among the small, whatever the count."""
+    due = [0.0] * len(SIZES)
+    for _ in range(count):
+        for at, (_, share) in enumerate(SIZES):
+            due[at] += share
+        pick = max(range(len(SIZES)), key=lambda at: due[at])
+        due[pick] -= 1.0
+        yield SIZES[pick][0]
+
+
+def messages(count: int, random_: random.Random) -> Iterator[Outgoing]:
+    """Messages of every kind: mostly plain, some delayed, unique, expiring, with an id of their own, urgent."""
+    noise = os.urandom(LARGE)
+    for raw, size in zip(_ids(count), body_sizes(count), strict=True):
+        kind = random_.random()
+        body = noise[:size]
+        if kind < DELAYED:
+            yield Outgoing(raw, body, due=-DUE_MS)
+        elif (kind := kind - DELAYED) < UNIQUE:
+            yield Outgoing(raw, body, unique=raw)
+        elif (kind := kind - UNIQUE) < EXPLICIT:
+            yield Outgoing(raw, body, explicit=True)
+        elif (kind := kind - EXPLICIT) < EXPIRING:
+            yield Outgoing(raw, body, expires=-1)
+        elif (kind := kind - EXPIRING) < URGENT:
+            yield Outgoing(raw, body, priority=random_.choice((-2, -1, 1, 2)))
+        else:
+            yield Outgoing(raw, body)
+
+
+def _ids(count: int) -> Iterator[bytes]:
+    for start in range(0, count, BULK):
+        yield from new_ids(min(BULK, count - start))
+
+
+class HeavyQueue:
+    """One queue, and every verb on it in volume; `rounds` scripts of each kind."""
+
+    def __init__(self, server: Server, count: int, rounds: int) -> None:
+        self.count = count
+        self.rounds = rounds
+        self.random = random.Random(13)
+        self.link = server.link
+        self.keys = queue_keys("bench", "heavy")
+        self.limits = Limits(tombstone=1, results=20_000, dead=5_000, sweep_gap=0)
+        self.broker = ListBroker(server.link, "bench", self.limits, enqueue_timeout=60.0)
+        self.seat = Seat()
+        self.ids: list[bytes] = []
+        self.used: set[str] = set()
+
+    # -- sending
+
+    def send(self, wires: Iterable[Call[T]]) -> list[T]:
+        """Run scripts, eight a round trip; any error ends the measurement."""
+        answers: list[T] = []
+        for part in batches(list(wires), PIPELINE):
+            self.used.update(wire.script.name.removeprefix("tasks/") for wire in part)
+            for answer in run_many(self.link, part):
+                if isinstance(answer, TaskqError):
+                    raise MeasurementFailed(f"{part[0].script.name}: {answer}")
+                answers.append(answer)
+        return answers
+
+    def take(self, scripts: int, limits: Limits | None = None) -> list[list[Delivery]]:
+        """Lease by full batches; answers them as they came, each under a token of its own."""
+        wires = (
+            calls.lease(self.keys, self.seat.ticket("heavy"), LEASE_MESSAGES, limits or self.limits)
+            for _ in range(scripts)
+        )
+        return [leased.deliveries for leased in self.send(wires) if leased.deliveries]
+
+    def settle(self, verb: str, items: Sequence[Item], weight: int = 0) -> None:
+        """Settle by batches as a worker cuts them: 250 outcomes, 256 KiB."""
+        size = min(LEASE_MESSAGES, LEASE_BYTES // weight) if weight else LEASE_MESSAGES
+        make: Callable[..., Call[Any]] = getattr(calls, verb)
+        self.send(make(self.keys, part, self.seat.op("heavy", verb), self.limits) for part in batches(items, size))
+
+    # -- the phases
+
+    def fill(self) -> None:
+        """The queue as it is to be: every kind of message, bulk by bulk."""
+        bulk: list[Outgoing] = []
+        for message in messages(self.count, self.random):
+            self.ids.append(message.id)
+            bulk.append(message)
+            if len(bulk) == BULK:
+                self.broker.enqueue("heavy", bulk)
+                bulk = []
+        self.broker.enqueue("heavy", bulk)
+        self.used.add("enqueue")
+        time.sleep(DUE_MS / 1000)  # what is delayed is to be due
+
+    def chores(self) -> None:
+        """Every due message promoted, every old thing trimmed."""
+        moved = 1
+        while moved:
+            moved = sum(count for count, _ in self.send(calls.promote(self.keys) for _ in range(PIPELINE)))
+        self.send(calls.sweep(self.keys, self.limits, jumped=index % 50 == 0) for index in range(self.rounds * 2))
+
+    def ask(self) -> None:
+        """Lookups and cancels of messages anywhere in the queue."""
+        picks = [self.random.sample(self.ids, LEASE_MESSAGES) for _ in range(self.rounds)]
+        self.send(calls.lookup(self.keys, ids) for ids in picks)
+        self.send(calls.cancel(self.keys, one, self.limits) for ids in picks[: self.rounds // 10] for one in ids)
+
+    def work(self) -> None:
+        """Lease, heartbeat, and every last outcome."""
+        held = self.take(self.rounds)
+        tokens = [batch[0].token for batch in held]
+        for part in batches(tokens, 256):
+            marks = [Mark(one.id, one.token) for batch in held[:1] for one in batch]
+            self.send([calls.extend(self.keys, part, marks, self.limits)] * 4)
+        flat = [one for batch in held for one in batch]
+        third = len(flat) // 3
+        self.settle("ack", flat[:third])
+        self.settle("ack", [done(one, 60_000) for one in flat[third : 2 * third]], 1_000)
+        self.settle("ack", [done(one, 1) for one in flat[2 * third :]], 1_000)
+
+    def fail(self) -> None:
+        """Retries at once and later, dead letters beyond their cap, brought back and removed."""
+        flat = [one for batch in self.take(self.rounds) for one in batch]
+        half = len(flat) // 2
+        self.settle(
+            "nack",
+            [Retried(one.id, one.token, at % 2 * 60_000, True, _LINE) for at, one in enumerate(flat[:half])],
+            500,
+        )
+        self.settle(
+            "dead_letter", [Buried(one.id, one.token, _LINE, b"x" + _LINE, 60_000) for one in flat[half:]], 1_000
+        )
+        dead = [one.id for one in flat[-self.limits.dead :]]
+        middle = len(dead) // 2
+        self.send(calls.redrive(self.keys, part) for part in batches(dead[:middle], LEASE_MESSAGES))
+        self.send(calls.discard(self.keys, part) for part in batches(dead[middle:], LEASE_MESSAGES))
+
+    def give_back(self) -> None:
+        """Released, set aside by task name, and brought back."""
+        flat = [one for batch in self.take(self.rounds) for one in batch]
+        half = len(flat) // 2
+        self.send(
+            calls.release(self.keys, [Held(one.id, one.token) for one in part]) for part in batches(flat[:half], 250)
+        )
+        items = [(Held(one.id, one.token), _TASKS[at % len(_TASKS)]) for at, one in enumerate(flat[half:])]
+        self.send(calls.park(self.keys, part) for part in batches(items, LEASE_MESSAGES))
+        for task in _TASKS:
+            left = 1
+            while left:
+                left = self.send([calls.unpark(self.keys, task)])[0][1]
+
+    def die(self) -> None:
+        """Full tokens taken back in each of the three ways."""
+        third = max(self.rounds // 3, 1)
+        for mode in ("recall", "lapse", "crash"):
+            held = self.take(third, _SHORT if mode == "lapse" else None)
+            time.sleep(0.01)
+            self.send(self._reclaim(batch, mode) for batch in held)
+        self.seat = Seat()  # the one before counts as dead
+
+    def _reclaim(self, batch: list[Delivery], mode: Any) -> Call[Any]:
+        started = [one.id for one in batch] if mode == "crash" else [one.id for one in batch[:10]]
+        if mode == "lapse":
+            started = []
+        return calls.reclaim(self.keys, batch[0].token, _LINE, self.limits, mode=mode, started=started)
+
+    def run(self) -> None:
+        """All of it, on a filled queue; the chores come again at the end, when there is much to trim."""
+        for phase in (self.chores, self.ask, self.work, self.fail, self.give_back, self.die, self.chores):
+            phase()
+
+
+def done(delivery: Delivery, ttl: int) -> Finished:
+    return Finished(delivery.id, delivery.token, "d", b"d" + b"r" * 1_000, ttl)
+
+
+def batches(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """Runs of at most `size`."""
+    return [items[start : start + size] for start in range(0, len(items), size)]

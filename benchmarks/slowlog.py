@@ -1,0 +1,65 @@
+"""Which script made Redis stand still, and for how long: read from its own slow log, told by the hash of the script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from statistics import median
+from typing import Any
+
+from benchmarks.server import Server
+from taskq.store.scripts import load
+
+THRESHOLD_US = 1_000
+_ENTRIES = 200_000
+
+
+def script_names() -> list[str]:
+    """Every script of the list transport."""
+    folder = files("taskq.store").joinpath("lua", "tasks")
+    return sorted(entry.name.removesuffix(".lua") for entry in folder.iterdir() if entry.name.endswith(".lua"))
+
+
+def prepare(server: Server) -> dict[str, str]:
+    """Load all scripts, so that each is called by hash only, and open the log; answers names by hash."""
+    server.execute("CONFIG", "SET", "slowlog-log-slower-than", str(THRESHOLD_US))
+    server.execute("CONFIG", "SET", "slowlog-max-len", str(_ENTRIES))
+    names = {}
+    for name in script_names():
+        script = load(f"tasks/{name}")
+        server.execute("SCRIPT", "LOAD", script.text)
+        names[script.sha] = name
+    server.execute("SLOWLOG", "RESET")
+    return names
+
+
+def longest(entries: Sequence[Sequence[Any]], names: Mapping[str, str]) -> dict[str, float]:
+    """The longest run in milliseconds by script name, and of anything else by its command.
+
+    >>> longest([[1, 0, 2500, [b"EVALSHA", b"ab", b"1"]], [2, 0, 1500, [b"EVALSHA", b"ab"]]], {"ab": "lease"})
+    {'lease': 2.5}
+    """
+    found: dict[str, float] = {}
+    for entry in entries:
+        words = [bytes(word).decode("utf-8", "replace") for word in entry[3][:2]]
+        command = words[0].upper()
+        name = names.get(words[1], "?") if command == "EVALSHA" and len(words) > 1 else command
+        found[name] = max(found.get(name, 0.0), entry[2] / 1000)
+    return found
+
+
+def read(server: Server, names: Mapping[str, str]) -> dict[str, float]:
+    """What has been logged since `prepare`."""
+    return longest(server.execute("SLOWLOG", "GET", str(_ENTRIES)), names)
+
+
+def recurring(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """By script, how long it stood still in most runs: the median of its longest of each run.
+
+    So a stall counts only if the same script had one in two of three runs: a shared machine shows 25 ms by itself.
+
+    >>> recurring([{"ack": 20.0}, {"ack": 2.0}, {"lease": 3.0}])
+    {'ack': 2.0, 'lease': 0.0}
+    """
+    names = sorted({name for run in runs for name in run})
+    return {name: median([run.get(name, 0.0) for run in runs]) for name in names}
