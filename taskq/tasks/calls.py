@@ -378,6 +378,11 @@ def discard(keys: QueueKeys, ids: Sequence[bytes]) -> Call[int]:
     return Call(load("tasks/discard"), names, list(ids), int)
 
 
+def pause(keys: QueueKeys, paused: bool) -> Call[int]:
+    """Hand nothing out any more, or go on."""
+    return Call(load("tasks/pause"), [keys.meta, keys.wake, keys.none], ["1" if paused else ""], int)
+
+
 def _lost(reply: Any) -> list[bytes]:
     if reply[0] == 3:
         raise BrokerError("the broker has answered a newer call of this worker already")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
 
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.store.connection import SyncLink
@@ -128,7 +128,7 @@ class ListBroker(Face):
             moved, due = run(self.link, calls.promote(keys))
             if not moved:
                 break
-        return swept if due == swept.due else Swept(**{**_fields(swept), "due": due})
+        return swept if due == swept.due else replace(swept, due=due)
 
     # -- what a worker and a caller need beside them ----------------------------------------------------------------
 
@@ -174,6 +174,14 @@ class ListBroker(Face):
         keys = self.keys(queue)
         return sum(run(self.link, calls.discard(keys, part)) for part in parts(ids))
 
+    def pause(self, queue: str) -> None:
+        """Hand nothing out any more, until `resume`; what is held may be settled."""
+        run(self.link, calls.pause(self.keys(queue), True))
+
+    def resume(self, queue: str) -> None:
+        """Hand out again."""
+        run(self.link, calls.pause(self.keys(queue), False))
+
     def wait(self, queues: Sequence[str], seconds: float) -> str | None:
         """Wait for a bell of one of the queues; answers which one rang, or None when the time is up."""
         names = [self.keys(queue).wake for queue in queues]
@@ -213,7 +221,3 @@ class ListBroker(Face):
 def parts(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Ids in runs of what one script may carry."""
     return (ids[start : start + LEASE_MESSAGES] for start in range(0, len(ids), LEASE_MESSAGES))
-
-
-def _fields(swept: Swept) -> dict[str, Any]:
-    return {name: getattr(swept, name) for name in Swept.__slots__}

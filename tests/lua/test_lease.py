@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq.message import PLAIN_BYTES
+from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_BYTES, Flags, Mark
 from tests.lua.kit import LEASE_MS, Queue, done, held, message, number_of, retried
 
@@ -55,6 +56,18 @@ def test_a_repeat_after_settling_gives_nothing_back(queue: Queue) -> None:
     assert queue.ready() == [2]
 
 
+def test_the_repeat_of_an_older_call_gets_the_batch_that_it_still_holds(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2))
+    old = queue.lease_call(1)
+    first = queue.run(old).deliveries
+    assert numbers(queue) == [2]
+    again = queue.run(old)
+    assert not again.refused
+    assert [(d.id, d.token, d.fence) for d in again.deliveries] == [(d.id, d.token, d.fence) for d in first]
+    queue.ack(done(first[0]))
+    assert queue.run(old).refused
+
+
 def test_an_overtaken_call_is_refused(queue: Queue) -> None:
     old = queue.lease_call()
     assert queue.take() == []
@@ -66,10 +79,12 @@ def test_an_overtaken_call_is_refused(queue: Queue) -> None:
 
 def test_a_paused_queue_hands_nothing_out_and_says_so(queue: Queue) -> None:
     queue.enqueue(message(1))
-    queue.link.execute("HSET", queue.keys.meta, "paused", "1")
+    queue.run(calls.pause(queue.keys, True))
     call = queue.lease_call()
     assert queue.run(call).paused
-    queue.link.execute("HDEL", queue.keys.meta, "paused")
+    queue.rings()
+    queue.run(calls.pause(queue.keys, False))
+    assert queue.rings() == 1
     assert [number_of(delivery) for delivery in queue.run(call).deliveries] == [1]
 
 

@@ -122,8 +122,19 @@ def discard(queue: Queue) -> Call[Any]:
     return calls.discard(queue.keys, dead(queue))
 
 
-BUILDS: list[Build] = [enqueue, lease, ack, nack, dead_letter, release, park, unpark, reclaim, extend]
-BUILDS += [cancel_ready, cancel_delayed, cancel_held, promote, sweep, redrive, discard]
+def pause(queue: Queue) -> Call[Any]:
+    return calls.pause(queue.keys, True)
+
+
+def resume(queue: Queue) -> Call[Any]:
+    queue.run(pause(queue))
+    return calls.pause(queue.keys, False)
+
+
+BUILDS: tuple[Build, ...] = (
+    *(enqueue, lease, ack, nack, dead_letter, release, park, unpark, reclaim, extend),
+    *(cancel_ready, cancel_delayed, cancel_held, promote, sweep, redrive, discard, pause, resume),
+)
 builds = pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)
 
 
