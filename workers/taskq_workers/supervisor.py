@@ -205,12 +205,11 @@ class Supervisor:
             self._keeper.bury(death)
             self._to_recheck = True
         expected = child.orderly
-        if not expected:
-            self._tell(child, death.how, names(death))
         child.close()
-        if self._stops or child.alone or child.retiring or (expected and self._config.burst):
-            return
-        self._replace(child)
+        if not (self._stops or child.alone or child.retiring or (expected and self._config.burst)):
+            self._replace(child)
+        if not expected and self._fatal is None:  # that error is told by whoever called us
+            self._tell(child, death.how, names(death))
 
     def _replace(self, child: Child) -> None:
         pause = self._restarts.pause(child.age, served=child.hello is not None)
@@ -223,14 +222,13 @@ class Supervisor:
                 self._give_up(ConfigError(f"the children die while they start: {child.how_it_died()}"))
                 return
         if child.error is not None and self._config.reload:
-            log.error("%s; waiting for a change", child.error)
             self._broken = True
             return
         self._starts.append(time.monotonic() + pause)
 
     def _tell(self, child: Child, how: str, ran: str) -> None:
         if child.error is not None:
-            log.error("%s could not start: %s", child, child.error)
+            log.error("%s could not start: %s%s", child, child.error, "; waiting for a change" if self._broken else "")
         elif self._stops and not ran:
             log.info("%s ended: %s", child, how)
         else:
@@ -268,10 +266,10 @@ class Supervisor:
         self._stops += 1
         self._state = "draining"
         self._starts.clear()
-        if self._stops == 1:
+        if self._stops == 1 and self._fatal is None:
             busy, patience = sum(len(child.running()) for child in self._children), self._config.drain_timeout
             log.info("draining: %d tasks have %g s to finish; a second signal gives them back", busy, patience)
-        else:
+        elif self._stops > 1:
             self._code = exits.FORCED
         for child in self._children:
             if child.hello is None or self._stops > 2:

@@ -133,14 +133,18 @@ def _show(config: WorkerConfig, hello: Hello, worker_id: str, about: str) -> Non
     queues = ", ".join(f"{name}:{weights[name]}" if weights.get(name, 1) > 1 else name for name in hello.queues)
     tasks = ", ".join(hello.tasks[:_NAMES_SHOWN])
     more = len(hello.tasks) - _NAMES_SHOWN
-    limit = "one child" if config.processes == 1 else f"{config.processes} children"
+    slots = (
+        f"{config.concurrency} in one child"
+        if config.processes == 1
+        else (f"{config.concurrency} in each of {config.processes} children")
+    )
     lines = (
         ("taskq", f"{__version__}, Python {platform.python_version()}, worker {worker_id}"),
         ("app", f"{hello.app}, namespace {hello.namespace}"),
         ("broker", f"{masked(hello.url)} {about}"),
         ("tasks", (tasks + (f" and {more} more" if more > 0 else "")) or "none: does the app import their modules?"),
         ("queues", queues or "none"),
-        ("slots", f"{limit} with {config.concurrency} each; Ctrl+C to drain"),
+        ("slots", f"{slots}; Ctrl+C to drain"),
     )
     if config.log_format == "json":
         return
