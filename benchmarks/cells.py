@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks import app as bench_app
 from benchmarks import peer_tuning, raw_loop
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, wait_for
 from benchmarks.ledger import Ledger
 from benchmarks.machine import Load, Samples
 from benchmarks.peer_tuning import Tuning
@@ -43,6 +43,15 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """Holds work back until `waiting` processes wait for it, so that all of them start on it at one moment."""
+
+    waiting: int
+    close: Callable[[Server], None]
+    open: Callable[[Server], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is drained: how it is queued, by which programs, and when all of it has been accounted for."""
 
@@ -51,6 +60,7 @@ class Plan:
     fill: Callable[[Server], None]
     commands: Callable[[Server], Sequence[Sequence[str]]]
     settled: Callable[[Server], bool]
+    gate: Gate | None = None
     more: Mapping[str, str] | None = None
     once: bool = True
 
@@ -63,9 +73,15 @@ def drain(bench: Bench, plan: Plan) -> Drain:
         cpu, before = server.cpu(), time.monotonic()
         plan.fill(server)
         filling, filled = time.monotonic() - before, server.cpu()
+        if plan.gate:
+            plan.gate.close(server)
         env = environment(server.url, bench.ledger_path, plan.more)
         with Running(plan.commands(server), env, bench.log(plan.name)) as workers:
             samples = Samples(workers.pids)
+            if plan.gate:
+                _all_wait(server, plan.gate.waiting, workers)
+                samples.take()
+                plan.gate.open(server)
             _watch(bench.ledger, plan, workers, samples)
             while not plan.settled(server):
                 workers.check_failed()
@@ -90,6 +106,14 @@ def drain(bench: Bench, plan: Plan) -> Drain:
     )
 
 
+def _all_wait(server: Server, count: int, workers: Running) -> None:
+    def waiting() -> bool:
+        workers.check_failed()
+        return int(server.info("clients")["blocked_clients"]) >= count
+
+    wait_for(f"{count} processes wait for work", waiting, _STALLED_S)
+
+
 def _watch(ledger: Ledger, plan: Plan, workers: Running, samples: Samples) -> None:
     """Until every task has started; reads CPU meanwhile. A drain that stands still has failed."""
     progress, moved = -1, time.monotonic()
@@ -111,11 +135,20 @@ def taskq_plan(count: int, processes: int, *, is_async: bool = False) -> Plan:
     """`taskq worker` with 10 slots in each process: leases, fencing, heartbeats and settling as always."""
     keys = queue_keys(bench_app.NAMESPACE, bench_app.DRAIN)
     task = bench_app.anoop if is_async else bench_app.noop
+    ready, aside = keys.ready_for(0), f"{keys.base}aside"
 
     def fill(server: Server) -> None:
         bench_app.app.broker(server.url)
         for start in range(0, count, BULK):
             task.enqueue_many([(slot,) for slot in range(start, min(start + BULK, count))])
+
+    def close(server: Server) -> None:
+        server.execute("RENAME", ready, aside)
+        server.execute("DEL", keys.wake)
+
+    def opened(server: Server) -> None:
+        server.execute("RENAME", aside, ready)
+        server.execute("RPUSH", keys.wake, "1")
 
     return Plan(
         f"taskq-{'async' if is_async else 'sync'}-p{processes}",
@@ -123,6 +156,7 @@ def taskq_plan(count: int, processes: int, *, is_async: bool = False) -> Plan:
         fill,
         lambda server: [worker_command(server.url, bench_app.DRAIN, processes)],
         lambda server: not server.execute("HLEN", keys.body),
+        Gate(processes, close, opened),
     )
 
 
@@ -140,6 +174,7 @@ def raw_plan(count: int, processes: int) -> Plan:
         fill,
         lambda server: [command] * processes,
         lambda server: not server.execute("EXISTS", raw_loop.BODIES, raw_loop.RUNNING),
+        Gate(processes, lambda _: None, lambda server: server.execute("RPUSH", raw_loop.GO, *["1"] * processes)),
     )
 
 
@@ -155,6 +190,6 @@ def dramatiq_plan(bench: Bench, count: int, tuning: Tuning) -> Plan:
         fill,
         lambda server: [[bench.peer.command, "benchmarks.peer_dramatiq", *tuning.options]],
         lambda server: True,
-        tuning.environment,
+        more=tuning.environment,
         once=False,
     )

@@ -98,9 +98,8 @@ def table(rows: Sequence[Row]) -> str:
     head = ("line", "what", "value", "budget", "reached", "beside")
     cells = [head] + [(r.line, r.what, r.value, r.budget, verdict(r.reached), r.beside) for r in rows]
     widths = [max(len(cell[at]) for cell in cells) for at in range(len(head))]
-    widths[-1] = 0
     lines = [_GAP.join(text.ljust(width) for text, width in zip(cell, widths, strict=True)).rstrip() for cell in cells]
-    lines.insert(1, _GAP.join("-" * max(width, len(head[-1])) for width in widths))
+    lines.insert(1, _GAP.join("-" * width for width in [*widths[:-1], len(head[-1])]))
     return "\n".join(lines)
 
 

@@ -142,7 +142,8 @@ class HeavyQueue:
         time.sleep(DUE_MS / 1000)  # what is delayed is to be due
 
     def chores(self) -> None:
-        """Every due message promoted, every old thing trimmed."""
+        """Paused and resumed, every due message promoted, every old thing trimmed."""
+        self.send(calls.pause(self.keys, paused) for paused in (True, False))
         moved = 1
         while moved:
             moved = sum(count for count, _ in self.send(calls.promote(self.keys) for _ in range(PIPELINE)))

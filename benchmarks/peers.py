@@ -1,4 +1,4 @@
-"""Where the peer is: dramatiq from the package index, in an environment of its own under `.bench/`, which git ignores."""
+"""Where the peer is: dramatiq from the package index, in an environment of its own that git ignores, in `.bench/`."""
 
 from __future__ import annotations
 

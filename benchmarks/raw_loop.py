@@ -2,7 +2,7 @@
 
 One script pops 100 ids from a list into a sorted set of deadlines and answers the bodies from a hash; Python decodes
 and calls; one script removes ids and bodies. No leases by token, no fencing, no retries, no heartbeat. Run as
-`python -m benchmarks.raw_loop`, it drains until the list is empty.
+`python -m benchmarks.raw_loop`, it waits for a word and drains until the list is empty.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import redis
 
 from benchmarks.ledger import Ledger
 
-LIST, BODIES, RUNNING = "raw:ids", "raw:bodies", "raw:running"
+LIST, BODIES, RUNNING, GO = "raw:ids", "raw:bodies", "raw:running", "raw:go"
 BATCH = 100
 
 POP = """
@@ -66,7 +66,9 @@ def connect(url: str) -> Any:
 
 
 def main() -> None:
-    drain(connect(os.environ["BENCH_URL"]), Ledger.of_environment())
+    client, ledger = connect(os.environ["BENCH_URL"]), Ledger.of_environment()
+    client.blpop(GO)
+    drain(client, ledger)
 
 
 if __name__ == "__main__":

@@ -116,8 +116,8 @@ def _kill_child(bench: Bench, server: Server, worker: Running, kills: Kills, gat
     born = time.monotonic()  # of the one that will take its place
     tokens: set[bytes] = set(server.execute("HKEYS", _keys.held))
     kills.held.append(sum(int(count) for count in server.execute("HVALS", _keys.left)))
-    os.kill(child, signal.SIGKILL)
     died = time.monotonic()
+    os.kill(child, signal.SIGKILL)
     back = wait_for(
         "the messages are ready again",
         lambda: tokens.isdisjoint(server.execute("HKEYS", _keys.held)),
@@ -153,8 +153,8 @@ def _kill_supervisor(bench: Bench, server: Server, doomed: Running, kills: Kills
     children = doomed.children()
     with Running([worker_command(server.url, bench_app.HOLD, 2, SLOTS)], env, bench.log("heir")):
         wait_for("the other worker is there", lambda: _workers(server) >= 2, _PATIENCE_S)
-        doomed.kill()
         died = time.monotonic()
+        doomed.kill()
         gone = wait_for("its children are gone", lambda: not any(alive(pid) for pid in children), _PATIENCE_S, 0.002)
         kills.orphans.append(gone - died)
         bench.ledger.gate = gate  # what the other worker has taken meanwhile may end, and so make room

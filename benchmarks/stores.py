@@ -119,7 +119,7 @@ def _bytes_each(count: int) -> float:
 
 def _raw_bytes_each(count: int) -> float:
     with Server() as server:
-        server.execute("PING")
+        server.execute("RPUSH", "warm", "x")
         before = server.memory()
         for _ in range(0, count, BULK):
             ids = new_ids(BULK)
