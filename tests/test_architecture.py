@@ -38,7 +38,13 @@ FLOORS: dict[str, set[str]] = {
     "commands": {"ground", "store", "tasks", "events", "flows", "bridge", "testing", "face", "workers", "operator"},
     "dashboard": {"ground", "store", "operator"},
 }
-FLOOR_OF = {"inspector": "operator", "control": "operator", "testing": "testing", "bridge": "bridge"}
+FLOOR_OF = {
+    "inspector": "operator",
+    "control": "operator",
+    "testing": "testing",
+    "bridge": "bridge",
+    "pytest_plugin": "face",
+}
 
 Breach = tuple[str, str]
 Function = ast.FunctionDef | ast.AsyncFunctionDef

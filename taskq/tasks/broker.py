@@ -267,8 +267,13 @@ class Broker(Protocol):
         """
         ...
 
-    def lease(self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False) -> Leased:
-        """Hand each ready message to one holder until the deadline; `alone` takes only what must run alone."""
+    def lease(
+        self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False, parked: str | None = None
+    ) -> Leased:
+        """Hand each ready message to one holder until the deadline.
+
+        `alone` takes only what must run alone; `parked` only what was set aside because its task was unknown.
+        """
         ...
 
     def extend(self, queue: str, tokens: Sequence[bytes], marks: Sequence[Mark] = ()) -> Extended:

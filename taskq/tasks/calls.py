@@ -5,13 +5,10 @@ The order of keys and arguments here is the header of the script of the same nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from struct import Struct
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 from taskq.errors import BrokerError
-from taskq.message import PLAIN_BYTES
 from taskq.store.keys import QueueKeys
 from taskq.store.scripts import Call, load
 from taskq.tasks.broker import (
@@ -35,34 +32,31 @@ from taskq.tasks.broker import (
     Swept,
     Ticket,
 )
+from taskq.tasks.packing import (
+    CRASHES,
+    LANE_TTL,
+    SUSPECT_DELIVERIES,
+    SWEEP_LIMIT,
+    WORKER_TTL,
+    Limits,
+    Mode,
+    chunks,
+    is_plain,
+    pack_spec,
+)
 
-LANE_TTL = 3_600_000
-"""Milliseconds for which a lane is remembered, and so for which an unconfirmed enqueue may be sent again."""
-
-WORKER_TTL = 3_600_000
-"""Milliseconds for which a worker's last call numbers are remembered after its last call."""
-
-CRASHES = 3
-SUSPECT_DELIVERIES = 10
-SWEEP_LIMIT = 250
-
-Mode = Literal["lapse", "crash", "recall"]
-
-_spec = Struct(">BBdd")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one app allows; times in milliseconds, sizes in bytes."""
-
-    lease: int = 10_000
-    tombstone: int = 86_400_000
-    outcome_ttl: int = 3_600_000
-    results: int = 100_000
-    dead: int = 100_000
-    dead_age: int = 30 * 86_400_000
-    error_bytes: int = 16_384
-    sweep_gap: int = 50
+__all__ = [
+    "CRASHES",
+    "SUSPECT_DELIVERIES",
+    "SWEEP_LIMIT",
+    "LANE_TTL",
+    "LEASE_BYTES",
+    "LEASE_MESSAGES",
+    "WORKER_TTL",
+    "Limits",
+    "Mode",
+    "chunks",
+]
 
 
 def enqueue(
@@ -74,14 +68,14 @@ def enqueue(
     names += keys.ready
     args: list[Any] = [now, number, LANE_TTL, limits.tombstone]
     priority = messages[0].priority
-    if all(_is_plain(message, priority) for message in messages):
+    if all(is_plain(message, priority) for message in messages):
         args.append(9 + 2 - priority)
         for message in messages:
             args += (message.id, message.body)
     else:
         args.append("")
         for message in messages:
-            args += (message.id, message.body, _pack_spec(message))
+            args += (message.id, message.body, pack_spec(message))
 
     def decode(reply: Any) -> list[Accepted]:
         code, answer = reply
@@ -96,47 +90,17 @@ def enqueue(
     return Call(load("tasks/enqueue"), names, args, decode)
 
 
-def _is_plain(message: Outgoing, priority: int) -> bool:
-    return not (
-        message.due
-        or message.expires
-        or message.unique
-        or message.explicit
-        or message.priority != priority
-        or len(message.body) > PLAIN_BYTES
-    )
-
-
-def _pack_spec(message: Outgoing) -> bytes:
-    flags = 0
-    if message.explicit:
-        flags |= Flags.EXPLICIT
-    if message.unique:
-        flags |= Flags.UNIQUE
-    if message.expires:
-        flags |= Flags.EXPIRES
-    if len(message.body) > PLAIN_BYTES:
-        flags |= Flags.BIG
-    return _spec.pack(2 - message.priority, flags, message.due, message.expires) + message.unique
-
-
-def chunks(messages: Sequence[Outgoing]) -> Iterable[Sequence[Outgoing]]:
-    """Cut a bulk into what one script may carry: 250 messages and 256 KiB, one larger body alone."""
-    start = size = 0
-    for index, message in enumerate(messages):
-        length = len(message.body)
-        if index > start and (index - start >= LEASE_MESSAGES or size + length > LEASE_BYTES):
-            yield messages[start:index]
-            start, size = index, 0
-        size += length
-    if start < len(messages):
-        yield messages[start:]
-
-
 def lease(
-    keys: QueueKeys, ticket: Ticket, limit: int, limits: Limits, *, alone: bool = False, now: str = ""
+    keys: QueueKeys,
+    ticket: Ticket,
+    limit: int,
+    limits: Limits,
+    *,
+    alone: bool = False,
+    parked: str | None = None,
+    now: str = "",
 ) -> Call[Leased]:
-    """One lease call; at most 250 messages come back."""
+    """One lease call, of at most 250 messages: from the ready lists, of what runs alone, or of a parked task."""
     names = [
         keys.worker(ticket.nonce),
         keys.meta,
@@ -149,7 +113,10 @@ def lease(
         keys.delayed,
         keys.none,
     ]
-    names += [keys.alone] if alone else keys.ready
+    if parked is not None:
+        names.append(keys.parked_task(parked))
+    else:
+        names += [keys.alone] if alone else keys.ready
     args = [now, ticket.token, ticket.number, limits.lease, min(limit, LEASE_MESSAGES), LEASE_BYTES, WORKER_TTL]
     queue, token = keys.name, ticket.token
 

@@ -102,8 +102,11 @@ class ListBroker(Face):
                 time.sleep(pause)
         return sending.accepted()
 
-    def lease(self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False) -> Leased:
-        return run(self.link, calls.lease(self.keys(queue), ticket, limit, self.limits, alone=alone))
+    def lease(
+        self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False, parked: str | None = None
+    ) -> Leased:
+        wire = calls.lease(self.keys(queue), ticket, limit, self.limits, alone=alone, parked=parked)
+        return run(self.link, wire)
 
     def extend(self, queue: str, tokens: Sequence[bytes], marks: Sequence[Mark] = ()) -> Extended:
         return run(self.link, calls.extend(self.keys(queue), tokens, marks, self.limits))

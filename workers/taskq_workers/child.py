@@ -23,7 +23,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from taskq import message
 from taskq.errors import AppImportError, TaskqError
+from taskq.message import layout_name
 from taskq.tasks.broker import Delivery, Seat
 from taskq.tasks.outbox import relay
 from taskq_workers import exits
@@ -76,7 +78,8 @@ class Child:
         self.executor = Executor(self.broker, self.table, self.settler.put, self.report, self.hooks.incident, index)
         self.intake = Intake(self.plans, self.settler.put, settings.worker)
         self.threads = ThreadSlots(self.pool, self.executor, self.table, self._hungry)
-        source = Source(self.queues, settings.strict_order, settings.alone, settings.burst)
+        known = frozenset([*app.tasks, *(layout_name(number) for number in range(1, message.LAYOUT + 1))])
+        source = Source(self.queues, settings.strict_order, settings.alone, settings.burst, known)
         demand = Demand(settings.concurrency, self._busy, self._waiting, self._completed)
         self.fetcher = Fetcher(
             self.broker, self.seat, source, self.tokens, demand, self._deliver, self.table.recall_number

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from taskq.errors import BrokerError, BrokerUnavailable, TaskqError
-from taskq.store.scripts import run_many
+from taskq.store.scripts import run, run_many
 from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Leased, Seat, Ticket
 from taskq.tasks.lists import ListBroker, pauses
@@ -26,17 +26,22 @@ CAP = 4_000
 AHEAD_S = 0.1
 IDLE_WAIT_S = 5.0
 PIPELINE = 8  # lease calls of one round trip
+PARKED_EVERY_S = 5.0
 _WINDOW_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where messages come from: queue names with weights, in strict order or by weight; `alone` takes suspects only."""
+    """Where messages come from: queue names with weights, in strict order or by weight; `alone` takes suspects only.
+
+    `known` are the names under which this child takes parked messages: its tasks, and the layouts that it reads.
+    """
 
     queues: tuple[tuple[str, int], ...]
     strict: bool = False
     alone: bool = False
     burst: bool = False
+    known: frozenset[str] = frozenset()
 
 
 class Demand:
@@ -94,6 +99,7 @@ class Fetcher:
         self._stopping = False
         self._fetching = threading.Lock()
         self._due: dict[str, float] = {}
+        self._parked_at = 0.0
         self._told_since = 0.0
         self.refused = False
         self.exhausted = threading.Event()  # burst: nothing was left to lease
@@ -138,7 +144,31 @@ class Fetcher:
         for queue in self._order():
             got += self._lease(queue, wanted - got)
             if got >= wanted or self._stopping:
-                break
+                return got
+        if time.monotonic() >= self._parked_at and not self._source.alone:
+            self._parked_at = time.monotonic() + PARKED_EVERY_S
+            got += sum(self._take_parked(queue, wanted - got) for queue in self._names)
+        return got
+
+    def _take_parked(self, queue: str, wanted: int) -> int:
+        """Lease what others set aside and this child can run.
+
+        It goes straight from there into these hands: put back to ready, those who do not know it would take it again.
+        """
+        keys = self._broker.keys(queue)
+        got = 0
+        try:
+            names = {str(name, "utf-8", "replace") for name in self._broker.link.execute("ZRANGE", keys.parked, 0, -1)}
+            for name in sorted(names & self._source.known):
+                took = self._lease(queue, max(wanted - got, 1), parked=name)
+                got += took
+                if took:
+                    self._parked_at = 0.0  # there may be more
+                    log.info("took %d parked messages of %s in queue %s", took, name, queue)
+                else:
+                    run(self._broker.link, calls.unpark(keys, name, 0))
+        except TaskqError as error:
+            log.debug("parked messages of %s: %s", queue, error)
         return got
 
     def _order(self) -> Sequence[str]:
@@ -149,7 +179,7 @@ class Fetcher:
         keyed = [(random.random() ** (1.0 / weight), name) for name, weight in self._source.queues]  # noqa: S311
         return [name for _, name in sorted(keyed, reverse=True)]
 
-    def _lease(self, queue: str, wanted: int) -> int:
+    def _lease(self, queue: str, wanted: int, parked: str | None = None) -> int:
         recall = self._recall_number()
         index = self._names.index(queue)
         tickets: list[tuple[Ticket, int]] = []
@@ -163,7 +193,7 @@ class Fetcher:
             self._signal.wait(0.05)  # the table is full of lease calls; settling makes room
             return 0
         got = 0
-        for (ticket, _), answer in zip(tickets, self._send(queue, tickets), strict=True):
+        for (ticket, _), answer in zip(tickets, self._send(queue, tickets, parked), strict=True):
             if isinstance(answer, BrokerUnavailable):
                 continue  # it may hold messages, so it stays announced
             if isinstance(answer, TaskqError):
@@ -178,10 +208,11 @@ class Fetcher:
                 self._deliver(answer.deliveries, recall)
         return got
 
-    def _send(self, queue: str, tickets: list[tuple[Ticket, int]]) -> list[Leased | TaskqError]:
+    def _send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> list[Leased | TaskqError]:
         """Send lease calls until each is answered: one whose answer got lost may hold messages."""
         keys, limits = self._broker.keys(queue), self._broker.limits
-        wires = [calls.lease(keys, ticket, limit, limits, alone=self._source.alone) for ticket, limit in tickets]
+        alone = self._source.alone
+        wires = [calls.lease(keys, ticket, limit, limits, alone=alone, parked=parked) for ticket, limit in tickets]
         tries = pauses(float("inf"))
         while True:
             try:

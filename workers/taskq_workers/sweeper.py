@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 
-from taskq.store.scripts import run
+from taskq.message import LAYOUT, layout_name
 from taskq.tasks import calls
 from taskq.tasks.broker import Swept
 from taskq.tasks.failure import Failure
@@ -18,7 +18,6 @@ from taskq_workers.wires import Wire
 log = logging.getLogger("taskq.worker")
 
 SWEEP_EVERY_S = 1.0
-UNPARK_EVERY_S = 5.0
 WARN_EVERY_S = 60.0
 _SOON_S = 0.002
 _SCRIPTS = 20  # of one kind in one round: the heartbeat waits for their end
@@ -50,17 +49,19 @@ class ClockGuard:
 
 
 class Sweeper:
-    """Sweeps each queue once a second, or when its next deadline or due time comes."""
+    """Sweeps each queue once a second (oftener for short leases), or when its next deadline or due time comes."""
 
     def __init__(
         self, broker: ListBroker, queues: Collection[str], tasks: Collection[str], alone: Callable[[], None]
     ) -> None:
         self._broker = broker
-        self._tasks = frozenset(tasks)
+        # Besides its tasks, a worker can run what was set aside for a newer layout, if that is the one it reads.
+        self._tasks = frozenset([*tasks, *(layout_name(number) for number in range(1, LAYOUT + 1))])
         self._alone = alone
+        # The stall guard of the script counts a gap of half a lease: sweeps come at least twice as often.
+        self._every = min(SWEEP_EVERY_S, broker.limits.lease / 4000)
         self._next = dict.fromkeys(queues, 0.0)
         self._jumped: set[str] = set()
-        self._unparked: dict[str, float] = {}
         self._warned: dict[str, float] = {}
         self._todo: list[tuple[str, Swept]] = []
         self.guard = ClockGuard(broker.limits.lease / 2000)
@@ -77,7 +78,7 @@ class Sweeper:
         """The sweeps that are due."""
         due = [queue for queue, at in self._next.items() if at <= now]
         # Should one be refused, it is tried again in a second; the answer sets the right time.
-        self._next |= dict.fromkeys(due, now + SWEEP_EVERY_S)
+        self._next |= dict.fromkeys(due, now + self._every)
         return [self._wire(queue) for queue in due]
 
     def _wire(self, queue: str) -> Wire:
@@ -103,8 +104,8 @@ class Sweeper:
 
     def _wait(self, swept: Swept) -> float:
         times = [at for at in (swept.due, swept.deadline) if at is not None]
-        nearest = (min(times) - swept.now) / 1000 if times else SWEEP_EVERY_S
-        return min(max(nearest + _SOON_S, self._broker.limits.sweep_gap / 1000), SWEEP_EVERY_S)
+        nearest = (min(times) - swept.now) / 1000 if times else self._every
+        return min(max(nearest + _SOON_S, self._broker.limits.sweep_gap / 1000), self._every)
 
     def _chores(self, queue: str, swept: Swept) -> None:
         broker = self._broker
@@ -132,33 +133,17 @@ class Sweeper:
             self._next[queue] = min(self._next[queue], time.monotonic() + wait)
 
     def _parked(self, queue: str) -> None:
-        """Bring back what a task of ours can run now; tell of the rest."""
+        """Tell of what no child of ours takes; what they know they lease from there themselves."""
         now = time.monotonic()
-        if now - self._unparked.get(queue, -UNPARK_EVERY_S) < UNPARK_EVERY_S:
+        if now - self._warned.get(queue, -WARN_EVERY_S) < WARN_EVERY_S:
             return
-        self._unparked[queue] = now
         names = self._broker.link.execute("ZRANGE", self._broker.keys(queue).parked, 0, -1)
         parked = [str(name, "utf-8", "replace") for name in names]
-        for task in parked:
-            if task in self._tasks:
-                self._unpark(queue, task)
         unknown = sorted(task for task in parked if task not in self._tasks)
-        if unknown and now - self._warned.get(queue, -WARN_EVERY_S) >= WARN_EVERY_S:
+        if unknown:
             self._warned[queue] = now
             log.warning(
                 "queue %s holds parked messages of tasks that this worker does not know: %s",
                 queue,
                 ", ".join(unknown[:10]) + (f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""),
             )
-
-    def _unpark(self, queue: str, task: str) -> None:
-        total, left = 0, 1
-        for _ in range(_SCRIPTS):
-            moved, left = run(self._broker.link, calls.unpark(self._broker.keys(queue), task))
-            total += moved
-            if not left:
-                break
-        if left:
-            self._unparked.pop(queue)  # more at the next sweep
-        if total:
-            log.info("%d parked messages of %s in queue %s are ready again", total, task, queue)

@@ -1,6 +1,6 @@
 -- Hand out ready messages of one queue under one token, most urgent list first.
 -- KEYS  1 worker  2 meta  3 body  4 state  5 leases  6 held  7 left  8 wake  9 delayed  10 none
---       11.. the lists to read, in order (the five ready lists, or alone by itself)
+--       11.. the lists to read, in order (the five ready lists; or alone, or a task's parked list, by itself)
 -- ARGV  1 now in ms or ''  2 token (20 bytes)  3 call number  4 lease in ms  5 message limit  6 byte limit
 --       7 worker key ttl in ms
 -- Returns { code, now, due, fence, ids, heads, bodies... }: code 0 leased (a repeat answers the same batch), 1 nothing,
@@ -45,7 +45,7 @@ for list = 11, #KEYS do
       taken[found], heads[found], tails[found] = id, fresh, ''
     else
       local kind, prio, flags, high, low = byte(record, 1, 5)
-      if kind == 114 then
+      if kind == 114 or kind == 112 then
         if bit.band(flags, 64) > 0 then bytes = bytes + call('HSTRLEN', KEYS[3], id) end
         if bytes > room and found > 0 then full = true break end
         if bit.band(flags, 32) > 0 and struct.unpack('>d', sub(record, -8)) < now then flags = bit.bor(flags, 128) end

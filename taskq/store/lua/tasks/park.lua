@@ -1,4 +1,4 @@
--- Set messages held under their tokens aside, because no worker here knows their task; `unpark` brings them back.
+-- Set messages held under their tokens aside, because no worker here knows their task; a lease of its task's list takes them.
 -- KEYS  1 meta  2 state  3 leases  4 held  5 left  6 parked  7 none  8.. parked lists of the tasks named in ARGV
 -- ARGV  1 now in ms or ''  then per message: token, id, index in KEYS of its task's parked list, task name
 -- Returns { code, now, lost }: code 0 stored; lost: ids whose token is not current (concatenated). A repeat changes nothing.
@@ -9,7 +9,7 @@ local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local kinds = { 'hash', 'hash', 'zset', 'hash', 'hash', 'zset', 'none' }
 for i, key in ipairs(KEYS) do
   local found = call('TYPE', key).ok
-  if found ~= (kinds[i] or 'zset') and found ~= 'none' then
+  if found ~= (kinds[i] or 'list') and found ~= 'none' then
     return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found)
   end
 end
@@ -35,7 +35,7 @@ for _, item in ipairs(held) do
   local count = math.max(high * 256 + low - 1, 0)
   local kept = string.char(bit.band(byte(record, 3), 121), math.floor(count / 256), count % 256)
   call('HSET', KEYS[2], id, 'p' .. sub(record, 2, 2) .. kept .. sub(record, 6, 8) .. sub(record, 29))
-  call('ZADD', KEYS[tonumber(ARGV[at + 2])], now, id)
+  call('RPUSH', KEYS[tonumber(ARGV[at + 2])], id)
   if not call('ZSCORE', KEYS[6], ARGV[at + 3]) then call('ZADD', KEYS[6], now, ARGV[at + 3]) end
 end
 if #held > 0 then call('HINCRBY', KEYS[1], 'parked', #held) end

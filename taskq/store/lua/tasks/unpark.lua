@@ -1,20 +1,19 @@
 -- Bring parked messages of one task back to their ready lists, the oldest first.
 -- KEYS  1 body  2 state  3 parked  4 parked list of the task  5 wake  6 none  7-11 ready lists, priority 2 to -2  12 alone
--- ARGV  1 limit  2 task name
+-- ARGV  1 limit; 0 only strikes the task off if nothing of it is parked any more  2 task name
 -- Returns { moved, left }
 -- Checked before the first write: types. The first write frees memory.
 local call, sub, byte = redis.call, string.sub, string.byte
-local kinds = { 'hash', 'hash', 'zset', 'zset', 'list', 'none', 'list', 'list', 'list', 'list', 'list', 'list' }
+local kinds = { 'hash', 'hash', 'zset', 'list', 'list', 'none', 'list', 'list', 'list', 'list', 'list', 'list' }
 for i, kind in ipairs(kinds) do
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
 end
-local ids = call('ZRANGE', KEYS[4], 0, ARGV[1] - 1)
+local ids = tonumber(ARGV[1]) > 0 and call('LRANGE', KEYS[4], 0, ARGV[1] - 1) or {}
 local moved = 0
 call('DEL', KEYS[6])
 for _, id in ipairs(ids) do
   local record = call('HGET', KEYS[2], id)
-  call('ZREM', KEYS[4], id)
   if record and byte(record) == 112 then
     if sub(record, 3, 8) == '\0\0\0\0\0\0' then
       call('HDEL', KEYS[2], id)
@@ -25,7 +24,8 @@ for _, id in ipairs(ids) do
     moved = moved + 1
   end
 end
-local left = call('ZCARD', KEYS[4])
+call('LTRIM', KEYS[4], #ids, -1)
+local left = call('LLEN', KEYS[4])
 if left == 0 then call('ZREM', KEYS[3], ARGV[2]) end
 if moved > 0 and call('LLEN', KEYS[5]) == 0 then call('RPUSH', KEYS[5], '1') end
 return { moved, left }
