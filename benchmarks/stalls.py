@@ -33,6 +33,9 @@ def measure(bench: Bench) -> Report:
     named = ", ".join(f"{name} {number(ours[name], 1) if ours[name] else below}" for name in order[:_NAMED])
     ran = f"NOT TRIED: {', '.join(sorted(untried))}" if untried else f"all {len(ours)} scripts ran"
     beside = f"{named}; {ran}; {max(memory) / 2**30:.1f} GiB"
+    still = max(slowlog.noise(run) for run in runs)
+    if still:
+        beside += f"; the machine itself stood still for up to {number(still, 1)} ms"
     report = Report(data={"count": count, "runs": runs, "recurring": stalls, "memory": memory, **load.others()})
     value = number(longest, 1) if longest else below
     what = f"longest stall, {count:,} queued, ms"
