@@ -1,4 +1,4 @@
-"""Async: `async def` tasks share one event loop in the worker, and everything that talks to the broker has an async twin.
+"""Async: `async def` tasks share one event loop in the worker, and what talks to the broker has an async twin.
 
 A worker:        taskq dev 02_async:app
 The producer:    python 02_async.py

@@ -62,4 +62,4 @@ if __name__ == "__main__":
             handle.result(timeout=30)
         except TaskFailed as error:
             attempts = len(handle.info().history)
-            print(f"{task.__name__}: {handle.status()} after {attempts} attempts: {error.type}: {error.remote_message}")
+            print(f"{task.name}: {handle.status()} after {attempts} attempts: {error.type}: {error.remote_message}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from functools import partial
 from typing import Any
 
@@ -52,7 +52,7 @@ class Order(models.Model):
 
 @app.middleware("execute")
 @around
-def database_connections(request: Any) -> Iterator[None]:
+def database_connections(request: Any) -> Generator[None]:
     """What Django does around each request, around each task: drop connections that are broken or too old."""
     close_old_connections()
     try:
@@ -66,7 +66,7 @@ def write_receipt(order_id: int) -> str:
     order = Order.objects.get(pk=order_id)
     order.receipt = f"one copy of {order.title}"
     order.save(update_fields=["receipt"])
-    return order.receipt
+    return str(order.receipt)
 
 
 def place(request: HttpRequest) -> JsonResponse:

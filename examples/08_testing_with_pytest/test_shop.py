@@ -5,7 +5,7 @@ In this folder:    python -m pytest test_shop.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import shop
@@ -17,10 +17,10 @@ pytest_plugins = ["taskq.pytest_plugin"]  # in a real project: in the topmost co
 
 
 @pytest.fixture
-def q(taskq_memory: Callable[..., Memory]) -> Iterator[Memory]:
+def q(taskq_memory: Callable[..., Memory]) -> Memory:
     """The app of the shop, in memory; the mailbox is empty before each test."""
     shop.mailbox.clear()
-    yield taskq_memory(shop.app)
+    return taskq_memory(shop.app)
 
 
 def test_an_order_asks_for_two_mails(q: Memory) -> None:

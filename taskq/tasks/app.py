@@ -23,7 +23,7 @@ from taskq.tasks import hooks
 from taskq.tasks.app_options import AppOptions, task_options
 from taskq.tasks.async_lists import AsyncListBroker
 from taskq.tasks.batch import Batch
-from taskq.tasks.brokers import Brokers, ConnectOptions, ProducerBroker, in_process
+from taskq.tasks.brokers import Brokers, ConnectOptions, Ends, ProducerBroker, in_process
 from taskq.tasks.handle import Handle
 from taskq.tasks.hooks import H, Hooks
 from taskq.tasks.includes import import_all
@@ -244,9 +244,9 @@ class TaskQ:
         return cast("AsyncListBroker", self._brokers.ends().async_broker)
 
     @contextmanager
-    def use_broker(self, broker: ProducerBroker) -> Generator[None]:
-        """Put a broker of this process in the place of the app's, as tests do."""
-        with self._brokers.swapped(in_process(broker)):
+    def use_broker(self, broker: ProducerBroker | Ends) -> Generator[None]:
+        """Put a broker of this process, or the ends of any, in the place of the app's, as tests do."""
+        with self._brokers.swapped(broker if isinstance(broker, Ends) else in_process(broker)):
             yield
 
     def close(self) -> None:

@@ -110,7 +110,9 @@ def task_name(function: Callable[..., Any], given: str | None = None) -> str:
 
 def _module_name(function: Callable[..., Any]) -> str:
     module = function.__module__
-    return module if module != MAIN else main_name(sys.modules.get(MAIN), Path.cwd(), function.__qualname__)
+    if module != MAIN or allow_local:
+        return module
+    return main_name(sys.modules.get(MAIN), Path.cwd(), function.__qualname__)
 
 
 def main_name(main: Any, cwd: Path, what: str = "task") -> str:

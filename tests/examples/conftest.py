@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class Bench:
     tmp: Path
 
     @contextlib.contextmanager
-    def worker(self, app: str, cwd: Path = EXAMPLES) -> Iterator[Path]:
+    def worker(self, app: str, cwd: Path = EXAMPLES) -> Generator[Path]:
         """`taskq worker` for an app, drained at the end; gives the path of its log."""
         log = self.tmp / "worker.log"
         command = [sys.executable, "-m", "taskq_workers", "worker", app, "-v"]

@@ -19,9 +19,9 @@ from taskq_workers.demo.summary import last_line, show
 def demo(ctx: click.Context, files: int | None, children: int, keep: bool) -> None:
     """See it work: real tasks on a real server, and one worker process killed in the middle.
 
-    Each source file of this Python's standard library is one task: parse it, count definitions and tokens, hash it. Files
-    that are not valid Python are retried and end as dead letters. The tasks write down what they did in a ledger; at the
-    end it is compared with what the broker says. Exit code 0 only if nothing was lost.
+    Each source file of this Python's standard library is one task: parse it, count definitions and tokens, hash it.
+    Files that are not valid Python are retried and end as dead letters. The tasks write what they did into a ledger; at
+    the end it is compared with what the broker says. Exit code 0 only if nothing was lost.
     """
     console = Console()
     with open_screen(console) as screen:

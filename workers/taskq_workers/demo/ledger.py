@@ -67,10 +67,10 @@ class Reader:
 
 def _parse(text: str) -> Iterator[Line]:
     for line in text.splitlines():
-        event, id, attempt, pid, fence, at = line.split(" ")
+        event, message, attempt, pid, fence, at = line.split(" ")
         if event not in _EVENTS:
             raise ValueError(f"the ledger has a line that no task wrote: {line!r}")
-        yield Line(cast(Event, event), id, int(attempt), int(pid), int(fence), int(at) / 1e9)
+        yield Line(cast("Event", event), message, int(attempt), int(pid), int(fence), int(at) / 1e9)
 
 
 @dataclass(frozen=True, slots=True)

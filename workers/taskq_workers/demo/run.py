@@ -200,7 +200,9 @@ class _Run:
             kill.told = True
             if kill.victims:
                 slowest = max(kill.again.values())
-                self._screen.event(f"again    all {len(kill.victims)} that it ran were running again {slowest:.2f} s later")
+                self._screen.event(
+                    f"again    all {len(kill.victims)} that it ran were running again {slowest:.2f} s later"
+                )
 
     def _kill_one(self) -> None:
         pids = {line.pid for line in self._lines}
