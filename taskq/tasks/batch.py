@@ -67,14 +67,14 @@ class Batch(Generic[T_co]):
         warn_of_blocking("counts", "acounts")
         tally: Counter[Status] = Counter()
         for queue, ids in self._by_queue().items():
-            tally.update(status_of(found) for found in self._ends.broker.lookup(queue, ids))
+            tally.update(status_of(found) for found in self._ends.lookup(queue, ids))
         return dict(tally)
 
     async def acounts(self) -> dict[Status, int]:
         """`counts`, awaited."""
         tally: Counter[Status] = Counter()
         for queue, ids in self._by_queue().items():
-            tally.update(status_of(found) for found in await self._ends.async_broker.lookup(queue, ids))
+            tally.update(status_of(found) for found in await self._ends.alookup(queue, ids))
         return dict(tally)
 
     def wait(self, timeout: Duration | None = None) -> dict[Status, int]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from taskq.errors import ConfigError
+from taskq.errors import BrokerUnavailable
 from taskq.settings import BrokerChoice
 from taskq.store.connection import AsyncLink, SyncLink
 from taskq.store.subscription import Notice
@@ -19,7 +19,10 @@ from taskq.tasks.async_results import AsyncResults, AsyncSubscriptionLike
 from taskq.tasks.broker import Accepted, Found, Outgoing
 from taskq.tasks.calls import Limits
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.memory import MemoryBroker
 from taskq.tasks.results import Results, Subscription
+
+T = TypeVar("T")
 
 SILENT_POLL_S = 0.01
 
@@ -52,6 +55,20 @@ class Ends:
     results: Results
     async_broker: AsyncProducerBroker
     async_results: AsyncResults
+
+    # These may be repeated, and are, once: the connection may be left over from before the server was restarted.
+
+    def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
+        return _again(lambda: self.broker.lookup(queue, ids))
+
+    async def alookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
+        return await _async_again(lambda: self.async_broker.lookup(queue, ids))
+
+    def cancel(self, queue: str, id: bytes, kill: bool) -> str:
+        return _again(lambda: self.broker.cancel(queue, id, kill=kill))
+
+    async def acancel(self, queue: str, id: bytes, kill: bool) -> str:
+        return await _async_again(lambda: self.async_broker.cancel(queue, id, kill=kill))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +132,7 @@ def connect(url: str, options: ConnectOptions) -> Ends:
     """Ends for a server, not yet connected, or for memory."""
     address = parse_url(url)
     if address.kind == "memory":
-        raise ConfigError("memory:// is opened by taskq.testing.memory(app)")
+        return in_process(MemoryBroker(options.limits))  # taskq.testing.memory(app) runs what comes into it
     tuning: Any = {
         "timeout": options.timeout,
         "connect_timeout": options.connect_timeout,
@@ -134,12 +151,28 @@ def in_process(broker: ProducerBroker) -> Ends:
     return Ends(broker, Results(_Looked(broker)), in_loop, AsyncResults(in_loop))
 
 
+def _again(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except BrokerUnavailable:
+        return call()
+
+
+async def _async_again(call: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await call()
+    except BrokerUnavailable:
+        return await call()
+
+
 class _Heard:
     """Outcomes of a list broker: looked up by it, heard of on the channel of each queue."""
 
     def __init__(self, broker: ListBroker) -> None:
         self._broker = broker
-        self.lookup = broker.lookup
+
+    def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
+        return _again(lambda: self._broker.lookup(queue, ids))
 
     def channel(self, queue: str) -> str:
         return self._broker.keys(queue).channel
@@ -153,7 +186,9 @@ class _AsyncHeard:
 
     def __init__(self, broker: AsyncListBroker) -> None:
         self._broker = broker
-        self.lookup = broker.lookup
+
+    async def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
+        return await _async_again(lambda: self._broker.lookup(queue, ids))
 
     def channel(self, queue: str) -> str:
         return self._broker.keys(queue).channel

@@ -20,9 +20,10 @@ Item: TypeAlias = tuple[Any, ...] | Call[Any]
 class Bulk:
     """Messages with their stamps, and the answers as they come in."""
 
-    __slots__ = ("_accepted", "_messages", "stamps")
+    __slots__ = ("_accepted", "_messages", "_uniform", "stamps")
 
-    def __init__(self, messages: list[Outgoing], stamps: Sequence[Stamp]) -> None:
+    def __init__(self, messages: list[Outgoing], stamps: Sequence[Stamp], *, uniform: bool = False) -> None:
+        self._uniform = uniform
         self._messages = messages
         self._accepted: list[Accepted | None] = [None] * len(messages)
         self.stamps = stamps
@@ -30,7 +31,7 @@ class Bulk:
     @classmethod
     def of_rows(cls, stamp: Stamp, rows: Sequence[tuple[Any, ...]]) -> Bulk:
         """Calls of one stamp, by position."""
-        return cls(stamp.outgoing_many(new_ids(len(rows)), rows, now_ms()), [stamp] * len(rows))
+        return cls(stamp.outgoing_many(new_ids(len(rows)), rows, now_ms()), [stamp] * len(rows), uniform=True)
 
     @classmethod
     def of_calls(cls, calls: Sequence[Call[Any]]) -> Bulk:
@@ -46,13 +47,18 @@ class Bulk:
 
     def parts(self) -> Iterator[tuple[str, Sequence[int], list[Outgoing]]]:
         """What to send: a queue, places in the bulk, and the messages there."""
-        queues: dict[str, list[int]] = {}
-        for place, stamp in enumerate(self.stamps):
-            queues.setdefault(stamp.options.queue, []).append(place)
-        for queue, places in queues.items():
+        for queue, places in self._queues().items():
             for start in range(0, len(places), SLICE):
                 part = places[start : start + SLICE]
                 yield queue, part, [self._messages[place] for place in part]
+
+    def _queues(self) -> dict[str, Sequence[int]]:
+        if self._uniform:
+            return {self.stamps[0].options.queue: range(len(self._messages))} if self.stamps else {}
+        queues: dict[str, list[int]] = {}
+        for place, stamp in enumerate(self.stamps):
+            queues.setdefault(stamp.options.queue, []).append(place)
+        return dict(queues)
 
     def note(self, places: Sequence[int], answers: Sequence[Accepted]) -> None:
         """What became of the messages at these places."""

@@ -47,7 +47,7 @@ class Handle(Generic[T_co]):
 
     def status(self) -> Status:
         """Where the message is, in one word of the glossary."""
-        return status_of(self._look())
+        return status_of(self._look("status"))
 
     async def astatus(self) -> Status:
         """`status`, awaited."""
@@ -55,7 +55,7 @@ class Handle(Generic[T_co]):
 
     def info(self) -> Info:
         """Status, counters and the history of failed attempts."""
-        return info_of(self._look(), self._raw, self.queue, self.task)
+        return info_of(self._look("info"), self._raw, self.queue, self.task)
 
     async def ainfo(self) -> Info:
         """`info`, awaited."""
@@ -90,18 +90,18 @@ class Handle(Generic[T_co]):
         TaskCancelled where Python allows; with `kill` its process may be ended as the last resort.
         """
         warn_of_blocking("cancel", "acancel")
-        return cast("Cancelled", self._ends.broker.cancel(self.queue, self._raw, kill=kill))
+        return cast("Cancelled", self._ends.cancel(self.queue, self._raw, kill))
 
     async def acancel(self, kill: bool = False) -> Cancelled:
         """`cancel`, awaited."""
-        return cast("Cancelled", await self._ends.async_broker.cancel(self.queue, self._raw, kill=kill))
+        return cast("Cancelled", await self._ends.acancel(self.queue, self._raw, kill))
 
-    def _look(self) -> Found:
-        warn_of_blocking("status", "astatus")
-        return self._ends.broker.lookup(self.queue, [self._raw])[0]
+    def _look(self, name: str) -> Found:
+        warn_of_blocking(name, f"a{name}")
+        return self._ends.lookup(self.queue, [self._raw])[0]
 
     async def _alook(self) -> Found:
-        return (await self._ends.async_broker.lookup(self.queue, [self._raw]))[0]
+        return (await self._ends.alookup(self.queue, [self._raw]))[0]
 
     def _value(self, found: Found | None, seen: Found | None, limit: float | None) -> T_co:
         if found is None:

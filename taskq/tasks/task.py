@@ -88,6 +88,9 @@ class Sender(Generic[P, T]):
 class Task(Sender[P, T]):
     """A registered function. Calling it runs it here and now, as if it were no task."""
 
+    __name__: str
+    __wrapped__: Callable[..., Any]
+
     def __init__(
         self,
         function: Callable[..., Any],
