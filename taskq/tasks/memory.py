@@ -33,8 +33,8 @@ from taskq.tasks.broker import (
     Swept,
     Ticket,
 )
-from taskq.tasks.calls import SWEEP_LIMIT, Limits, Mode
 from taskq.tasks.memory_state import QueueState
+from taskq.tasks.packing import SWEEP_LIMIT, Limits, Mode
 
 _COUNTERS = {"d": "done", "c": "cancelled", "e": "expired"}
 
@@ -66,9 +66,12 @@ class MemoryBroker:
             now = self.clock.now_ms()
             return [state.accept(message, now, self.limits) for message in messages]
 
-    def lease(self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False) -> Leased:
+    def lease(
+        self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False, parked: str | None = None
+    ) -> Leased:
         with self._state(queue) as state:
-            return memory_leases.lease(state, queue, ticket, limit, alone, self.clock.now_ms(), self.limits.lease)
+            lists = state.lists(alone, parked)
+            return memory_leases.lease(state, queue, ticket, limit, lists, self.clock.now_ms(), self.limits.lease)
 
     def extend(self, queue: str, tokens: Sequence[bytes], marks: Sequence[Mark] = ()) -> Extended:
         with self._state(queue) as state:
@@ -189,12 +192,7 @@ class MemoryBroker:
     def unpark(self, queue: str, task: str) -> int:
         """Bring all parked messages of a task back; answers how many."""
         with self._state(queue) as state:
-            waiting = [state.entries[raw] for raw in state.parked.get(task, ())]
-            for entry in waiting:
-                state.unpark(entry)
-                state.put(entry)
-            state.bell = state.bell or bool(waiting)
-            return len(waiting)
+            return state.unpark(task)
 
     def cancel(self, queue: str, id: bytes, *, kill: bool = False) -> str:
         """Cancel a message: 'cancelled', 'requested' or 'too_late'."""

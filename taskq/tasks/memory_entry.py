@@ -27,7 +27,6 @@ class Entry:
     attempts: int = 0
     token: bytes = b""
     lines: bytes = b""
-    task: str = ""  # of a parked one
     asked: tuple[bytes, bool] | None = None  # a cancel request: the token that holds it, and whether to end the child
 
     @property

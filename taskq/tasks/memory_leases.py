@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Set as AbstractSet
-from itertools import chain
 
 from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Condemned, Delivery, Flags, Leased, Swept, Ticket
-from taskq.tasks.calls import CRASHES, SUSPECT_DELIVERIES, SWEEP_LIMIT, Limits, Mode
 from taskq.tasks.memory_entry import Batch, Entry
 from taskq.tasks.memory_state import QueueState
+from taskq.tasks.packing import CRASHES, SUSPECT_DELIVERIES, SWEEP_LIMIT, Limits, Mode
 
 MAX_GRACES = 3
 MOST = 65_535  # what two bytes of a record can count
 
 
-def lease(state: QueueState, queue: str, ticket: Ticket, limit: int, alone: bool, now: int, lease_ms: int) -> Leased:
+Lists = tuple[deque[bytes], ...]
+
+
+def lease(state: QueueState, queue: str, ticket: Ticket, limit: int, lists: Lists, now: int, lease_ms: int) -> Leased:
     """Answer one lease call; the repeat of a call gets the batch that it still holds."""
     child = state.child(ticket.nonce)
     leased = Leased([], now, state.first_due())
@@ -24,7 +27,7 @@ def lease(state: QueueState, queue: str, ticket: Ticket, limit: int, alone: bool
         leased.paused = True
     else:
         child.lease = ticket.number
-        taken = _take(state, min(limit, LEASE_MESSAGES), alone, now)
+        taken = _take(state, min(limit, LEASE_MESSAGES), lists)
         if taken:
             _hold(state, ticket.token, taken, now)
             state.leases[ticket.token] = now + lease_ms
@@ -32,16 +35,15 @@ def lease(state: QueueState, queue: str, ticket: Ticket, limit: int, alone: bool
     return leased
 
 
-def _take(state: QueueState, limit: int, alone: bool, now: int) -> list[Entry]:
+def _take(state: QueueState, limit: int, lists: Lists) -> list[Entry]:
     taken: list[Entry] = []
     size = met = 0
-    lists = (state.alone,) if alone else state.ready
     for waiting in lists:
         for raw in [waiting[at] for at in range(min(limit - len(taken), len(waiting)))]:
             entry = state.entries[raw]
             if size > LEASE_BYTES:
                 break
-            if entry.state == "r" and entry.flags & Flags.BIG:
+            if entry.flags & Flags.BIG:
                 size += len(entry.body)
                 if size > LEASE_BYTES and taken:
                     break
@@ -54,6 +56,8 @@ def _take(state: QueueState, limit: int, alone: bool, now: int) -> list[Entry]:
         if size > LEASE_BYTES:
             break
     state.bell = state.bell or (met > 0 and any(lists))
+    for task in [task for task, waiting in state.parked.items() if not waiting]:
+        del state.parked[task], state.parked_since[task]
     return taken
 
 
@@ -139,8 +143,7 @@ def sweep(state: QueueState, now: int, limits: Limits, jumped: bool) -> Swept:
         state.bell = state.bell or (waits and not state.paused)
     while state.promote(now, SWEEP_LIMIT):
         due = state.first_due()
-    since = chain.from_iterable(waiting.values() for waiting in state.parked.values())
-    alone, outbox, parked = len(state.alone), len(state.outbox), min(since, default=None)
+    alone, outbox, parked = len(state.alone), len(state.outbox), min(state.parked_since.values(), default=None)
     return Swept(now, due, deadline, alone, outbox, parked, lapsed[:SWEEP_LIMIT], skipped=fresh)
 
 

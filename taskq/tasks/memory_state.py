@@ -10,8 +10,8 @@ from collections import Counter, deque
 
 from taskq.errors import BrokerError
 from taskq.tasks.broker import Accepted, Flags, Found, Op, Outgoing, Retried
-from taskq.tasks.calls import Limits
 from taskq.tasks.memory_entry import KEPT, Batch, Child, Entry, flags_of
+from taskq.tasks.packing import Limits
 
 NEWER = "the broker has answered a newer call of this worker already"
 
@@ -30,7 +30,8 @@ class QueueState:
         self.tombs: dict[bytes, float] = {}
         self.results: dict[bytes, tuple[bytes, float]] = {}
         self.dead: dict[str, dict[bytes, float]] = {"x": {}, "q": {}}
-        self.parked: dict[str, dict[bytes, float]] = {}
+        self.parked: dict[str, deque[bytes]] = {}
+        self.parked_since: dict[str, float] = {}
         self.outbox: dict[bytes, bytes] = {}
         self.children: dict[bytes, Child] = {}
         self.counts: Counter[str] = Counter()
@@ -114,6 +115,12 @@ class QueueState:
 
     # -- leases
 
+    def lists(self, alone: bool, parked: str | None) -> tuple[deque[bytes], ...]:
+        """What a lease call reads, in order."""
+        if parked is not None:
+            return (self.parked.get(parked, deque()),)
+        return (self.alone,) if alone else self.ready
+
     def holds(self, raw: bytes, token: bytes) -> Entry | None:
         """The message, if it is held under this token."""
         entry = self.entries.get(raw)
@@ -167,13 +174,10 @@ class QueueState:
     def cancel(self, entry: Entry, now: float, limits: Limits) -> None:
         """End a message that nobody holds; one in a list leaves a mark there, so that its id stays taken."""
         self.over(entry, now, limits)
-        if entry.state == "r":
-            entry.state, entry.body, entry.lines, entry.flags = "c", b"", b"", 0
+        if entry.state == "d":
+            del self.due[entry.id], self.entries[entry.id]
         else:
-            self.due.pop(entry.id, None)
-            if entry.state == "p":
-                self.unpark(entry)
-            del self.entries[entry.id]
+            entry.state, entry.body, entry.lines, entry.flags = "c", b"", b"", 0
         self.counts["cancelled"] += 1
         if limits.outcome_ttl > 0:
             self.keep_result(entry.id, b"c", now + limits.outcome_ttl, limits.results)
@@ -212,16 +216,22 @@ class QueueState:
 
     def park(self, entry: Entry, task: str, now: float) -> None:
         """Set a message aside, for a worker that knows its task."""
-        entry.state, entry.token, entry.task, entry.flags = "p", b"", task, entry.flags & KEPT
-        self.parked.setdefault(task, {})[entry.id] = now
+        entry.state, entry.token, entry.flags = "p", b"", entry.flags & KEPT
+        self.parked.setdefault(task, deque()).append(entry.id)
+        self.parked_since.setdefault(task, now)
         self.counts["parked"] += 1
 
-    def unpark(self, entry: Entry) -> None:
-        """Take a message off the parked ones of its task."""
-        waiting = self.parked[entry.task]
-        del waiting[entry.id]
-        if not waiting:
-            del self.parked[entry.task]
+    def unpark(self, task: str) -> int:
+        """Bring all messages of a task back; answers how many."""
+        entries = [self.entries[raw] for raw in self.parked.pop(task, ())]
+        self.parked_since.pop(task, None)
+        for entry in entries:
+            if entry.state == "p":
+                self.put(entry)
+                self.bell = True
+            else:
+                del self.entries[entry.id]
+        return sum(entry.state == "r" for entry in entries)
 
     def trim(self, now: float, dead_age: float) -> None:
         """Drop what has outlived its time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq.tasks.broker import Condemned, Delivery, Mark, Seat
-from taskq.tasks.calls import CRASHES, SUSPECT_DELIVERIES
+from taskq.tasks.packing import CRASHES, SUSPECT_DELIVERIES
 from tests.lua.kit import LEASE_MS, Queue, buried, held, message, number_of, retried
 
 

@@ -3,7 +3,7 @@
 -- ARGV  1 now in ms or ''  2 id  3 tombstone window in ms  4 outcome ttl in ms  5 channel  6 '1' if its child may be ended
 --       7 cap of results
 -- Returns 'cancelled' (a repeat too), 'requested' or 'too_late'
--- A waiting message becomes a mark that the next lease drops from its list; its id is not accepted again before that.
+-- A ready or parked message becomes a mark that the next lease drops from its list; its id is not accepted before that.
 -- Checked before the first write: types, state. The first write frees memory.
 local call, sub, byte = redis.call, string.sub, string.byte
 local time = call('TIME')
@@ -37,7 +37,7 @@ local flags = record and byte(record, 3) or 0
 local digest = record and sub(record, 9, 24) or ''
 if bit.band(flags, 16) > 0 and call('HGET', KEYS[5], digest) == id then call('HDEL', KEYS[5], digest) end
 if bit.band(flags, 8) > 0 then call('ZADD', KEYS[6], now + ARGV[3], id) end
-if kind == 114 then
+if kind == 114 or kind == 112 then
   call('HSET', KEYS[3], id, 'c')
 else
   call('HDEL', KEYS[3], id)

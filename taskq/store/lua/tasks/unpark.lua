@@ -22,6 +22,8 @@ for _, id in ipairs(ids) do
     end
     call('RPUSH', KEYS[byte(record, 6) > 1 and 12 or 7 + byte(record, 2)], id)
     moved = moved + 1
+  elseif record and byte(record) == 99 then
+    call('HDEL', KEYS[2], id)
   end
 end
 call('LTRIM', KEYS[4], #ids, -1)
