@@ -126,7 +126,11 @@ class Op:
 
 @dataclass(slots=True)
 class Leased:
-    """The answer to a lease call. `due` is the earliest delayed time of the queue in ms, or None."""
+    """The answer to a lease call. `due` is the earliest delayed time of the queue in ms, or None.
+
+    `refused`: this worker has been given up, and gets nothing any more. A call that a newer one has overtaken answers
+    with what it still holds.
+    """
 
     deliveries: list[Delivery]
     now: int

@@ -33,6 +33,7 @@ from taskq.tasks.broker import (
     Swept,
     Ticket,
 )
+from taskq.tasks.memory_entry import RETIRED
 from taskq.tasks.memory_state import QueueState
 from taskq.tasks.packing import SWEEP_LIMIT, Limits, Mode
 
@@ -172,7 +173,7 @@ class MemoryBroker:
             if mode == "lapse" and state.leases.get(token, float("inf")) > self.clock.now_ms():
                 return []
             if mode == "crash":
-                state.child(token[:8]).lease = float("inf")
+                state.child(token[:8]).lease = RETIRED
             return memory_leases.take_back(state, token, mode, set(started), line, self.limits.error_bytes)
 
     def park(self, queue: str, items: Sequence[tuple[Held, str]]) -> list[bytes]:

@@ -8,6 +8,7 @@ from taskq.message import PLAIN_BYTES
 from taskq.tasks.broker import HEAD, Flags, Found, Outgoing
 
 NORMAL = 2  # index of priority 0
+RETIRED = float("inf")  # the number of the last lease call of a child that was given up
 KEPT = 0xFF & ~int(Flags.STARTED | Flags.ONCE | Flags.EXPIRED)  # what a message takes back to its list
 
 

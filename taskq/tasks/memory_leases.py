@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Set as AbstractSet
 
 from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Condemned, Delivery, Flags, Leased, Swept, Ticket
-from taskq.tasks.memory_entry import Batch, Entry
+from taskq.tasks.memory_entry import RETIRED, Batch, Entry
 from taskq.tasks.memory_state import QueueState
 from taskq.tasks.packing import CRASHES, SUSPECT_DELIVERIES, SWEEP_LIMIT, Limits, Mode
 
@@ -22,7 +22,7 @@ def lease(state: QueueState, queue: str, ticket: Ticket, limit: int, lists: List
     child = state.child(ticket.nonce)
     leased = Leased([], now, state.first_due())
     if ticket.number <= child.lease:
-        leased.refused = ticket.token not in state.batches and ticket.number < child.lease
+        leased.refused = child.lease == RETIRED and ticket.token not in state.batches
     elif state.paused:
         leased.paused = True
     else:

@@ -108,13 +108,23 @@ def test_the_repeat_of_a_lease_call_gets_the_same_batch(scene: Scene) -> None:
     assert scene.worker.numbers() == [3]
 
 
-def test_an_overtaken_lease_call_is_refused(scene: Scene) -> None:
+def test_an_overtaken_lease_call_takes_nothing_any_more(scene: Scene) -> None:
     old = scene.worker.seat.ticket(QUEUE)
     scene.enqueue(message(1))
     assert scene.worker.numbers() == [1]
     scene.enqueue(message(2))
-    assert scene.broker.lease(QUEUE, old, 10).refused
+    leased = scene.broker.lease(QUEUE, old, 10)
+    assert (leased.deliveries, leased.refused) == ([], False)
     assert scene.worker.numbers() == [2]
+
+
+def test_several_lease_calls_sent_again_together_get_what_each_of_them_holds(scene: Scene) -> None:
+    scene.enqueue(*(message(number) for number in range(3)))
+    tickets = [scene.worker.seat.ticket(QUEUE) for _ in range(3)]
+    for _ in range(2):
+        answers = [scene.broker.lease(QUEUE, ticket, 2) for ticket in tickets]
+        assert [[number_of(delivery) for delivery in leased.deliveries] for leased in answers] == [[0, 1], [2], []]
+        assert not any(leased.refused for leased in answers)
 
 
 def test_a_delayed_message_waits_for_its_time(scene: Scene) -> None:

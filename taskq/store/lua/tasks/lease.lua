@@ -3,8 +3,8 @@
 --       11.. the lists to read, in order (the five ready lists; or alone, or a task's parked list, by itself)
 -- ARGV  1 now in ms or ''  2 token (20 bytes)  3 call number  4 lease in ms  5 message limit  6 byte limit
 --       7 worker key ttl in ms
--- Returns { code, now, due, fence, ids, heads, bodies... }: code 0 leased (a repeat answers the same batch), 1 nothing,
---       2 paused, 3 refused (older call, or a retired worker); due is the earliest delayed time or '';
+-- Returns { code, now, due, fence, ids, heads, bodies... }: code 0 leased (a repeat answers the same batch), 1 nothing
+--       (an older call that holds nothing, too), 2 paused, 3 refused (reclaim has retired this worker); due is the earliest delayed time or '';
 --       ids and heads are concatenated (16 and 8 bytes each; heads '' when each is fresh, plain and of priority 0);
 --       flag 128 in a head: its expiry has passed, so it must be settled as expired
 -- Checked before the first write: call number, pause, types, states, sizes and bodies. The first write frees memory.
@@ -15,7 +15,7 @@ local token, number, limit, room = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
 local due, last = call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')[2] or '', tonumber(call('HGET', KEYS[1], 'lease')) or 0
 if number <= last then
   local blob = call('HGET', KEYS[6], token)
-  if not blob then return { number == last and 1 or 3, now, due } end
+  if not blob then return { last < 9007199254740992 and 1 or 3, now, due } end
   local reply, ids, heads = { 0, now, due, sub(blob, 1, 16) }, {}, {}
   for at = 17, #blob, 16 do
     local id = sub(blob, at, at + 15)
