@@ -115,6 +115,9 @@ class Beats:
     def recall(self, children: Sequence[Child]) -> None:
         """Take back what stuck children hold and have not started; raises what the broker does, to be called again."""
         now = time.monotonic()
+        there = {child.index for child in children}
+        self._recalling &= there
+        self._recalled = {index: tick for index, tick in self._recalled.items() if index in there}
         for child in children:
             with child.table() as table:
                 tick = table.last_tick if table is not None else 0.0

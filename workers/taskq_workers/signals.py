@@ -55,7 +55,9 @@ class Inbox:
         def child_ended(_: int, __: FrameType | None) -> None:
             return  # the byte that woke the loop was all
 
-        handlers = dict.fromkeys((*STOP, QUIET, STACKS), note) | {signal.SIGCHLD: child_ended}
+        # After nohup a hang-up is ignored, and must stay so.
+        stops = [one for one in STOP if one != signal.SIGHUP or signal.getsignal(one) != signal.SIG_IGN]
+        handlers = dict.fromkeys((*stops, QUIET, STACKS), note) | {signal.SIGCHLD: child_ended}
         old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         old_fd = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
         try:

@@ -117,6 +117,7 @@ def run_worker(config: WorkerConfig, folder: Path, source: str = "") -> int:
 
 def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink) -> None:
     """Refuse a server on which messages would get lost without anybody noticing."""
+    link.execute("PING")  # a wrong password shows here; the facts would only be empty
     facts = server_facts(link)
     check_server(facts, masked(hello.url))
     policy = facts.maxmemory_policy or ""

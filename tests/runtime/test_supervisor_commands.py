@@ -1,0 +1,137 @@
+"""`taskq worker` and `taskq dev` as programs: what they refuse, what they say, and that all ends together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from taskq import TaskQ
+from taskq.store import embedded
+from taskq_workers import exits
+from tests.runtime.supervising import PATIENCE_S, ROOT, wait_for_end
+from tests.servers import RealServer, need_server
+
+APP = """
+from taskq import TaskQ
+app = TaskQ({namespace!r})
+@app.task
+def version() -> int:
+    return {version}
+"""
+
+
+class Project:
+    """A folder with an app in it, and the commands that run there."""
+
+    def __init__(self, folder: Path, namespace: str) -> None:
+        self.folder = folder
+        self.namespace = namespace
+        self.log = folder / "said.txt"
+        self.write(1)
+        (folder / "pyproject.toml").write_text('[tool.taskq]\napp = "shop:app"\n')
+
+    def write(self, version: int) -> None:
+        (self.folder / "shop.py").write_text(APP.format(namespace=self.namespace, version=version))
+
+    def start(self, *line: str) -> subprocess.Popen[bytes]:
+        path = os.pathsep.join(str(ROOT / part) for part in (".", "workers"))
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TASKQ_")}
+        with self.log.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "taskq_workers", *line],
+                cwd=self.folder,
+                env=env | {"PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                stderr=output,
+            )
+
+    def run(self, *line: str) -> int:
+        return self.start(*line).wait(PATIENCE_S)
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+
+@pytest.fixture
+def project(tmp_path: Path, namespace: str) -> Project:
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    return Project(folder, namespace)
+
+
+def test_a_worker_says_what_it_chose_and_from_where(server: RealServer, project: Project) -> None:
+    assert project.run("worker", "--burst", "--url", server.url, "-q", "default:3,low") == exits.OK
+    said = project.said()
+    for part in ("shop:app, namespace", server.url, "from --url", "shop.version", "default:3, low", "8 in one child"):
+        assert part in said
+
+
+def test_a_password_is_never_said(start_server: Callable[..., RealServer], project: Project) -> None:
+    server = start_server(requirepass="hunter2secret")
+    assert project.run("worker", "--burst", "-vv", "--url", server.url) == exits.OK
+    said = project.said()
+    assert project.run("worker", "--burst", "--url", server.url.replace("secret", "wrong")) == exits.UNREACHABLE
+    assert "hunter2" not in said + project.said()
+
+
+def test_a_server_that_evicts_is_refused_unless_that_is_allowed(
+    start_server: Callable[..., RealServer], project: Project
+) -> None:
+    server = start_server(config={"maxmemory-policy": "allkeys-lru"})
+    assert project.run("worker", "--burst", "--url", server.url) == exits.UNREACHABLE
+    assert "allkeys-lru" in project.said()
+    assert "--allow-eviction" in project.said()
+    assert project.run("worker", "--burst", "--url", server.url, "--allow-eviction") == exits.OK
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("worker", exits.USAGE, "no broker is set"),
+        ("worker --url redis://127.0.0.1:1", exits.UNREACHABLE, "cannot reach the broker"),
+        ("worker shp:app --url redis://127.0.0.1:1", exits.NO_APP, "did you mean 'shop'"),
+        ("worker shop:ap --url redis://127.0.0.1:1", exits.NO_APP, "did you mean 'app'"),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_in_one_line(project: Project, line: str, code: int, words: str) -> None:
+    assert project.run(*line.split()) == code
+    errors = [line for line in project.said().splitlines() if "error:" in line.lower()]
+    assert len(errors) == 1, project.said()
+    assert words in errors[0]
+
+
+def test_dev_runs_a_server_and_a_worker_takes_changes_and_ends_both(project: Project) -> None:
+    need_server()
+    pytest.importorskip("watchfiles")
+    running = project.start("dev")
+    try:
+        app = _app(project, running)
+        assert app.enqueue("shop.version").result(timeout=PATIENCE_S) == 1
+        server_pid = embedded.status(project.folder).pid
+        assert server_pid is not None
+        project.write(2)
+        while app.enqueue("shop.version").result(timeout=PATIENCE_S) != 2:
+            assert running.poll() is None
+        app.close()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(PATIENCE_S) == exits.OK
+        wait_for_end(server_pid)
+        assert embedded.attach(project.folder) is None
+    finally:
+        running.kill()
+        running.wait()
+
+
+def _app(project: Project, running: subprocess.Popen[bytes]) -> TaskQ:
+    """The project's app, once its server answers."""
+    while True:
+        url = embedded.attach(project.folder)
+        if url is not None:
+            return TaskQ(project.namespace, url=url)
+        assert running.poll() is None, project.said()
