@@ -10,7 +10,7 @@ from taskq_workers.demo.run import DemoReport, Kill
 from taskq_workers.log import escape
 
 REASONS_SHOWN = 12
-_REASON_CHARS = 120
+_REASON_CHARS = 100
 
 
 def show(report: DemoReport, console: Console) -> None:
