@@ -68,7 +68,7 @@ class _Loop:
         self._listener: asyncio.Task[None] | None = None
         self._subscription: AsyncSubscriptionLike | None = None
         self._channels: dict[str, str] = {}
-        self._used: dict[str, float] = {}
+        self._used: dict[str, float] = {}  # by queue: when somebody last waited
 
     def enter(self, waiter: Waiter) -> None:
         """Begin to wait: a look soon, together with whatever enters until then."""
@@ -80,16 +80,15 @@ class _Loop:
 
     async def listen(self, waiter: Waiter) -> None:
         """See that outcomes of what the waiter still lacks will be heard of."""
-        now = asyncio.get_running_loop().time()
-        names = {self._source.channel(queue): queue for queue in {queue for queue, _ in waiter.keys}}
-        fresh = [channel for channel in names if channel not in self._channels]
-        self._channels.update(names)
-        self._used.update(dict.fromkeys(names, now))
-        if self._subscription is None:
-            self._subscription = self._source.subscribe()
-            self._listener = self._start(self._hear(self._subscription))
+        fresh = {queue for queue, _ in waiter.keys if queue not in self._used}
         if fresh:
-            await self._subscription.add(*fresh)
+            names = {self._source.channel(queue): queue for queue in fresh}
+            self._channels.update(names)
+            self._used.update(dict.fromkeys(fresh, asyncio.get_running_loop().time()))
+            if self._subscription is None:
+                self._subscription = self._source.subscribe()
+                self._listener = self._start(self._hear(self._subscription))
+            await self._subscription.add(*names)
 
     async def aclose(self) -> None:
         self._table.fail(BrokerError("the app was closed while a result was waited for"))
@@ -143,13 +142,12 @@ class _Loop:
     async def _tidy(self, subscription: AsyncSubscriptionLike, now: float) -> bool:
         """The chores of a second; True ends an idle listener."""
         self._table.doubt()
-        busy = self._table.queues()
-        self._used.update((channel, now) for channel, queue in self._channels.items() if queue in busy)
-        old = [channel for channel, used in self._used.items() if now - used > LINGER_S]
+        self._used.update(dict.fromkeys(self._table.queues() & self._used.keys(), now))
+        old = [channel for channel, queue in self._channels.items() if now - self._used[queue] > LINGER_S]
         if len(old) == len(self._channels):
             return True
         for channel in old:
-            del self._channels[channel], self._used[channel]
+            del self._used[self._channels.pop(channel)]
         if old:
             await subscription.remove(*old)
         return False
@@ -165,13 +163,41 @@ class _Loop:
             self._table.fail(BrokerError(f"waiting for results ended: {type(error).__name__}: {error}"))
 
 
+class _Bell:
+    """What wakes the one coroutine that waits on it: a bare future, since thousands wait at once."""
+
+    __slots__ = ("_future",)
+
+    def __init__(self) -> None:
+        self._future: asyncio.Future[bool] | None = None
+
+    def set(self) -> None:
+        self._end(True)
+
+    async def rings(self, deadline: float | None) -> bool:
+        """Wait for the next ring; False if `deadline` (loop time) comes first. A ring before this call is not kept."""
+        loop = asyncio.get_running_loop()
+        self._future = loop.create_future()
+        timer = None if deadline is None else loop.call_at(deadline, self._end, False)
+        try:
+            return await self._future
+        finally:
+            self._future = None
+            if timer is not None:
+                timer.cancel()
+
+    def _end(self, rung: bool) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(rung)
+
+
 class AsyncWatch:
     """One caller's wait, from `async with` to its end."""
 
     __slots__ = ("_bell", "_listening", "_loop", "_waiter")
 
     def __init__(self, loop: _Loop, keys: Iterable[Key]) -> None:
-        self._bell = asyncio.Event()
+        self._bell = _Bell()
         self._loop = loop
         self._waiter = Waiter(keys, self._bell)
         self._listening = False
@@ -197,12 +223,7 @@ class AsyncWatch:
             if not waiter.fresh and not self._listening:
                 self._listening = True
                 await self._loop.listen(waiter)
-                continue
-            self._bell.clear()
-            try:
-                # The first look has only the deadline of the connection: a timeout of 0 still is one look.
-                async with asyncio.timeout_at(None if waiter.fresh else deadline):
-                    await self._bell.wait()
-            except TimeoutError:
+            # The first look has only the deadline of the connection: a timeout of 0 still is one look.
+            elif not await self._bell.rings(None if waiter.fresh else deadline):
                 return waiter.found.get(key)
         return found
