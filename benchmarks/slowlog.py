@@ -34,24 +34,25 @@ def prepare(server: Server) -> dict[str, str]:
     return names
 
 
-def longest(entries: Sequence[Sequence[Any]], names: Mapping[str, str]) -> dict[str, float]:
-    """The longest run in milliseconds by script name, and of anything else by its command.
-
-    >>> longest([[1, 0, 2500, [b"EVALSHA", b"ab", b"1"]], [2, 0, 1500, [b"EVALSHA", b"ab"]]], {"ab": "lease"})
-    {'lease': 2.5}
-    """
-    found: dict[str, float] = {}
+def by_name(entries: Sequence[Sequence[Any]], names: Mapping[str, str]) -> dict[str, list[float]]:
+    """Milliseconds of all logged runs by script name, and of anything else by its command."""
+    found: dict[str, list[float]] = {}
     for entry in entries:
         words = [bytes(word).decode("utf-8", "replace") for word in entry[3][:2]]
         command = words[0].upper()
         name = names.get(words[1], "?") if command == "EVALSHA" and len(words) > 1 else command
-        found[name] = max(found.get(name, 0.0), entry[2] / 1000)
+        found.setdefault(name, []).append(entry[2] / 1000)
     return found
 
 
-def read(server: Server, names: Mapping[str, str]) -> dict[str, float]:
+def read(server: Server, names: Mapping[str, str]) -> dict[str, list[float]]:
     """What has been logged since `prepare`."""
-    return longest(server.execute("SLOWLOG", "GET", str(_ENTRIES)), names)
+    return by_name(server.execute("SLOWLOG", "GET", str(_ENTRIES)), names)
+
+
+def longest(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The longest run of each."""
+    return {name: max(times) for name, times in found.items()}
 
 
 def noise(found: Mapping[str, float]) -> float:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+
 from benchmarks import slowlog
 from benchmarks.bench import Bench
 from benchmarks.figures import Report, Row, number
@@ -14,41 +18,57 @@ RUNS = 3
 _NAMED = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run gave: milliseconds by script, the longest and the usual; bytes; scripts that were not run."""
+
+    longest: dict[str, float]
+    usual: dict[str, float]
+    memory: int
+    untried: list[str]
+
+
 def measure(bench: Bench) -> Report:
     """Three runs, each on a server of its own; a stall counts if the same script has it in two of them."""
     count, rounds = bench.size(1_000_000, 100_000), bench.size(400, 60)
-    runs: list[dict[str, float]] = []
-    memory: list[int] = []
-    untried: set[str] = set()
+    runs: list[Run] = []
     load = Load()
     for turn in range(RUNS):
-        runs.append(_run(count, rounds, memory, untried))
-        worst = max(runs[-1].items(), key=lambda item: item[1], default=("none", 0.0))
-        bench.say(f"run {turn + 1} of {RUNS}, {count:,} queued: longest {worst[0]} {worst[1]:.1f} ms")
-    stalls = slowlog.recurring(runs)
+        runs.append(run(count, rounds))
+        name, worst = max(runs[-1].longest.items(), key=lambda item: item[1], default=("none", 0.0))
+        bench.say(f"run {turn + 1} of {RUNS}, {count:,} queued: longest {name} {worst:.1f} ms")
+    stalls = slowlog.recurring([one.longest for one in runs])
     ours = {name: stalls.get(name, 0.0) for name in slowlog.script_names()}
-    order = sorted(ours, key=lambda name: -ours[name])
-    longest = ours[order[0]]
-    below = f"below {slowlog.THRESHOLD_US / 1000:g}"
-    named = ", ".join(f"{name} {number(ours[name], 1) if ours[name] else below}" for name in order[:_NAMED])
-    ran = f"NOT TRIED: {', '.join(sorted(untried))}" if untried else f"all {len(ours)} scripts ran"
-    beside = f"{named}; {ran}; {max(memory) / 2**30:.1f} GiB"
-    still = max(slowlog.noise(run) for run in runs)
-    if still:
-        beside += f"; the machine itself stood still for up to {number(still, 1)} ms"
-    report = Report(data={"count": count, "runs": runs, "recurring": stalls, "memory": memory, **load.others()})
-    value = number(longest, 1) if longest else below
+    worst = max(ours.values())
+    untried = set[str]().union(*(one.untried for one in runs))
+    value = number(worst, 1) if worst else f"below {slowlog.THRESHOLD_US / 1000:g}"
     what = f"longest stall, {count:,} queued, ms"
-    report.add(Row("P13", what, value, f"<= {BUDGET_MS:g}", longest <= BUDGET_MS and not untried, beside))
+    reached = worst <= BUDGET_MS and not untried
+    report = Report(data={"count": count, "runs": [asdict(one) for one in runs], "recurring": stalls, **load.others()})
+    report.data["untried"] = sorted(untried)
+    report.add(Row("P13", what, value, f"<= {BUDGET_MS:g}", reached, _beside(runs, ours, untried)))
     return report
 
 
-def _run(count: int, rounds: int, memory: list[int], untried: set[str]) -> dict[str, float]:
+def _beside(runs: Sequence[Run], ours: dict[str, float], untried: set[str]) -> str:
+    order = sorted((name for name in ours if ours[name]), key=lambda name: -ours[name])[:_NAMED]
+    named = [
+        f"{name} {number(ours[name], 1)} ({number(max(one.usual.get(name, 0) for one in runs), 1)})" for name in order
+    ]
+    ran = f"NOT TRIED: {', '.join(sorted(untried))}" if untried else f"all {len(ours)} scripts ran"
+    memory, still = max(one.memory for one in runs) / 2**30, max(slowlog.noise(one.longest) for one in runs)
+    alone = f"; the machine itself stood still for up to {number(still, 1)} ms" if still else ""
+    return f"{', '.join(named)}; {ran}; {memory:.1f} GiB{alone}"
+
+
+def run(count: int, rounds: int) -> Run:
+    """One run on a server of its own."""
     with Server() as server:
         names = slowlog.prepare(server)
         queue = HeavyQueue(server, count, rounds)
         queue.fill()
-        memory.append(server.memory())
+        memory = server.memory()
         queue.run()
-        untried.update(set(names.values()) - queue.used)
-        return slowlog.read(server, names)
+        found = slowlog.read(server, names)
+        usual = {name: median(times) for name, times in found.items()}
+        return Run(slowlog.longest(found), usual, memory, sorted(set(names.values()) - queue.used))
