@@ -1,0 +1,99 @@
+"""Thousands of enqueues from an event loop, some of them cancelled: every call that returned is one message."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+
+import pytest
+
+from taskq.message import new_ids
+from taskq.store.connection import AsyncLink
+from taskq.tasks.async_lists import AsyncListBroker
+from taskq.tasks.broker import Outgoing
+from tests.contract.conftest import Server, declared_keys
+from tests.contract.scene import LIMITS, QUEUE
+from tests.servers import RealServer
+
+CALLS, IN_FLIGHT = 5000, 50
+
+
+async def produce(broker: AsyncListBroker, ids: list[bytes]) -> set[bytes]:
+    """Enqueue each id by itself, 50 at a time; a tenth of the calls is cancelled under way. Ids that were confirmed."""
+    confirmed: set[bytes] = set()
+    chance = random.Random(7)
+    queue = list(ids)
+
+    async def one(message: bytes) -> None:
+        (accepted,) = await broker.enqueue(QUEUE, [Outgoing(message, b"body")], 30)
+        assert accepted.created
+        assert accepted.id == message
+        confirmed.add(message)
+
+    async def producer() -> None:
+        while queue:
+            call = asyncio.ensure_future(one(queue.pop()))
+            if chance.random() < 0.1:
+                for _ in range(chance.randrange(12)):
+                    await asyncio.sleep(0)
+                call.cancel()
+            try:
+                await call
+            except asyncio.CancelledError:
+                continue
+
+    await asyncio.gather(*(producer() for _ in range(IN_FLIGHT)))
+    return confirmed
+
+
+def check(server: RealServer, namespace: str, ids: list[bytes], confirmed: set[bytes]) -> None:
+    """Every confirmed call is one message, no call is two, and only cancelled ones may be missing."""
+    broker = AsyncListBroker(AsyncLink(server.url), namespace, LIMITS)
+    with server.client() as client:
+        stored = Counter(client.lrange(broker.keys(QUEUE).ready_for(0), 0, -1))
+    assert confirmed <= stored.keys() <= set(ids)
+    assert set(stored.values()) == {1}
+    assert len(ids) > len(confirmed) > len(ids) * 0.8, "a tenth is cancelled, some of them too late"
+
+
+def test_five_thousand_calls_and_a_tenth_of_them_cancelled(lists: str, server_of: Server, namespace: str) -> None:
+    server, ids = server_of(lists), new_ids(CALLS)
+
+    async def run() -> set[bytes]:
+        broker = AsyncListBroker(AsyncLink(server.tcp_url if server.options.cluster else server.url), namespace, LIMITS)
+        try:
+            return await produce(broker, ids)
+        finally:
+            await broker.aclose()
+
+    with declared_keys(lists):
+        confirmed = asyncio.run(run())
+    check(server, namespace, ids, confirmed)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_producer_goes_on_beside_its_parent(server_of: Server, namespace: str, lists: str) -> None:
+    """The child inherits connections and lanes; it must use neither."""
+    server = server_of(lists)
+    broker = AsyncListBroker(AsyncLink(server.tcp_url if server.options.cluster else server.url), namespace, LIMITS)
+    first, ours, theirs = new_ids(100), new_ids(CALLS // 2), new_ids(CALLS)
+    reading, writing = os.pipe()
+    with declared_keys(lists):
+        confirmed = asyncio.run(produce(broker, first))
+        child = os.fork()
+        if child == 0:
+            try:
+                done = asyncio.run(produce(broker, theirs))
+                with os.fdopen(writing, "wb") as pipe:
+                    pipe.write(b"".join(done))
+            finally:
+                os._exit(0)
+        os.close(writing)
+        confirmed |= asyncio.run(produce(broker, ours))
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read()
+    os.waitpid(child, 0)
+    confirmed |= {told[at : at + 16] for at in range(0, len(told), 16)}
+    check(server, namespace, first + ours + theirs, confirmed)
