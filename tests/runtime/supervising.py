@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,11 @@ PATIENCE_S = 60
 class FakeWorker:
     """A running supervisor with fake children on a real server."""
 
-    def __init__(self, server: RealServer, namespace: str, log: Path, lease_ms: int = 2000) -> None:
+    def __init__(self, server: RealServer, namespace: str, lease_ms: int = 2000) -> None:
         self.server = server
         self.namespace = namespace
-        self.log = log
+        self._lines: list[str] = []
+        self._spoken = threading.Condition()
         self.lease_ms = lease_ms
         self.link = SyncLink(server.url)
         self.broker = ListBroker(self.link, namespace, Limits(lease=lease_ms))
@@ -44,29 +46,48 @@ class FakeWorker:
     def start(self, env: dict[str, str] | None = None, **config: Any) -> None:
         path = os.pathsep.join(str(ROOT / part) for part in (".", "workers"))
         fake = {"FAKE_NAMESPACE": self.namespace, "FAKE_LEASE_MS": str(self.lease_ms), "PYTHONPATH": path}
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    str(Path(__file__).with_name("fake_worker.py")),
-                    json.dumps({"url": self.server.url} | config),
-                ],
-                env=os.environ | fake | (env or {}),
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-                cwd=ROOT,
-            )
+        program = Path(__file__).with_name("fake_worker.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(program), json.dumps({"url": self.server.url} | config)],
+            env=os.environ | fake | (env or {}),
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self._reader.start()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        for line in process.stderr:
+            with self._spoken:
+                self._lines.append(line.decode())
+                self._spoken.notify_all()
 
     def close(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(PATIENCE_S)
+        process = self.process
+        if process is not None:
+            process.kill()
+            process.wait(PATIENCE_S)
+            self._reader.join(PATIENCE_S)  # the children hold the pipe, and end with their supervisor
+            if process.stderr is not None:
+                process.stderr.close()
         self._ears.close()
         self._client.close()
         self.link.close()
 
     def said(self) -> str:
-        return self.log.read_text()
+        """What supervisor and children have written so far; all of it once they have ended."""
+        if self.process is not None and self.process.poll() is not None:
+            self._reader.join(PATIENCE_S)
+        with self._spoken:
+            return "".join(self._lines)
+
+    def says(self, words: str) -> None:
+        """Wait until they have written these words."""
+        with self._spoken:
+            said = self._spoken.wait_for(lambda: any(words in line for line in self._lines), PATIENCE_S)
+            assert said, f"{words!r} was never said: {self._lines}"
 
     # -- the queue
 
@@ -87,24 +108,27 @@ class FakeWorker:
 
     # -- waiting
 
+    def _next(self, wanted: str) -> dict[str, Any]:
+        for _ in range(PATIENCE_S):
+            reply = self.link.blocking(1.0, "BLPOP", self.told_at, 1.0)
+            if reply is not None:
+                found: dict[str, Any] = json.loads(reply[1])
+                return found
+            assert self.process is None or self.process.poll() is None, f"it ended; log: {self.said()}"
+        raise AssertionError(f"no event of {wanted}; log: {self.said()}")
+
     def event(self, event: str, **facts: Any) -> dict[str, Any]:
         """The next event of that name with these facts; those before it are passed over."""
-        passed: list[dict[str, Any]] = []
         while True:
-            reply = self.link.blocking(PATIENCE_S, "BLPOP", self.told_at, PATIENCE_S)
-            assert reply is not None, f"no {event!r} {facts}; before: {passed}; log: {self.said()}"
-            found: dict[str, Any] = json.loads(reply[1])
+            found = self._next(f"{event} {facts}")
             if found["event"] == event and facts.items() <= found.items():
                 return found
-            passed.append(found)
 
     def events(self, *wanted: tuple[str, str]) -> list[dict[str, Any]]:
         """One event for each (name, body), in whatever order they come."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
         while len(found) < len(wanted):
-            reply = self.link.blocking(PATIENCE_S, "BLPOP", self.told_at, PATIENCE_S)
-            assert reply is not None, f"only {found}; log: {self.said()}"
-            event = json.loads(reply[1])
+            event = self._next(f"{wanted}, only {list(found)}")
             key = (event["event"], event.get("body", ""))
             if key in wanted:
                 found.setdefault(key, event)

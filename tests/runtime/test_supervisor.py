@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,8 @@ pytestmark = pytest.mark.crash
 
 
 @pytest.fixture
-def worker(server: RealServer, namespace: str, tmp_path: Path) -> Iterator[FakeWorker]:
-    one = FakeWorker(server, namespace, tmp_path / "log")
+def worker(server: RealServer, namespace: str) -> Iterator[FakeWorker]:
+    one = FakeWorker(server, namespace)
     yield one
     one.close()
 
@@ -104,7 +103,7 @@ def test_stacks_of_supervisor_and_children_can_be_seen(worker: FakeWorker) -> No
     worker.event("hello")
     worker.signal(signal.SIGUSR2)
     worker.event("stacks")
-    assert "in _turn" in worker.said()
+    worker.says("in _turn")
 
 
 def test_a_burst_ends_when_nothing_is_left(worker: FakeWorker) -> None:
