@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 from struct import Struct
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 LEASE_MESSAGES = 250
 """No script carries more messages than this; a bulk call is a pipeline of scripts."""
@@ -34,8 +34,7 @@ class Flags(IntFlag):
     EXPIRED = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message on its way in. `due` and `expires` are milliseconds: of the epoch if positive, from now if negative."""
 
     id: bytes
@@ -47,8 +46,7 @@ class Outgoing:
     explicit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What became of one `Outgoing`: the id that counts, and whether this call created it."""
 
     id: bytes

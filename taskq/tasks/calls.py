@@ -40,18 +40,18 @@ from taskq.tasks.packing import (
     WORKER_TTL,
     Limits,
     Mode,
+    all_plain,
     chunks,
-    is_plain,
     pack_spec,
 )
 
 __all__ = [
     "CRASHES",
-    "SUSPECT_DELIVERIES",
-    "SWEEP_LIMIT",
     "LANE_TTL",
     "LEASE_BYTES",
     "LEASE_MESSAGES",
+    "SUSPECT_DELIVERIES",
+    "SWEEP_LIMIT",
     "WORKER_TTL",
     "Limits",
     "Mode",
@@ -68,7 +68,7 @@ def enqueue(
     names += keys.ready
     args: list[Any] = [now, number, LANE_TTL, limits.tombstone]
     priority = messages[0].priority
-    if all(is_plain(message, priority) for message in messages):
+    if all_plain(messages, priority):
         args.append(9 + 2 - priority)
         for message in messages:
             args += (message.id, message.body)

@@ -39,16 +39,12 @@ class Limits:
     sweep_gap: int = 50
 
 
-def is_plain(message: Outgoing, priority: int) -> bool:
-    """Whether a message needs no record: nothing about it but its place in the list of that priority."""
-    return not (
-        message.due
-        or message.expires
-        or message.unique
-        or message.explicit
-        or message.priority != priority
-        or len(message.body) > PLAIN_BYTES
-    )
+def all_plain(messages: Sequence[Outgoing], priority: int) -> bool:
+    """Whether no message needs a record: nothing about any of them but its place in the list of that priority."""
+    for _, body, own, due, expires, unique, explicit in messages:
+        if own != priority or due or expires or unique or explicit or len(body) > PLAIN_BYTES:
+            return False
+    return True
 
 
 def pack_spec(message: Outgoing) -> bytes:
@@ -69,7 +65,7 @@ def chunks(messages: Sequence[Outgoing]) -> Iterable[Sequence[Outgoing]]:
     """Cut a bulk into what one script may carry: 250 messages and 256 KiB, one larger body alone."""
     start = size = 0
     for index, message in enumerate(messages):
-        length = len(message.body)
+        length = len(message[1])
         if index > start and (index - start >= LEASE_MESSAGES or size + length > LEASE_BYTES):
             yield messages[start:index]
             start, size = index, 0

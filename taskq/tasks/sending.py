@@ -7,7 +7,6 @@ call of it is settled, refused, or sent again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from taskq.errors import BrokerError, BrokerUnavailable, EnqueueUnconfirmed, TaskqError
 from taskq.message import id_text
@@ -105,7 +104,7 @@ class Sending:
         It forgets a lane with its data (flushed, restored from before), or while this host was suspended. For the last
         case a call that was sent before is sent with its ids checked.
         """
-        messages = [replace(item, explicit=True) for item in call.messages] if self._sent else call.messages
+        messages = [item._replace(explicit=True) for item in call.messages] if self._sent else call.messages
         return Unconfirmed(Lane(), 1, messages, call.place)
 
     def _with_accepted(self, error: TaskqError) -> TaskqError:
