@@ -44,6 +44,10 @@ SIZES = ((100, 0.60), (250, 0.33), (PLAIN_BYTES + 1, 0.05), (6_000, 0.019), (100
 DELAYED, UNIQUE, EXPLICIT, EXPIRING, URGENT = 0.15, 0.01, 0.02, 0.01, 0.05
 DUE_MS = 1_000
 _LINE = b'{"kind":"error","type":"ValueError","message":"' + b"x" * 400 + b'"}'
+_LONG_LINE = b'{"kind":"error","traceback":"' + b"x" * 15_000 + b'"}'
+RESULT_BYTES = 65_000
+"""Just below what a task may return unless it says otherwise."""
+
 _SHORT = Limits(lease=1)
 _TASKS = [f"unknown.task{number}" for number in range(10)]
 
@@ -87,12 +91,13 @@ def _ids(count: int) -> Iterator[bytes]:
 class HeavyQueue:
     """One queue, and every verb on it in volume; `rounds` scripts of each kind."""
 
-    def __init__(self, server: Server, count: int, rounds: int) -> None:
+    def __init__(self, server: Server, count: int, rounds: int, name: str = "heavy") -> None:
+        self.name = name
         self.count = count
         self.rounds = rounds
         self.random = random.Random(13)
         self.link = server.link
-        self.keys = queue_keys("bench", "heavy")
+        self.keys = queue_keys("bench", name)
         self.limits = Limits(tombstone=1, results=20_000, dead=5_000, sweep_gap=0)
         self.broker = ListBroker(server.link, "bench", self.limits, enqueue_timeout=60.0)
         self.seat = Seat()
@@ -115,7 +120,7 @@ class HeavyQueue:
     def take(self, scripts: int, limits: Limits | None = None) -> list[list[Delivery]]:
         """Lease by full batches; answers them as they came, each under a token of its own."""
         wires = (
-            calls.lease(self.keys, self.seat.ticket("heavy"), LEASE_MESSAGES, limits or self.limits)
+            calls.lease(self.keys, self.seat.ticket(self.name), LEASE_MESSAGES, limits or self.limits)
             for _ in range(scripts)
         )
         return [leased.deliveries for leased in self.send(wires) if leased.deliveries]
@@ -124,7 +129,7 @@ class HeavyQueue:
         """Settle by batches as a worker cuts them: 250 outcomes, 256 KiB."""
         size = min(LEASE_MESSAGES, LEASE_BYTES // weight) if weight else LEASE_MESSAGES
         make: Callable[..., Call[Any]] = getattr(calls, verb)
-        self.send(make(self.keys, part, self.seat.op("heavy", verb), self.limits) for part in batches(items, size))
+        self.send(make(self.keys, part, self.seat.op(self.name, verb), self.limits) for part in batches(items, size))
 
     # -- the phases
 
@@ -135,9 +140,9 @@ class HeavyQueue:
             self.ids.append(message.id)
             bulk.append(message)
             if len(bulk) == BULK:
-                self.broker.enqueue("heavy", bulk)
+                self.broker.enqueue(self.name, bulk)
                 bulk = []
-        self.broker.enqueue("heavy", bulk)
+        self.broker.enqueue(self.name, bulk)
         self.used.add("enqueue")
         time.sleep(DUE_MS / 1000)  # what is delayed is to be due
 
@@ -207,6 +212,24 @@ class HeavyQueue:
             time.sleep(0.01)
             self.send(self._reclaim(batch, mode) for batch in held)
         self.seat = Seat()  # the one before counts as dead
+
+    def extremes(self) -> None:
+        """What a script may meet at worst: messages whose error lines are at their limit, results of the largest size.
+
+        On a queue of its own, where the same messages come round again soon.
+        """
+        for part in batches(list(_ids(self.count)), BULK):
+            self.broker.enqueue(self.name, [Outgoing(one, b"x" * 200) for one in part])
+        scripts = self.count // LEASE_MESSAGES
+        for line in (_LONG_LINE, _LINE, _LINE):
+            held = [one for batch in self.take(scripts) for one in batch]
+            self.settle("nack", [Retried(one.id, one.token, 0, True, line) for one in held], len(line))
+        held = [one for batch in self.take(scripts) for one in batch]
+        half = len(held) // 2
+        self.settle("dead_letter", [Buried(one.id, one.token, _LINE) for one in held[:half]], len(_LINE))
+        results = [Finished(one.id, one.token, "d", b"d" + b"r" * RESULT_BYTES, 60_000) for one in held[half:]]
+        self.settle("ack", results, RESULT_BYTES)
+        self.send(calls.lookup(self.keys, part) for part in batches([one.id for one in held], LEASE_MESSAGES))
 
     def _reclaim(self, batch: list[Delivery], mode: Any) -> Call[Any]:
         started = [one.id for one in batch] if mode == "crash" else [one.id for one in batch[:10]]

@@ -15,6 +15,7 @@ from benchmarks.server import Server
 
 BUDGET_MS = 10.0
 RUNS = 3
+EXTREMES = 2_000
 _NAMED = 4
 
 
@@ -69,6 +70,7 @@ def run(count: int, rounds: int) -> Run:
         queue.fill()
         memory = server.memory()
         queue.run()
+        HeavyQueue(server, EXTREMES, rounds, "extremes").extremes()
         found = slowlog.read(server, names)
         usual = {name: median(times) for name, times in found.items()}
         return Run(slowlog.longest(found), usual, memory, sorted(set(names.values()) - queue.used))
