@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskq import TaskQ
-from taskq.store import embedded
+from taskq.store import embedded, keys
 from taskq_workers import exits
 from tests.runtime.supervising import PATIENCE_S, ROOT, wait_for_end
 from tests.servers import RealServer, need_server
@@ -88,6 +88,14 @@ def test_a_server_that_evicts_is_refused_unless_that_is_allowed(
     assert "allkeys-lru" in project.said()
     assert "--allow-eviction" in project.said()
     assert project.run("worker", "--burst", "--url", server.url, "--allow-eviction") == exits.OK
+
+
+def test_a_worker_refuses_data_of_a_release_that_it_cannot_read(server: RealServer, project: Project) -> None:
+    assert project.run("worker", "--burst", "--url", server.url) == exits.OK
+    with server.client() as client:
+        client.set(keys.layout(project.namespace), 99)
+    assert project.run("worker", "--burst", "--url", server.url) == exits.USAGE
+    assert "stores layout 99" in project.said()
 
 
 @pytest.mark.parametrize(

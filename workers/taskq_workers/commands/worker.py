@@ -13,6 +13,7 @@ from taskq import __version__
 from taskq.errors import BrokerRefused, ConfigError
 from taskq.names import did_you_mean
 from taskq.settings import Settings
+from taskq.store import layout
 from taskq.store.connection import SyncLink, check_server, server_facts
 from taskq.store.url import masked
 from taskq_workers import log
@@ -116,7 +117,7 @@ def run_worker(config: WorkerConfig, folder: Path, source: str = "") -> int:
 
 
 def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink) -> None:
-    """Refuse a server on which messages would get lost without anybody noticing."""
+    """Refuse a server on which messages would get lost without anybody noticing, and data that we cannot read."""
     link.execute("PING")  # a wrong password shows here; the facts would only be empty
     facts = server_facts(link)
     check_server(facts, masked(hello.url))
@@ -126,6 +127,7 @@ def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink) -> None:
             f"the broker at {masked(hello.url)} evicts keys when it is full (maxmemory-policy {policy}), and with them "
             "messages; set it to noeviction, or run with --allow-eviction"
         )
+    layout.check(link, hello.namespace)
 
 
 def _show(config: WorkerConfig, hello: Hello, worker_id: str, about: str) -> None:
