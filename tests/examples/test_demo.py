@@ -106,6 +106,15 @@ def test_the_standard_library_without_what_was_installed() -> None:
     assert len({os.path.relpath(path, root)[0] for path in few}) > 2, "they are spread over the library"
 
 
+def test_a_python_without_its_tests_gets_one_file_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "with/test/tokenizedata").mkdir(parents=True)
+    assert corpus.broken_file(tmp_path / "with", tmp_path) is None
+    broken = corpus.broken_file(tmp_path / "without", tmp_path)
+    assert broken is not None
+    with pytest.raises(SyntaxError):
+        index(broken.read_bytes(), broken.name)
+
+
 def test_the_last_line_is_for_machines() -> None:
     account = ledger.Account(done=10, dead=2, lost=1, duplicated=0, retries=4)
     report = DemoReport(account, 2.5, (), (), Kill(1, 0.0), complete=True)

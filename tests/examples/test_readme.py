@@ -32,7 +32,9 @@ def test_its_code_runs(bench: Bench) -> None:
             "{'done': 50}",
             "receipt 6",
         ]
-    assert "1 passed" in bench.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_shop.py", cwd=bench.tmp)
+    assert "1 passed" in bench.python(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_shop.py", cwd=bench.tmp
+    )
 
 
 def test_the_first_app_is_short() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from taskq.errors import ConfigError
 
+_BROKEN_ONES = ("test/tokenizedata", "lib2to3/tests/data")
 _NOT_STANDARD = frozenset({"site-packages", "dist-packages"})
 
 
@@ -19,6 +20,18 @@ def standard_library(limit: int | None = None) -> tuple[Path, list[Path]]:
     if not files:
         raise ConfigError(f"the standard library of this Python has no source files in {root}")
     return root, _spread(files, limit)
+
+
+def broken_file(root: Path, folder: Path) -> Path | None:
+    """A file that is not Python, written to `folder`, where the standard library has none of its own.
+
+    Its tests come with such files, but some systems package Python without them.
+    """
+    if any((root / place).is_dir() for place in _BROKEN_ONES):
+        return None
+    path = folder / "not_python.py"
+    path.write_text("def unfinished(:\n")
+    return path
 
 
 def _spread(files: list[Path], limit: int | None) -> list[Path]:

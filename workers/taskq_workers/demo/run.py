@@ -21,7 +21,7 @@ from taskq.store import embedded
 from taskq.store.spawn import die_with_parent
 from taskq.tasks.batch import Batch
 from taskq_workers.demo import ledger
-from taskq_workers.demo.corpus import standard_library
+from taskq_workers.demo.corpus import broken_file, standard_library
 from taskq_workers.demo.ledger import Account, Line, Reader
 from taskq_workers.demo.tasks import Indexed, app, index_file
 
@@ -82,6 +82,9 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoReport:
     root, files = standard_library(options.files)
     folder = Path(tempfile.mkdtemp(prefix="taskq-demo-"))
     try:
+        if options.files is None and (broken := broken_file(root, folder)):
+            screen.event("this Python comes without its tests, and so without a file that fails: one is added")
+            files.append(broken)
         with embedded.own(folder) as server:
             screen.event(f"server   {server.url} (pid {server.pid}), data in {folder}")
             with _broker(server.url), _worker(folder, server.url, options.children) as process:
@@ -224,13 +227,16 @@ class _Run:
                 figures.append(handle.result(timeout=0))
             except TaskFailed as error:
                 dead.append(handle.id)
-                failed.append((str(path.relative_to(self._root)), f"{error.type}: {error.remote_message}"))
+                failed.append((self._name(path), f"{error.type}: {error.remote_message}"))
             except ResultTimeout:
                 continue  # still waiting or running: the account calls it lost
             except ResultError as error:
-                failed.append((str(path.relative_to(self._root)), str(error)))
+                failed.append((self._name(path), str(error)))
         account = ledger.settle_account(batch.ids, dead, self._lines)
         return DemoReport(account, seconds, tuple(figures), tuple(failed), self._kill, complete)
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._root) if path.is_relative_to(self._root) else path.name)
 
 
 def _last_line(log: Path) -> str:
