@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 from rich.console import Console
 
@@ -23,6 +25,7 @@ def demo(ctx: click.Context, files: int | None, children: int, keep: bool) -> No
     Files that are not valid Python are retried and end as dead letters. The tasks write what they did into a ledger; at
     the end it is compared with what the broker says. Exit code 0 only if nothing was lost.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl+C does, and cleans up
     console = Console()
     with open_screen(console) as screen:
         report = run_demo(DemoOptions(files, children, keep), screen)

@@ -156,7 +156,7 @@ class _Run:
     def go(self) -> DemoReport:
         began = time.monotonic()
         batch = index_file.enqueue_many([(str(path),) for path in self._files])
-        self._screen.event(f"enqueued {len(batch)} messages, one for each .py file of {self._root}")
+        self._screen.event(f"enqueued {len(batch)} messages, one per source file of {self._root}")
         complete = self._watch(batch)
         seconds = time.monotonic() - began
         self._look()

@@ -46,7 +46,7 @@ def _rows(report: DemoReport) -> list[tuple[str, str]]:
         ("killed child", _killed(report.kill)),
         ("lost", f"{account.lost:,}" + ("" if report.complete else " (the run was given up)")),
         ("run twice", _twice(account.duplicated)),
-    ] + ([] if report.failed else [("dead letters", "none: every file of this Python parses")])
+    ] + ([] if report.failed else [("dead letters", "none: each of these files parses")])
 
 
 def _killed(kill: Kill | None) -> str:
