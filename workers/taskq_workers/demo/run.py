@@ -216,7 +216,7 @@ class _Run:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             self._kill = Kill(pid, time.monotonic())
-            self._screen.event(f"kill -9  child {pid}, which was running {busy[pid]} messages")
+            self._screen.event(f"kill -9  child {pid}, which was running {busy[pid]} of them")
 
     def _report(self, batch: Batch[Indexed], seconds: float, complete: bool) -> DemoReport:
         figures: list[Indexed] = []
