@@ -123,6 +123,17 @@ def test_over_tls_as_a_restricted_user(tls_server: RealServer, namespace: str) -
     link.close()
 
 
+def test_a_user_kept_to_one_namespace(start_server: Start, namespace: str) -> None:
+    server = start_server(requirepass="hush")
+    own = f"~taskq:{{{namespace}:* ~taskq:{{{namespace}}}:* &taskq:{{{namespace}:*"
+    add_user(server, ACL.replace("~taskq:* &taskq:*", own))
+    play(as_user(server.url), namespace)
+    broker = ListBroker(SyncLink(as_user(server.url)), namespace + "x")
+    with pytest.raises(BrokerRefused, match="lacks a right"):
+        broker.enqueue(QUEUE, [message(1)])
+    broker.close()
+
+
 def test_a_missing_right_is_told_and_nothing_is_stored(start_server: Start, namespace: str) -> None:
     server = start_server(requirepass="hush")
     add_user(server, f"{ACL} -hset")

@@ -43,7 +43,7 @@ local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local first = call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
 local earliest = tonumber(first) or math.huge
-local answers, jobs, seen, claimed = {}, {}, {}, {}
+local answers, entries, seen, claimed = {}, {}, {}, {}
 for i = 6, #ARGV, 3 do
   local id, spec = ARGV[i], ARGV[i + 2]
   local prio, flags, due, expires = struct.unpack('>BBdd', spec)
@@ -63,13 +63,13 @@ for i = 6, #ARGV, 3 do
     if digest ~= '' then claimed[digest] = id end
     if due < 0 then due = now - due end
     if expires < 0 then expires = now - expires end
-    jobs[#jobs + 1] = { id, ARGV[i + 1], prio, flags, due, expires, digest }
+    entries[#entries + 1] = { id, ARGV[i + 1], prio, flags, due, expires, digest }
   end
 end
 local ring = false
-for _, job in ipairs(jobs) do
-  local id, prio, flags, due, expires, digest = job[1], job[3], job[4], job[5], job[6], job[7]
-  call('HSET', KEYS[3], id, job[2])
+for _, entry in ipairs(entries) do
+  local id, prio, flags, due, expires, digest = entry[1], entry[3], entry[4], entry[5], entry[6], entry[7]
+  call('HSET', KEYS[3], id, entry[2])
   local rest = digest
   if expires > 0 then rest = rest .. struct.pack('>d', expires) end
   local later = due > now
@@ -81,7 +81,7 @@ for _, job in ipairs(jobs) do
   if later then call('ZADD', KEYS[5], due, id) else call('RPUSH', KEYS[9 + prio], id) end
   if not later or due < earliest then ring = true end
 end
-if #jobs > 0 then call('HINCRBY', KEYS[2], 'enqueued', #jobs) end
+if #entries > 0 then call('HINCRBY', KEYS[2], 'enqueued', #entries) end
 if ring and waiting == 0 then call('RPUSH', KEYS[8], '1') end
 local answer = table.concat(answers)
 call('SET', KEYS[1], ARGV[2] .. ':' .. answer, 'PX', ARGV[3])
