@@ -32,6 +32,7 @@ from taskq.tasks.broker import (
 )
 from taskq.tasks.calls import Limits
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.packing import FAILURES
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -126,8 +127,9 @@ class HeavyQueue:
         return [leased.deliveries for leased in self.send(wires) if leased.deliveries]
 
     def settle(self, verb: str, items: Sequence[Item], weight: int = 0) -> None:
-        """Settle by batches as a worker cuts them: 250 outcomes, 256 KiB."""
-        size = min(LEASE_MESSAGES, LEASE_BYTES // weight) if weight else LEASE_MESSAGES
+        """Settle by batches as a worker cuts them: 250 outcomes (fewer failures), 256 KiB."""
+        most = LEASE_MESSAGES if verb == "ack" else FAILURES
+        size = min(most, LEASE_BYTES // weight) if weight else most
         make: Callable[..., Call[Any]] = getattr(calls, verb)
         self.send(make(self.keys, part, self.seat.op(self.name, verb), self.limits) for part in batches(items, size))
 

@@ -14,7 +14,7 @@ from taskq.tasks import calls
 from taskq.tasks.broker import Accepted, Found, Outgoing
 from taskq.tasks.calls import Limits
 from taskq.tasks.lanes import Unconfirmed
-from taskq.tasks.lists import Face, parts, pauses
+from taskq.tasks.lists import Face, pauses
 from taskq.tasks.sending import Sending
 
 
@@ -53,9 +53,9 @@ class AsyncListBroker(Face):
     async def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
         """Where messages are and what came of them, in the order of `ids`."""
         found: list[Found] = []
-        for part in parts(ids):
-            some = await run_async(self.link, calls.lookup(self.keys(queue), part))
-            found += some
+        while len(found) < len(ids):
+            part = ids[len(found) : len(found) + calls.LEASE_MESSAGES]
+            found += await run_async(self.link, calls.lookup(self.keys(queue), part))
         return found
 
     async def aclose(self) -> None:

@@ -316,7 +316,7 @@ def cancel(keys: QueueKeys, id: bytes, limits: Limits, *, kill: bool = False, no
 
 
 def lookup(keys: QueueKeys, ids: Sequence[bytes]) -> Call[list[Found]]:
-    """Where messages are, and their results; at most 250 ids."""
+    """Where messages are, and their results; of the first of at most 250 ids, see `lookup.lua` for how many."""
 
     def decode(reply: Any) -> list[Found]:
         found = []

@@ -165,7 +165,10 @@ class ListBroker(Face):
     def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
         """Where messages are and what came of them, in the order of `ids`."""
         keys = self.keys(queue)
-        return [item for part in parts(ids) for item in run(self.link, calls.lookup(keys, part))]
+        found: list[Found] = []
+        while len(found) < len(ids):
+            found += run(self.link, calls.lookup(keys, ids[len(found) : len(found) + calls.LEASE_MESSAGES]))
+        return found
 
     def redrive(self, queue: str, ids: Sequence[bytes]) -> int:
         """Dead and quarantined messages back to ready, with all counters at zero; answers how many."""

@@ -20,6 +20,9 @@ CRASHES = 3
 SUSPECT_DELIVERIES = 10
 SWEEP_LIMIT = 250
 
+FAILURES = 32
+"""Failed messages of one script: each may have 16 KiB of history, which the script reads, cuts and writes again."""
+
 Mode = Literal["lapse", "crash", "recall"]
 
 _spec = Struct(">BBdd")

@@ -86,6 +86,7 @@ class World:
         self.dir = Path(tempfile.mkdtemp(prefix="tqw-"))
         self.ledger = self.dir / "ledger"
         self.ledger.touch()
+        self._lines = self.ledger.open(encoding="utf-8")
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._bell.bind(str(self.dir / "bell"))
         self.heard: list[Said] = []
@@ -154,7 +155,9 @@ class World:
 
     def _listen(self) -> None:
         while select.select([self._bell], [], [], 0)[0]:
-            word, tag, pid, fence, attempt = self._bell.recv(4096).decode().split()
+            self._bell.recv(16)
+        while line := self._lines.readline():
+            word, tag, pid, fence, attempt = line.rsplit(" ", 3)[0].split(" ", 1) + line.split()[-3:]
             self.heard.append(Said(word, tag, int(pid), int(fence), int(attempt)))
 
     def found(self, id: bytes) -> Found:
@@ -172,6 +175,7 @@ class World:
         for worker in self.workers:
             worker.end()
         self._bell.close()
+        self._lines.close()
         self.broker.close()
         self.app.close()
         shutil.rmtree(self.dir, ignore_errors=True)

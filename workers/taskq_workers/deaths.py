@@ -10,6 +10,7 @@ from taskq.message import id_text
 from taskq.tasks.broker import Buried, Condemned, Finished
 from taskq.tasks.failure import Failure, Kind
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.packing import FAILURES
 
 log = logging.getLogger("taskq.worker")
 
@@ -92,7 +93,8 @@ def bury(
             failure.message,
             extra={"taskq": {"event": failure.kind, "id": id_text(one.id), "task": name, "queue": queue}},
         )
-    broker.dead_letter(queue, items)
+    for start in range(0, len(items), FAILURES):
+        broker.dead_letter(queue, items[start : start + FAILURES])
 
 
 def _last_words(one: Condemned, kind: Kind, how: str, task: str, worker: str) -> Failure:

@@ -1,0 +1,72 @@
+"""An app with follow-ups, hooks, middleware and progress, for `test_worker_features`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+from taskq import Incident, Retry, TaskQ, current
+from tests.runtime.guarded import say, tell
+
+app = TaskQ(os.environ.get("GUARDED_NAMESPACE", "guarded"), url=os.environ.get("GUARDED_URL"))
+seen: list[str] = []
+
+
+@app.on_startup
+async def connect() -> None:
+    await asyncio.sleep(0)
+    seen.append("connected")
+
+
+@app.on_shutdown
+def disconnect() -> None:
+    tell("shutdown", "-")
+
+
+@app.on_failure
+def failed(incident: Incident) -> None:
+    tell("failed", incident.failure.message or incident.failure.type)
+
+
+@app.on_dead
+async def died(incident: Incident) -> None:
+    tell("died", incident.args[0])
+
+
+@app.middleware("execute")
+def labelled(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def handle(request: Any) -> Any:
+        seen.append(request.task.rpartition(".")[2])
+        return handler(request)
+
+    return handle
+
+
+@app.task(queue="work")
+def parent(tag: str) -> list[str]:
+    say("start", tag)
+    return seen
+
+
+@app.task(queue="other")
+async def child(tag: str) -> str:
+    say("start", tag)
+    context = current()
+    context.progress(1, 2, "half way")
+    return f"{context.queue} {context.attempt} {context.headers.get('colour')}"
+
+
+@app.task(queue="work", retry=1)
+def hopeless(tag: str) -> None:
+    raise ValueError(tag)
+
+
+@app.task(queue="work", retry=2)
+def again(tag: str) -> int:
+    """Asks for another run without spending an attempt, twice."""
+    say("start", tag)
+    if current().deliveries < 3:
+        raise Retry(after=0.01, count_attempt=False)
+    return current().attempt
