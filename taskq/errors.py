@@ -37,6 +37,14 @@ class UnknownTask(TaskqError, LookupError):
     """No task of that name is registered in this app."""
 
 
+class UnknownQueue(ConfigError, LookupError):
+    """Nothing was ever enqueued to a queue of that name in this namespace."""
+
+
+class UnknownMessage(TaskqError, LookupError):
+    """There is no trace of that id: never accepted, or forgotten after its time."""
+
+
 class AppImportError(ConfigError):
     """The app named on the command line or in the settings cannot be imported."""
 

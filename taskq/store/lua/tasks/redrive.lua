@@ -1,7 +1,7 @@
 -- Bring dead letters and quarantined messages back to their ready lists, with all counters at zero.
 -- KEYS  1 meta  2 body  3 state  4 dead  5 quarantine  6 errors  7 results  8 results:due  9 wake  10 none
 --       11-15 ready lists, priority 2 to -2
--- ARGV  ids
+-- ARGV  ids; one with a time in ms behind its 16 bytes counts only if it was buried at that time
 -- Returns how many were brought back; an id that is not dead or quarantined is left alone.
 -- Checked before the first write: types. The first write frees memory.
 local call, sub, byte = redis.call, string.sub, string.byte
@@ -12,11 +12,14 @@ for i, kind in ipairs(kinds) do
 end
 local moved = 0
 call('DEL', KEYS[10])
-for _, id in ipairs(ARGV) do
+for _, item in ipairs(ARGV) do
+  local id, at = sub(item, 1, 16), tonumber(sub(item, 17))
   local record = call('HGET', KEYS[3], id)
   local kind = record and byte(record)
-  if (kind == 120 or kind == 113) and call('HEXISTS', KEYS[2], id) == 1 then
-    call('ZREM', KEYS[kind == 120 and 4 or 5], id)
+  local index = KEYS[kind == 120 and 4 or 5]
+  local meant = not at or tonumber(call('ZSCORE', index, id) or nil) == at
+  if meant and (kind == 120 or kind == 113) and call('HEXISTS', KEYS[2], id) == 1 then
+    call('ZREM', index, id)
     call('HDEL', KEYS[6], id)
     call('HDEL', KEYS[7], id)
     call('ZREM', KEYS[8], id)

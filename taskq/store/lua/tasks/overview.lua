@@ -1,0 +1,60 @@
+-- Count what one queue holds; writes nothing.
+-- KEYS  1 meta  2 body  3 state  4 delayed  5 held  6 left  7 dead  8 quarantine  9 parked  10 outbox
+--       11-15 ready lists, priority 2 to -2  16 alone  17.. parked lists of tasks
+-- ARGV  1 most leases that are looked into  2 most messages that are looked at one by one  3 most tasks named
+-- Returns { now, counts, meta, tasks, parked, oldest }
+--       counts: bodies, listed (entries of the ready lists and of alone, marks of cancelled ones included), delayed,
+--       leases, leased, running, retrying, dead, quarantined, outbox, earliest due time or ''; leased is -1 if there are
+--       more leases than allowed; running and retrying count only what was looked at
+--       meta: flat fields and values; tasks: flat names with parked messages and since when in ms;
+--       parked: lengths of the lists given; oldest: the first 16-byte id of each ready list that is no mark, or ''
+-- Checked before the first write: there is none.
+local call, byte, sub = redis.call, string.byte, string.sub
+local time = call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local most, looks = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+local leases, leased, running = call('HLEN', KEYS[6]), -1, 0
+if leases <= most then
+  leased = 0
+  for _, count in ipairs(call('HVALS', KEYS[6])) do leased = leased + count end
+  local left = looks
+  for _, blob in ipairs(leases <= looks and call('HVALS', KEYS[5]) or {}) do
+    local ids = {}
+    for at = 17, math.min(#blob, 16 + 16 * left), 16 do ids[#ids + 1] = sub(blob, at, at + 15) end
+    left = left - #ids
+    for _, record in ipairs(#ids > 0 and call('HMGET', KEYS[3], unpack(ids)) or {}) do
+      if record and byte(record) == 108 and bit.band(byte(record, 3), 2) > 0 then running = running + 1 end
+    end
+    if left <= 0 then break end
+  end
+end
+
+local retrying = 0
+local first = call('ZRANGE', KEYS[4], 0, math.min(looks, 1000) - 1, 'WITHSCORES')
+local ids = {}
+for i = 1, #first, 2 do ids[#ids + 1] = first[i] end
+for _, record in ipairs(#ids > 0 and call('HMGET', KEYS[3], unpack(ids)) or {}) do
+  -- handed out before and waiting again: it failed, or asked for another time
+  if record and (sub(record, 4, 5) ~= '\0\0' or sub(record, 7, 8) ~= '\0\0') then retrying = retrying + 1 end
+end
+
+local listed, oldest, parked = 0, {}, {}
+for i = 11, 16 do listed = listed + call('LLEN', KEYS[i]) end
+for i = 11, 15 do
+  oldest[i - 10] = ''
+  for _, id in ipairs(call('LRANGE', KEYS[i], 0, 9)) do
+    local record = call('HGET', KEYS[3], id)
+    if (not record or byte(record) == 114) and call('HEXISTS', KEYS[2], id) == 1 then
+      oldest[i - 10] = id
+      break
+    end
+  end
+end
+for i = 17, #KEYS do parked[i - 16] = call('LLEN', KEYS[i]) end
+local counts = {
+  call('HLEN', KEYS[2]), listed, call('ZCARD', KEYS[4]), leases, leased, running, retrying,
+  call('ZCARD', KEYS[7]), call('ZCARD', KEYS[8]), call('HLEN', KEYS[10]), first[2] or '',
+}
+local tasks = call('ZRANGE', KEYS[9], 0, ARGV[3] - 1, 'WITHSCORES')
+return { now, counts, call('HGETALL', KEYS[1]), tasks, parked, oldest }
