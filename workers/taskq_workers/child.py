@@ -24,7 +24,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from taskq import message
-from taskq.errors import AppImportError, TaskqError
+from taskq.errors import AppImportError, ConfigError, TaskqError
 from taskq.message import layout_name
 from taskq.tasks.broker import Delivery, Seat
 from taskq.tasks.outbox import relay
@@ -292,6 +292,8 @@ def _serve(settings: ChildSettings) -> int:
         app.load_includes()
     except ImportError as error:
         raise AppImportError(f"cannot import a module of include=: {error}") from error
+    if app.broker_url(settings.url).url.startswith("memory:"):
+        raise ConfigError("memory:// lives in one process, so a worker cannot reach it: name a server")
     child = Child(settings, app)
     threading.Thread(target=_listen, args=(settings.down_fd, child.commands), name="taskq-orders", daemon=True).start()
     return child.run()
