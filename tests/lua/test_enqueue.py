@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskq.errors import BrokerFull
+from taskq.errors import BrokerError, BrokerFull
 from taskq.store.scripts import Call
 from taskq.tasks.broker import Accepted
 from tests.lua.kit import LEASE_MS, Queue, done, message, number_of
@@ -45,21 +45,27 @@ def test_a_repeat_gets_the_old_answer_with_its_conflicts_even_when_they_are_over
     assert queue.ready() == []
 
 
-def refused(queue: Queue, call: Call[list[Accepted]]) -> bool:
-    """Whether the lane did not take the call; nothing may have been written then."""
+GAP, STALE = 1, 2
+
+
+def refusal(queue: Queue, call: Call[list[Accepted]]) -> int:
+    """The code with which the lane refused the call; nothing may have been written then."""
     before = queue.dump()
     reply = queue.link.execute(*call.full_command())
     assert queue.dump() == before
-    return int(reply[0]) != 0
+    return int(reply[0])
 
 
 def test_a_gap_and_a_stale_number_are_refused_and_write_nothing(queue: Queue) -> None:
     lane = os.urandom(12)
-    assert refused(queue, queue.enqueue_call(message(1), lane=lane, number=2))
+    assert refusal(queue, queue.enqueue_call(message(1), lane=lane, number=2)) == GAP
     queue.enqueue(message(1), lane=lane, number=1)
-    assert refused(queue, queue.enqueue_call(message(3), lane=lane, number=3))
+    assert refusal(queue, queue.enqueue_call(message(3), lane=lane, number=3)) == GAP
     queue.enqueue(message(2), lane=lane, number=2)
-    assert refused(queue, queue.enqueue_call(message(9), lane=lane, number=1))
+    stale = queue.enqueue_call(message(9), lane=lane, number=1)
+    assert refusal(queue, stale) == STALE
+    with pytest.raises(BrokerError, match="newer call of this lane"):
+        queue.run(stale)
     assert queue.ready() == [1, 2]
 
 

@@ -33,6 +33,12 @@ def test_a_lapse_waits_for_the_deadline(queue: Queue) -> None:
     assert queue.counter("reclaimed") == 2
 
 
+def test_a_token_without_a_batch_is_struck_off(queue: Queue) -> None:
+    queue.link.execute("ZADD", queue.keys.leases, queue.now, b"t" * 20)
+    assert queue.reclaim(b"t" * 20) == []
+    assert queue.dump() == {}
+
+
 def test_a_repeated_reclaim_changes_nothing(queue: Queue) -> None:
     queue.enqueue(message(1), message(2))
     first = queue.take()[0]

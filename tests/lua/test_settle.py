@@ -84,6 +84,14 @@ def test_a_repeat_remembers_which_were_lost(queue: Queue) -> None:
     assert queue.counter("done") == 1
 
 
+def test_what_a_worker_is_remembered_by_expires(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2), message(3))
+    for delivery, (verb, settle) in zip(queue.take(), OPS.values(), strict=True):
+        queue.link.execute("DEL", queue.keys.worker(queue.seat.nonce))
+        settle(queue, delivery, queue.seat.op("q", verb))
+        assert queue.link.execute("PTTL", queue.keys.worker(queue.seat.nonce)) > 0
+
+
 def test_one_message_twice_in_a_call_is_settled_once(queue: Queue) -> None:
     queue.enqueue(message(1), message(2))
     first, _ = queue.take()
@@ -219,12 +227,31 @@ def test_a_retry_later_waits_and_rings_only_if_it_is_the_first_due(queue: Queue)
     assert queue.lookup(one.id)[0].state == "d"
 
 
+def test_a_parked_message_keeps_what_is_written_about_it(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    queue.nack(retried(queue.take()[0]))
+    queue.park((held(queue.take()[0]), "t"))
+    assert queue.unpark("t") == (1, 0)
+    found = queue.lookup(message(1).id)[0]
+    assert (found.state, found.attempts, found.deliveries) == ("r", 1, 1)
+
+
 def test_released_messages_stand_in_front_in_their_old_order(queue: Queue) -> None:
     queue.enqueue(*(message(number) for number in range(4)))
     taken = queue.take(3)
     queue.release(*(held(delivery) for delivery in taken))
     assert queue.ready() == [0, 1, 2, 3]
     assert "state" not in queue.dump()
+
+
+def test_a_release_rings(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    delivery = queue.take()[0]
+    queue.rings()
+    queue.release(held(delivery))
+    assert queue.rings() == 1
+    queue.release(held(delivery))
+    assert queue.rings() == 0
 
 
 # -- dead letters
@@ -273,6 +300,7 @@ def test_parked_messages_come_back_in_order_and_in_parts(queue: Queue) -> None:
     assert queue.sweep().parked_since == queue.now - 3
     assert queue.unpark("shop.later", 2) == (2, 1)
     assert queue.unpark("shop.later", 2) == (1, 0)
+    assert queue.rings() == 1
     assert queue.ready() == [0, 1, 2]
     assert queue.unpark("nobody") == (0, 0)
     assert queue.dump()["parked"][::2] == [b"other"]
