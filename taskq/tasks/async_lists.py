@@ -55,7 +55,8 @@ class AsyncListBroker(Face):
         found: list[Found] = []
         while len(found) < len(ids):
             part = ids[len(found) : len(found) + calls.LEASE_MESSAGES]
-            found += await run_async(self.link, calls.lookup(self.keys(queue), part))
+            some = await run_async(self.link, calls.lookup(self.keys(queue), part))
+            found += some
         return found
 
     async def aclose(self) -> None:

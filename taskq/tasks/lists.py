@@ -167,7 +167,8 @@ class ListBroker(Face):
         keys = self.keys(queue)
         found: list[Found] = []
         while len(found) < len(ids):
-            found += run(self.link, calls.lookup(keys, ids[len(found) : len(found) + calls.LEASE_MESSAGES]))
+            some = run(self.link, calls.lookup(keys, ids[len(found) : len(found) + calls.LEASE_MESSAGES]))
+            found += some
         return found
 
     def redrive(self, queue: str, ids: Sequence[bytes]) -> int:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,8 @@ class World:
 
     def enqueue(self, task: str, *args: Any, **options: Any) -> bytes:
         """Enqueue a task of `guarded` by name; answers the raw id."""
-        sender = self.app.remote(f"tests.runtime.guarded.{task}", **{"queue": "work"} | options)
+        given: Any = {"queue": "work"} | options
+        sender = self.app.remote(f"tests.runtime.guarded.{task}", **given)
         return UUID(sender.enqueue(*args).id).bytes
 
     def gate(self, name: str) -> str:
@@ -182,7 +183,7 @@ class World:
 
 
 @contextlib.contextmanager
-def world(server: RealServer, namespace: str, lease: float = 10.0) -> Iterator[World]:
+def world(server: RealServer, namespace: str, lease: float = 10.0) -> Generator[World]:
     one = World(server, namespace, lease)
     try:
         yield one

@@ -208,13 +208,14 @@ class Fetcher:
                 self._deliver(answer.deliveries, recall)
         return got
 
-    def _send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> list[Leased | TaskqError]:
+    def _send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> Sequence[Leased | TaskqError]:
         """Send lease calls until each is answered: one whose answer got lost may hold messages."""
         keys, limits = self._broker.keys(queue), self._broker.limits
         alone = self._source.alone
         wires = [calls.lease(keys, ticket, limit, limits, alone=alone, parked=parked) for ticket, limit in tickets]
         tries = pauses(float("inf"))
         while True:
+            answers: Sequence[Leased | TaskqError]
             try:
                 answers = run_many(self._broker.link, wires)
             except BrokerUnavailable as error:

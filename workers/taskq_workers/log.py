@@ -17,10 +17,12 @@ from taskq_workers.config import LogFormat
 EXTRA = "taskq"
 """Loggers pass facts as `extra={"taskq": {...}}`: fields of their own in JSON; their text form is in the message."""
 
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))}
-_ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"}
-# Marks that turn the direction of what follows: with them a line shows other words than it holds.
-_ESCAPES |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_ESCAPES = {
+    **{code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))},
+    **{ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"},
+    # Marks that turn the direction of what follows: with them a line shows other words than it holds.
+    **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
+}
 _IN_TRACEBACK = {code: text for code, text in _ESCAPES.items() if code not in (9, 10)}
 
 
