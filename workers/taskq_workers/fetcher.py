@@ -217,7 +217,8 @@ class Fetcher:
         while True:
             answers: Sequence[Leased | TaskqError]
             try:
-                answers = run_many(self._broker.link, wires)
+                replies = run_many(self._broker.link, wires)
+                answers = replies
             except BrokerUnavailable as error:
                 answers = [error] * len(wires)
             except TaskqError as error:

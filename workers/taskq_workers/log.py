@@ -19,7 +19,11 @@ EXTRA = "taskq"
 
 _ESCAPES = {
     **{code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))},
-    **{ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t", 0x2028: "\\u2028", 0x2029: "\\u2029"},
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
     # Marks that turn the direction of what follows: with them a line shows other words than it holds.
     **{code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))},
 }
