@@ -20,6 +20,7 @@ from taskq import __version__
 from taskq.errors import ConfigError, TaskqError
 from taskq.settings import Settings, read_settings
 from taskq_workers import exits
+from taskq_workers.terminal import clean, encodable
 
 # name -> (module:attribute, help). A name is listed once its module exists.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -40,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("taskq_workers.commands.server:server", "Start, stop and show the project's embedded server."),
 }
 # What may stand directly in [tool.taskq], besides one table per command.
-PROJECT_SETTINGS = ("app", "url")
+PROJECT_SETTINGS = ("app", "url", "namespace")
 
 
 class LazyGroup(click.Group):
@@ -138,7 +139,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    click.echo(f"error: {' '.join(text.split())}", err=True)
+    click.echo(encodable(f"error: {clean(' '.join(text.split()))}", sys.stderr), err=True)
     return code
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from taskq.errors import AppImportError, BrokerRefused, BrokerUnavailable, ConfigError, InvalidArguments, TaskqError
+from taskq.errors import (
+    AppImportError,
+    BrokerRefused,
+    BrokerUnavailable,
+    ConfigError,
+    InvalidArguments,
+    TaskqError,
+    UnknownTask,
+)
 
 OK = 0
 FAILED = 1  # a task, or the command itself, failed
@@ -19,6 +27,7 @@ _CODES: tuple[tuple[type[TaskqError], int], ...] = (
     (BrokerRefused, UNREACHABLE),
     (ConfigError, USAGE),
     (InvalidArguments, USAGE),
+    (UnknownTask, USAGE),
 )
 
 

@@ -30,11 +30,12 @@ def json_option(command: F) -> F:
 def chosen_broker(settings: Settings, url: str | None, app: str | None) -> BrokerChoice:
     """Return the broker that is meant; the app is imported only if nothing before it in the order is given."""
     named = app or settings.app
-    app_url = None
     if named and not url and not os.environ.get(URL_VARIABLE):
-        app_url = getattr(load_app(named), "url", None)
-    return choose_broker(url, app_url, settings=settings)
+        choice: BrokerChoice = load_app(named).broker_url()
+        return choice
+    return choose_broker(url, settings=settings)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(value))
+    # All that a terminal could obey is escaped by JSON itself, but for DEL.
+    click.echo(json.dumps(value).replace("\x7f", "\\u007f"))
