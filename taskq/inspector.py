@@ -86,6 +86,11 @@ class Inspector:
         """The keys of a queue, its name checked."""
         return queue_keys(self.namespace, check_name(queue))
 
+    def server_ms(self) -> int:
+        """The server's clock in milliseconds, by which everything here is timed."""
+        seconds, micros = self.link.execute("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
     # -- queues -----------------------------------------------------------------------------------------------------
 
     def queue_names(self, limit: int = MOST_QUEUES) -> tuple[list[str], bool]:

@@ -78,7 +78,7 @@ def list_letters(desk: Desk, queue: str | None, limit: int, cursor: str | None, 
     """Show dead letters, the newest first."""
     if cursor and queue is None:
         raise click.UsageError("--cursor belongs to one queue; name it with --queue")
-    what, total = chosen(**filters), 0
+    what, total = chosen(desk, **filters), 0
     found: list[DeadLetter] = []
     more: list[tuple[str, str, bool]] = []
     for name in desk.queues(queue):
@@ -104,7 +104,7 @@ def _tell_more(letters: list[DeadLetter], total: int, cut: bool, more: list[tupl
         if truncated:
             warn(f"queue {name}: not all were looked at; go on with --queue {name} --cursor {cursor}")
     if cut or any(not truncated for _, _, truncated in more):
-        way = f"--cursor {more[0][1]}" if len(more) == 1 and not cut else "--queue and --limit"
+        way = f"--queue {more[0][0]} --cursor {more[0][1]}" if len(more) == 1 and not cut else "--queue and --limit"
         warn(f"{len(letters)} shown, {total} in all; more with {way}")
 
 
@@ -147,7 +147,7 @@ def retry(
         return desk.control.redrive(name, what, rate=rate, on_progress=progress)
 
     bulk = Bulk(desk, "retry", "retried", work, queue, dry_run, yes)
-    bulk.run(ids, everything, chosen(**filters), as_json)
+    bulk.run(ids, everything, chosen(desk, **filters), as_json)
 
 
 @dead.command()
@@ -170,7 +170,7 @@ def rm(
         return desk.control.discard(name, what, on_progress=progress)
 
     bulk = Bulk(desk, "remove", "removed", work, queue, dry_run, yes)
-    bulk.run(ids, everything, chosen(**filters), as_json)
+    bulk.run(ids, everything, chosen(desk, **filters), as_json)
 
 
 class Bulk:
@@ -224,7 +224,8 @@ class Bulk:
         return sum(self._work(name, here, None) for name, here in found.items())
 
     def _filtered(self, what: Filter) -> int:
-        """By filter, after asking: what was counted is what is meant, so nothing that dies meanwhile."""
+        """By filter, after asking: what was counted is what is meant, so nothing that dies later."""
+        now = self._desk.inspector.server_ms()
         names = self._desk.queues(self._queue)
         counts = {name: self._desk.inspector.count_dead(name, what) for name in names}
         total = sum(counts.values())
@@ -233,17 +234,20 @@ class Bulk:
         kind = "message in quarantine" if what.quarantined else "dead letter"
         where = ", ".join(f"{count} in {clean(name)}" for name, count in counts.items() if count)
         agree(f"{self._verb.capitalize()} {counted(total, kind)} ({where})?", self._yes)
-        done, show = 0, progress_to(total, self._past)
-        for name, count in counts.items():
-            if count:
-                before = done
-                done += self._work(name, what, None if show is None else lambda n, b=before: show(b + n))  # type: ignore[misc]
-        return done
+        what = replace(what, until=now)
+        return sum(
+            self._work(name, what, progress_to(count, f"{name}: {self._past}"))
+            for name, count in counts.items()
+            if count
+        )
 
 
-def chosen(task: str | None, error: str | None, since: float | None, match: str | None, quarantined: bool) -> Filter:
+def chosen(
+    desk: Desk, task: str | None, error: str | None, since: float | None, match: str | None, quarantined: bool
+) -> Filter:
     """The filter that the options say."""
-    return Filter(task, error, match, None if since is None else time.time() * 1000 - since * 1000, None, quarantined)
+    first = None if since is None else desk.inspector.server_ms() - since * 1000
+    return Filter(task, error, match, first, None, quarantined)
 
 
 def _row(letter: DeadLetter) -> list[object]:

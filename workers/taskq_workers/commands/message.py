@@ -9,7 +9,7 @@ import click
 from taskq.errors import UnknownMessage
 from taskq.inspector import shown_id
 from taskq_workers.commands.dossier import show_message
-from taskq_workers.commands.operating import Desk, fail, operator_options, say, warn
+from taskq_workers.commands.operating import Desk, counted, fail, operator_options, say, warn
 from taskq_workers.commands.shared import json_option, print_json
 from taskq_workers.terminal import clean
 
@@ -72,7 +72,7 @@ def queue_of(desk: Desk, id: str, queue: str | None) -> str:
         names, truncated = desk.inspector.queue_names()
         searched = "the first " if truncated else ""
         raise UnknownMessage(
-            f"there is no trace of message {shown_id(id)} in {searched}{len(names)} queues of namespace "
+            f"there is no trace of message {id} in {searched}{counted(len(names), 'queue')} of namespace "
             f"{desk.namespace!r}"
         )
     if len(found) > 1:

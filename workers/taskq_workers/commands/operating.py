@@ -14,7 +14,7 @@ import click
 
 from taskq.control import Control
 from taskq.errors import ConfigError
-from taskq.inspector import Inspector, raw_id, shown_id
+from taskq.inspector import Inspector, raw_id
 from taskq.settings import Settings
 from taskq.store.connection import SyncLink
 from taskq.tasks.app import TaskQ
@@ -105,9 +105,9 @@ def open_desk(settings: Settings, url: str | None, app: str | None, namespace: s
 
 def located(desk: Desk, ids: Sequence[str], queue: str | None, states: str) -> tuple[dict[str, list[bytes]], list[str]]:
     """Ids by the queue in which they are in one of these states (letters), and those that are in none."""
-    wanted = list(dict.fromkeys(raw_id(given) for given in ids))
+    given = {raw_id(text): text for text in ids}
     found: dict[str, list[bytes]] = {}
-    missing = wanted
+    missing = list(given)
     for name in desk.queues(queue):
         seen = desk.broker.lookup(name, missing)
         here = [raw for raw, one in zip(missing, seen, strict=True) if one.state in states]
@@ -116,7 +116,7 @@ def located(desk: Desk, ids: Sequence[str], queue: str | None, states: str) -> t
             missing = [raw for raw in missing if raw not in set(here)]
         if not missing:
             break
-    return found, [shown_id(raw) for raw in missing]
+    return found, [given[raw] for raw in missing]
 
 
 # -- values on the command line ----------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def progress_to(total: int, verb: str) -> Callable[[int], None] | None:
         return None
 
     def show(done: int) -> None:
-        click.echo(f"\r{verb} {done} of {total}", nl=done >= total, err=True)
+        click.echo(f"\r{clean(verb)} {done} of {total}", nl=done >= total, err=True)
 
     return show
 
