@@ -149,10 +149,11 @@ def test_a_lease_that_leaves_work_behind_rings_and_an_empty_one_does_not(queue: 
 
 
 def test_an_entry_without_a_body_is_dropped(queue: Queue) -> None:
-    queue.enqueue(message(1), message(2))
-    queue.link.execute("HDEL", queue.keys.body, message(1).id)
+    queue.enqueue(message(1), message(2), message(3, expires=-50), message(4, expires=-50))
+    queue.link.execute("HDEL", queue.keys.body, message(1).id, message(3).id, message(4).id)
     assert numbers(queue) == [2]
     assert queue.ready() == []
+    assert set(queue.dump()["state"]) == {message(2).id}
 
 
 # -- extend

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq.tasks.broker import Condemned, Delivery, Mark, Seat
-from taskq.tasks.packing import CRASHES, SUSPECT_DELIVERIES
+from taskq.tasks.packing import CRASHES, SUSPECT_DELIVERIES, Limits
 from tests.lua.kit import LEASE_MS, Queue, buried, held, message, number_of, retried
 
 
@@ -56,6 +56,18 @@ def test_a_crash_blames_what_was_started_and_nothing_else(queue: Queue) -> None:
     blamed, innocent = queue.lookup(first.id, second.id)
     assert (blamed.crashes, blamed.deliveries, blamed.lines) == (1, 1, b'{"crash":1}')
     assert (innocent.state, innocent.crashes, innocent.deliveries, innocent.lines) == ("r", 0, 0, b"")
+
+
+def test_error_lines_of_deaths_are_kept_within_their_limit(queue: Queue) -> None:
+    queue.limits = Limits(error_bytes=25)
+    queue.enqueue(message(1))
+    queue.nack(retried(queue.take()[0], line=b'{"attempt":1}'))
+    first = queue.take()[0]
+    crash(queue, first, first)
+    assert queue.lookup(first.id)[0].lines == b'{"attempt":1}\n{"crash":1}'
+    second = queue.take()[0]
+    crash(queue, second, second)
+    assert queue.lookup(first.id)[0].lines == b'{"crash":1}\n{"crash":1}'
 
 
 def test_a_dead_child_gets_nothing_more(queue: Queue) -> None:

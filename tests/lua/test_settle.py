@@ -175,6 +175,30 @@ def test_results_are_stored_with_a_time_and_told_on_the_channel(queue: Queue) ->
     assert [found.state for found in queue.lookup(one.id, two.id)] == ["o", "?"]
 
 
+def test_a_dead_letter_with_a_result_is_told_too(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2))
+    one, two = queue.take()
+    ears = queue.link.subscribe(queue.keys.channel)
+    try:
+        assert ears.get(5) == Notice("connected")
+        queue.bury(buried(one), buried(two, result=b"x{}", result_ttl=1000))
+        assert ears.get(5) == Notice("message", queue.keys.channel, two.id)
+    finally:
+        ears.close()
+
+
+def test_every_outcome_is_counted(queue: Queue) -> None:
+    queue.enqueue(*(message(number) for number in range(8)))
+    one, two, three, four, five, six, seven, eight = queue.take()
+    queue.nack(retried(one), retried(two))
+    queue.ack(done(three), done(four, b"d1"))
+    queue.ack(Finished(five.id, five.token, "c", b"c", 10), Finished(six.id, six.token, "e", b"e", 10))
+    queue.bury(buried(seven), buried(eight, quarantine=True))
+    queue.redrive(seven.id)
+    names = ["enqueued", "retried", "done", "cancelled", "expired", "dead", "quarantined", "redriven"]
+    assert [queue.counter(name) for name in names] == [8, 2, 2, 1, 1, 1, 1, 1]
+
+
 def test_results_are_capped_the_soonest_to_end_first(queue: Queue) -> None:
     queue.limits = Limits(results=2)
     queue.enqueue(*(message(number) for number in range(4)))
