@@ -1,4 +1,4 @@
-"""dead_letter.lua, redrive.lua, discard.lua, park.lua and unpark.lua: messages that are set aside, and their way back."""
+"""dead_letter, redrive, discard, park and unpark: messages that are set aside, and their way back."""
 
 from __future__ import annotations
 
