@@ -14,7 +14,8 @@ local rows, bytes, room = {}, 0, tonumber(ARGV[4])
 for i = 1, #found, 2 do
   local id = found[i]
   local lines, head = call('HGET', KEYS[3], id) or '', call('HGET', KEYS[2], id) or ''
-  local line, start_of_body = string.match(lines, '.*\n(.*)$') or lines, ''
+  -- anchored: without that, a line without a break is searched from each of its characters
+  local line, start_of_body = string.match(lines, '^.*\n(.*)$') or lines, ''
   bytes = bytes + #lines
   -- quotes inside a JSON text are escaped, so this is the field and nothing that somebody wrote
   if not string.find(line, '"task":"', 1, true) then
