@@ -65,6 +65,8 @@ class TaskQ:
     all, re-sends included; both are seconds or timedelta. `include` are modules that a worker imports. `defaults` are
     options for every task. Without `url` the broker is `TASKQ_URL`, `[tool.taskq] url`, or the project's own server.
 
+    An enqueue may outlast its limit by one answer of the broker that never came (`AppOptions.call_timeout`).
+
     Nothing is connected before it is needed. Threads may share an app; forks and loops have their own connections.
     """
 

@@ -30,6 +30,7 @@ def runs_on(here: World, tag: str) -> None:
 def test_a_killed_server_comes_back_from_its_aof_and_nothing_is_lost(durable: World) -> None:
     here = durable
     worker = here.worker("-c", "4")
+    here.until_present(1)
     held = [here.enqueue("gated", f"h{n}", here.gate("g")) for n in range(2)]
     for n in range(2):
         here.hear("start", f"h{n}")
@@ -70,6 +71,7 @@ def test_a_server_that_stands_still_longer_than_a_lease_costs_nobody_an_attempt(
 def test_cut_connections_and_flushed_scripts_lose_nothing(durable: World) -> None:
     here = durable
     here.worker("-c", "4")
+    here.until_present(1)
     ids = []
     for n in range(20):
         ids.append(here.enqueue("quick", f"q{n}"))

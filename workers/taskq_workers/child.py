@@ -76,7 +76,7 @@ class Child:
         self.settler = Settler(self.broker, self.seat, self.tokens, self.report.lost, self._relay)
         index = {name: number for number, (name, _) in enumerate(self.queues)}
         self.executor = Executor(self.broker, self.table, self.settler.put, self.report, self.hooks.incident, index)
-        self.intake = Intake(self.plans, self.settler.put, settings.worker)
+        self.intake = Intake(self.plans, self.settler.put, settings.worker, settings.alone)
         self.threads = ThreadSlots(self.pool, self.executor, self.table, self._hungry)
         known = frozenset([*app.tasks, *(layout_name(number) for number in range(1, message.LAYOUT + 1))])
         source = Source(self.queues, settings.strict_order, settings.alone, settings.burst, known)

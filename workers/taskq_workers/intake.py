@@ -19,10 +19,11 @@ log = logging.getLogger("taskq.worker")
 class Intake:
     """One bad record decides for itself only; the others of its batch go on."""
 
-    def __init__(self, plans: Plans, put: Callable[[tuple[str, Any]], None], worker: str) -> None:
+    def __init__(self, plans: Plans, put: Callable[[tuple[str, Any]], None], worker: str, alone: bool = False) -> None:
         self._plans = plans
         self._put = put
         self._worker = worker
+        self._alone = alone
         self._told: dict[str, float] = {}
 
     def sort(self, deliveries: Sequence[Delivery], recall: int) -> tuple[list[Attempt], list[Attempt]]:
@@ -31,6 +32,10 @@ class Intake:
         loop: list[Attempt] = []
         now = time.monotonic()
         for delivery in deliveries:
+            if delivery.crashes > 1 and not self._alone:
+                # A suspect that waited as parked; given back, it goes where it can run alone.
+                self._put((delivery.queue, Held(delivery.id, delivery.token)))
+                continue
             try:
                 message = decode(delivery.id, delivery.body)
                 plan = self._plans.of(message)
