@@ -1,0 +1,135 @@
+"""A real queue read back into the values of the model: every key of it, and none beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+from struct import Struct
+from typing import Any
+
+from taskq.store.keys import QueueKeys
+from tests.model.store import EXPIRES, MARK, PRIORITIES, UNIQUE, Record
+
+DUMP = """
+local call, reply, there, forever = redis.call, {}, 0, 0
+for i, key in ipairs(KEYS) do
+  local kind = string.sub(ARGV[1], i, i)
+  local value = kind == 'h' and call('HGETALL', key) or kind == 'l' and call('LRANGE', key, 0, -1)
+    or kind == 'z' and call('ZRANGE', key, 0, -1, 'WITHSCORES') or call('GET', key) or ''
+  if #value > 0 then there = there + 1 end
+  if #value > 0 and i > tonumber(ARGV[2]) and call('PTTL', key) < 0 then forever = forever + 1 end
+  reply[i] = value
+end
+reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = there, call('DBSIZE'), forever
+return reply
+"""
+DUMP_SHA = sha1(DUMP.encode()).hexdigest()
+HASHES = ["body", "state", "held", "left", "unique", "cancels", "errors", "results", "outbox", "meta"]
+ZSETS = ["delayed", "leases", "parked", "dead", "quarantine", "results_due", "tombs"]
+_head = Struct(">BBBHBH")
+_double = Struct(">d")
+_OPS = ((b"ack", b"acked"), (b"nack", b"nacked"), (b"bury", b"buried"))
+
+
+class Reader:
+    """The keys of one trace: the fixed ones, its tasks' parked lists, its lanes and its workers."""
+
+    def __init__(self, keys: QueueKeys, tasks: Sequence[str], lanes: Sequence[bytes], workers: Sequence[bytes]) -> None:
+        self._tasks, self._lanes, self._workers = tasks, lanes, workers
+        names = [getattr(keys, name) for name in (*HASHES, *ZSETS)]
+        names += [*keys.ready, keys.alone, *(keys.parked_task(task) for task in tasks), keys.wake]
+        fixed = len(names)
+        names += [*(keys.lane(lane) for lane in lanes), *(keys.worker(nonce) for nonce in workers)]
+        kinds = "h" * len(HASHES) + "z" * len(ZSETS) + "l" * (7 + len(tasks)) + "s" * len(lanes) + "h" * len(workers)
+        self.command = ("EVALSHA", DUMP_SHA, len(names), *names, kinds, fixed)
+
+    def strays(self, reply: list[Any]) -> tuple[int, int]:
+        """How many keys the protocol does not know, and how many lanes and workers never expire."""
+        there, size, forever = reply[-3:]
+        return size - there, forever
+
+    def fields(self, reply: list[Any]) -> dict[str, Any]:
+        """As `Store.fields`."""
+        values = reply[:-3]
+        found = dict(zip((*HASHES, *ZSETS), values, strict=False))
+        fields = {name: _OF[name](flat) for name, flat in found.items()}
+        fields["dues"] = fields.pop("results_due")
+        rest = values[len(found) :]
+        names = (*PRIORITIES, "alone", *(f"parked:{task}" for task in self._tasks))
+        fields["lists"] = {name: tuple(ids) for name, ids in zip(names, rest, strict=False) if ids}
+        rest = rest[len(names) :]
+        assert len(rest[0]) <= 1, "one bell is enough"
+        fields["wake"] = bool(rest[0])
+        lanes = rest[1 : 1 + len(self._lanes)]
+        fields["lanes"] = {name: _lane(text) for name, text in zip(self._lanes, lanes, strict=True) if text}
+        fields["workers"] = {}
+        for nonce, flat in zip(self._workers, rest[1 + len(self._lanes) :], strict=True):
+            fields["workers"] |= _worker(nonce, _pairs(flat))
+        return fields
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _record(raw: bytes) -> Record:
+    if raw == b"c":
+        return MARK
+    kind, prio, flags, deliveries, crashes, attempts = _head.unpack_from(raw)
+    at, token, digest, expires = 8, None, None, 0.0
+    if kind == 108:
+        token, at = raw[8:28], 28
+    if flags & UNIQUE:
+        digest, at = raw[at : at + 16], at + 16
+    if flags & EXPIRES:
+        expires, at = _double.unpack_from(raw, at)[0], at + 8
+    assert at == len(raw), f"a record of {len(raw)} bytes: {raw!r}"
+    return Record(chr(kind), prio, flags, deliveries, crashes, attempts, token, digest, expires)
+
+
+def ids_of(blob: bytes, size: int = 16) -> tuple[bytes, ...]:
+    return tuple(blob[at : at + size] for at in range(0, len(blob), size))
+
+
+def _lane(text: bytes) -> tuple[int, Any]:
+    number, _, answer = text.partition(b":")
+    return int(number), tuple((chr(one[0]), one[1:]) for one in ids_of(answer, 17))
+
+
+def _worker(nonce: bytes, found: dict[bytes, bytes]) -> dict[tuple[bytes, str], Any]:
+    fields: dict[tuple[bytes, str], Any] = {}
+    if b"lease" in found:
+        fields[nonce, "lease"] = int(found.pop(b"lease"))
+    for verb, answer in _OPS:
+        if verb in found:
+            fields[nonce, verb.decode()] = int(found.pop(verb))
+            fields[nonce, verb.decode() + "'s answer"] = ids_of(found.pop(answer))
+    assert not found, f"unknown fields of a worker: {found}"
+    return fields
+
+
+def _hash(value: Callable[[bytes], Any]) -> Callable[[list[bytes]], dict[Any, Any]]:
+    return lambda flat: {name: value(text) for name, text in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _scores(flat: list[bytes]) -> dict[Any, float]:
+    return {name: float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _text(fields: dict[bytes, Any]) -> dict[str, Any]:
+    return {name.decode(): value for name, value in fields.items()}
+
+
+_OF: dict[str, Callable[[list[bytes]], Any]] = dict.fromkeys(ZSETS, _scores) | {
+    "body": _pairs,
+    "state": _hash(_record),
+    "held": _hash(lambda text: (int(text[:16]), ids_of(text[16:]))),
+    "left": _hash(int),
+    "unique": _pairs,
+    "cancels": _hash(lambda text: (text[:20], len(text) > 20)),
+    "errors": _pairs,
+    "results": _pairs,
+    "outbox": _pairs,
+    "meta": lambda flat: _text(_hash(float)(flat)),
+    "parked": lambda flat: _text(_scores(flat)),
+}

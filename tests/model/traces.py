@@ -1,0 +1,297 @@
+"""Random traces: calls of every verb, current, stale and repeated, as the model answers them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskq.store.keys import queue_keys
+from taskq.store.scripts import Call
+from taskq.tasks import calls
+from taskq.tasks.broker import Buried, Finished, Held, Mark, Op, Outgoing, Retried, Ticket
+from taskq.tasks.packing import Limits
+from tests.model.store import ONCE, PRIORITIES, RETIRED, STARTED, Settings
+from tests.model.upkeep import Queue
+
+START_MS = 1_800_000_000_000
+SETTINGS = Settings()
+LIMITS = Limits(
+    lease=SETTINGS.lease,
+    tombstone=SETTINGS.tombstone,
+    outcome_ttl=SETTINGS.outcome_ttl,
+    results=SETTINGS.results,
+    dead=SETTINGS.dead,
+    dead_age=SETTINGS.dead_age,
+    error_bytes=SETTINGS.error_bytes,
+    sweep_gap=SETTINGS.sweep_gap,
+)
+TASKS = ("mail", "bill")
+KEYS = queue_keys("conformance", "q")
+PASSES = (0, 0, 0, 0, 0, 1, 20, 60, 700, 2_500, 2_500, 4_000, 6_000, 10_001, 30_000, 130_000, -3_000, -40_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call: as it is sent, what the model answers, and what is stored afterwards."""
+
+    label: str
+    call: Call[Any]
+    answer: Any
+    after: dict[str, Any]
+
+
+class Trace:
+    """One seed's worth of calls. Wrong ones are drawn too: old numbers, stale tokens, ids that are elsewhere."""
+
+    def __init__(self, seed: int, length: int) -> None:
+        self.rng = random.Random(seed)
+        self.queue = Queue()
+        self.now = START_MS
+        self.steps: list[Step] = []
+        self.nonces = [self.rng.randbytes(8) for _ in range(2)]
+        self.seats = list(self.nonces)  # those of the children that live
+        self.lanes = [self.rng.randbytes(12) for _ in range(2)]
+        self.sent: dict[bytes, tuple[int, Sequence[Outgoing]]] = {}
+        self.tickets: list[tuple[Ticket, Sequence[str], int]] = []
+        self.hands: list[tuple[bytes, bytes]] = []  # every id and token that was ever handed out
+        self.ops: dict[tuple[bytes, str], list[tuple[Op, Any]]] = {}
+        self.ids: list[bytes] = []
+        verbs, weights = zip(*_VERBS, strict=True)
+        for verb in [self.enqueue, *self.rng.choices(verbs, weights, k=length - 1)]:
+            self.now += self.rng.choice(PASSES)
+            verb(self) if verb != self.enqueue else verb()
+
+    def step(self, label: str, call: Call[Any], answer: Any) -> None:
+        after = {name: value if name == "wake" else value.copy() for name, value in self.queue.fields().items()}
+        self.steps.append(Step(f"{label} at {self.now - START_MS}", call, answer, after))
+
+    @property
+    def at(self) -> str:
+        return str(self.now)
+
+    # -- enqueue
+
+    def message(self) -> Outgoing:
+        rng = self.rng
+        mid = len(self.ids).to_bytes(16, "big")
+        if rng.random() < 0.4:
+            explicit = rng.random() < 0.5
+            body = b"b" * (rng.choice((1001, 150_000)) if rng.random() < 0.04 else 3)
+            due = rng.choice((0, 0, -1, -5_000, self.now + 1500, self.now - 5))
+            expires = rng.choice((0, 0, 0, -1, -4_000, self.now + 9_000))
+            if explicit and self.ids and rng.random() < 0.5:
+                mid = rng.choice(self.ids)
+            unique = rng.choice((b"", b"", b"u" * 16, b"v" * 16))
+            message = Outgoing(mid, body, rng.choice((2, 1, 0, 0, -1, -2)), due, expires, unique, explicit)
+        else:
+            message = Outgoing(mid, b"body%d" % len(self.ids), rng.choice((0, 0, 0, 1)))
+        if mid not in self.ids:
+            self.ids.append(mid)
+        return message
+
+    def enqueue(self) -> None:
+        lane, kind = self.rng.choice(self.lanes), self.rng.random()
+        last, messages = self.sent.get(lane, (0, ()))
+        if kind < 0.85 or not messages:
+            last, messages = last + 1, [self.message() for _ in range(self.rng.choice((1, 1, 2, 3)))]
+            self.sent[lane] = (last, messages)
+        elif kind > 0.93:
+            last += self.rng.choice((-1, 2, 3))
+            if last < 1:
+                return
+            messages = [Outgoing(self.rng.randbytes(16), b"never")]
+        answer = self.queue.enqueue(self.now, lane, last, messages)
+        call = calls.enqueue(KEYS, lane, last, messages, LIMITS, self.at)
+        told = answer if isinstance(answer, str) else tuple((mid, kind == "n") for kind, mid in answer)
+        self.step(f"enqueue {last} of {[message.id[-1] for message in messages]}", call, told)
+
+    # -- lease and extend
+
+    def lease(self) -> None:
+        rng = self.rng
+        if self.tickets and rng.random() < 0.15:
+            ticket, names, limit = rng.choice(self.tickets[-4:])
+        else:
+            index = rng.randrange(2)
+            nonce = self.seats[index]
+            if self.queue.workers.get((nonce, "lease")) == RETIRED and rng.random() < 0.8:
+                self.nonces.append(rng.randbytes(8))
+                nonce = self.seats[index] = self.nonces[-1]
+            number = 1 + max((other.number for other, _, _ in self.tickets if other.nonce == nonce), default=0)
+            ticket = Ticket(nonce, number, nonce + number.to_bytes(4, "big") + rng.randbytes(8))
+            choices: tuple[tuple[str, ...], ...] = (PRIORITIES, ("alone",), *((f"parked:{task}",) for task in TASKS))
+            there = [names for names in choices[1:] if names[0] in self.queue.lists]
+            names = rng.choice(there) if there and rng.random() < 0.4 else PRIORITIES
+            limit = rng.choice((1, 2, 3, 4))
+            self.tickets.append((ticket, names, limit))
+        answer = self.queue.lease(self.now, ticket.nonce, ticket.number, ticket.token, names, limit)
+        self.hands += [(one.id, ticket.token) for one in answer[2]]
+        parked = names[0].removeprefix("parked:") if names[0].startswith("parked:") else None
+        alone = names == ("alone",)
+        call = calls.lease(KEYS, ticket, limit, LIMITS, alone=alone, parked=parked, now=self.at)
+        self.step(f"lease {limit} from {names[0]} as {ticket.number}", call, answer)
+
+    def some(self) -> list[tuple[bytes, bytes]]:
+        """Ids with tokens: most are held so, some were, some never."""
+        rng = self.rng
+        current = [(mid, record.token) for mid, record in self.queue.state.items() if record.kind == "l"]
+        pairs = rng.sample(current, min(len(current), rng.choice((1, 1, 2, 3))))
+        if self.hands and rng.random() < 0.2:
+            pairs.append(rng.choice(self.hands))
+        if self.hands and rng.random() < 0.05:
+            pairs.append((rng.choice(self.ids), rng.choice(self.hands)[1]))
+        return pairs
+
+    def token(self) -> bytes:
+        tokens = list(self.queue.held) if self.rng.random() < 0.8 else [ticket.token for ticket, _, _ in self.tickets]
+        return self.rng.choice(tokens) if tokens else self.nonces[0] + self.rng.randbytes(12)
+
+    def extend(self) -> None:
+        tokens = list(dict.fromkeys(self.token() for _ in range(self.rng.choice((0, 1, 2, 2)))))
+        marks = [Mark(mid, token, self.rng.random() < 0.3) for mid, token in self.some()]
+        flags = [(mark.token, mark.id, STARTED | (ONCE if mark.once else 0)) for mark in marks]
+        lost, cancelled, refused = self.queue.extend(self.now, tokens, flags)
+        call = calls.extend(KEYS, tokens, marks, LIMITS, self.at)
+        self.step(f"extend {len(tokens)}, {len(marks)} marks", call, (lost, cancelled, refused))
+
+    # -- settling
+
+    def op(self, verb: str, items: Sequence[Any]) -> tuple[Op | None, Sequence[Any]] | None:
+        """A number for these items; or an old call again."""
+        kind, nonce = self.rng.random(), self.rng.choice(self.seats)
+        past = self.ops.setdefault((nonce, verb), [])
+        if past and kind < 0.2:
+            return self.rng.choice(past[-2:])
+        if not items:
+            return None
+        if kind > 0.9:
+            return None, items
+        past.append((Op(nonce, 1 + len(past)), items))
+        return past[-1]
+
+    def settle(self, verb: str, items: Sequence[Any], build: Callable[..., Call[Any]]) -> None:
+        chosen = self.op("bury" if verb == "dead_letter" else verb, items)
+        if chosen is not None:
+            op, items = chosen
+            answer = getattr(self.queue, verb)(self.now, op and (op.nonce, op.number), items)
+            call = build(KEYS, items, op, LIMITS, self.at)
+            self.step(f"{verb} {op and op.number} of {[item.id[-1] for item in items]}", call, answer)
+
+    def ack(self) -> None:
+        items: list[Finished] = []
+        for mid, token in self.some():
+            if self.rng.random() < 0.4:
+                items.append(Finished(mid, token))
+            else:
+                follow = self.rng.randbytes(16) + b"wire" if self.rng.random() < 0.2 else b""
+                result, ttl = self.rng.choice(((b"", 0), (b"d1", 5_000), (b"d2", 40_000), (b"d3", 0)))
+                items.append(Finished(mid, token, self.rng.choice("dddce"), result, ttl, follow))
+        # As calls.ack groups them: what is plainly done first, then by kind and token.
+        runs: dict[tuple[str, bytes], list[Finished]] = {}
+        for item in items:
+            plain = item.kind == "d" and not item.result and not item.follow
+            runs.setdefault(("a" if plain else item.kind, item.token), []).append(item)
+        self.settle(
+            "ack", [item for run in sorted(runs, key=lambda run: run[0] != "a") for item in runs[run]], calls.ack
+        )
+
+    def nack(self) -> None:
+        rng = self.rng
+        items = [
+            Retried(
+                mid,
+                token,
+                rng.choice((0, 0, 900, 5_000)),
+                rng.random() < 0.7,
+                rng.choice((b"", b'{"n":%d}' % rng.randrange(99))),
+            )
+            for mid, token in self.some()
+        ]
+        self.settle("nack", items, calls.nack)
+
+    def dead_letter(self) -> None:
+        rng = self.rng
+        items = [
+            Buried(mid, token, b'{"dead":1}', *rng.choice(((b"", 0), (b"x1", 3_000))), rng.random() < 0.3)
+            for mid, token in self.some()
+        ]
+        self.settle("dead_letter", items, calls.dead_letter)
+
+    def release(self) -> None:
+        runs: dict[bytes, list[Held]] = {}
+        for mid, token in self.some():
+            runs.setdefault(token, []).append(Held(mid, token))
+        items = [item for run in runs.values() for item in run]
+        if items:
+            answer = self.queue.release(self.now, items)
+            self.step(f"release {[item.id[-1] for item in items]}", calls.release(KEYS, items, self.at), answer)
+
+    def park(self) -> None:
+        items = [(Held(mid, token), self.rng.choice(TASKS)) for mid, token in self.some()]
+        if items:
+            answer = self.queue.park(self.now, items)
+            self.step(f"park {[item.id[-1] for item, _ in items]}", calls.park(KEYS, items, self.at), answer)
+
+    # -- upkeep and operators
+
+    def reclaim(self) -> None:
+        mode: Any = self.rng.choice(("lapse", "lapse", "crash", "crash", "recall"))
+        token = self.token()
+        held = self.queue.held.get(token, (0, ()))[1]
+        started = [mid for mid in held if mode != "lapse" and self.rng.random() < 0.6]
+        line = b'{"died":%d}' % self.rng.randrange(99)
+        answer = self.queue.reclaim(self.now, token[:8], token, mode, line, started)
+        call = calls.reclaim(KEYS, token, line, LIMITS, mode=mode, started=started, now=self.at)
+        self.step(f"reclaim {mode} of {[mid[-1] for mid in held]}, {len(started)} started", call, answer)
+
+    def sweep(self) -> None:
+        jumped = self.rng.random() < 0.1
+        answer = self.queue.sweep(self.now, jumped)
+        self.step("sweep", calls.sweep(KEYS, LIMITS, jumped=jumped, now=self.at), answer)
+
+    def promote(self) -> None:
+        limit = self.rng.choice((1, 250))
+        self.step("promote", calls.promote(KEYS, limit, self.at), self.queue.promote(self.now, limit))
+
+    def unpark(self) -> None:
+        task, limit = self.rng.choice(TASKS), self.rng.choice((0, 1, 250))
+        self.step(f"unpark {limit}", calls.unpark(KEYS, task, limit), self.queue.unpark(self.now, task, limit))
+
+    def cancel(self) -> None:
+        mid, kill = self.rng.choice(self.ids), self.rng.random() < 0.3
+        answer = self.queue.cancel(self.now, mid, kill)
+        self.step(f"cancel {mid[-1]}", calls.cancel(KEYS, mid, LIMITS, kill=kill, now=self.at), answer)
+
+    def redrive(self) -> None:
+        ids = self.rng.sample([*self.queue.dead, *self.queue.quarantine] or self.ids, 1) + self.ids[:2]
+        self.step("redrive", calls.redrive(KEYS, ids), self.queue.redrive(self.now, ids))
+
+    def discard(self) -> None:
+        ids = self.rng.sample([*self.queue.dead, *self.queue.quarantine] or self.ids, 1)
+        self.step("discard", calls.discard(KEYS, ids), self.queue.discard(self.now, ids))
+
+    def pause(self) -> None:
+        paused = not self.queue.meta.get("paused")
+        self.step(f"pause {paused}", calls.pause(KEYS, paused), self.queue.pause(self.now, paused))
+
+
+_VERBS: tuple[tuple[Callable[[Trace], None], float], ...] = (
+    (Trace.enqueue, 5),
+    (Trace.lease, 8),
+    (Trace.extend, 3),
+    (Trace.ack, 3),
+    (Trace.nack, 3),
+    (Trace.dead_letter, 2),
+    (Trace.release, 2),
+    (Trace.park, 1.5),
+    (Trace.reclaim, 6),
+    (Trace.sweep, 3),
+    (Trace.promote, 2),
+    (Trace.unpark, 1),
+    (Trace.cancel, 2),
+    (Trace.redrive, 0.7),
+    (Trace.discard, 0.4),
+    (Trace.pause, 0.4),
+)
