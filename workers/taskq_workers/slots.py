@@ -60,14 +60,17 @@ class SlotPool:
 
 
 class _Thread:
-    """One thread and what it runs. `gate` is held while it sleeps."""
+    """One thread. `gate` is held while it sleeps, `attempt` is what may be interrupted, and `busy` lasts from before a
+    message is taken until its outcome is in the settle buffer.
+    """
 
-    __slots__ = ("attempt", "fired", "gate", "ident", "thread")
+    __slots__ = ("attempt", "busy", "fired", "gate", "ident", "thread")
 
     def __init__(self) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
         self.attempt: Attempt | None = None
+        self.busy = False
         self.fired: Attempt | None = None
         self.ident = 0
         self.thread: threading.Thread | None = None
@@ -121,7 +124,7 @@ class ThreadSlots:
 
     @property
     def busy(self) -> int:
-        return sum(thread.attempt is not None for thread in list(self._threads))
+        return sum(thread.busy for thread in list(self._threads))
 
     def stop(self) -> None:
         """Let every thread end once it has nothing to do."""
@@ -137,9 +140,11 @@ class ThreadSlots:
         while True:
             slot = self._pool.take() if work else None
             if slot is not None:
+                mine.busy = True
                 try:
                     self._slice(mine, slot)
                 finally:
+                    mine.busy = False
                     self._pool.give(slot)
                 if self._others is not None and self._others.work:
                     self._others.wake()
@@ -176,24 +181,30 @@ class ThreadSlots:
 
     def _run(self, mine: _Thread, attempt: Attempt, slot: int) -> None:
         executor = self._executor
-        mine.attempt = attempt
+        value: object = None
+        raised: BaseException | None = None
         try:
             if not executor.begin(attempt, slot):
-                mine.attempt = None
                 return
+            # Only now: an interruption is for the task, not for the steps around it.
+            mine.attempt = attempt
             value = copy_context().run(_perform, attempt)
             mine.attempt = None
         except BaseException as error:  # noqa: BLE001 - a task may raise anything, and none of it may end the worker
             mine.attempt = None
-            if mine.fired is attempt:
+            raised = error
+        if mine.fired is attempt:
+            # Whatever is on its way arrives with the first call that is made, even before that does anything.
+            try:  # noqa: SIM105 - to make a `suppress` would be such a call
                 self._absorb(mine)
-            self._table.clear(slot)
-            executor.fail(attempt, error)
-        else:
-            if mine.fired is attempt:
-                self._absorb(mine)
-            self._table.clear(slot)
+            except (TaskTimeout, TaskCancelled):
+                pass  # here it does no harm
+        self._table.clear(slot)
+        if raised is None:
             executor.succeed(attempt, value)
+        else:
+            executor.fail(attempt, raised)
+            raised = None  # it holds this frame, and this frame would hold it
         plan = attempt.plan
         plan.pace += (time.monotonic() - attempt.started - plan.pace) * 0.2
 
@@ -209,12 +220,9 @@ class ThreadSlots:
 
     def _absorb(self, mine: _Thread) -> None:
         """Take an interruption back that was meant for the attempt that has just ended."""
-        try:
-            with self._firing:
-                mine.fired = None
-                _take_back(mine.ident, None)
-        except (TaskTimeout, TaskCancelled):
-            pass  # it arrived here, where it does no harm
+        with self._firing:
+            mine.fired = None
+            _take_back(mine.ident, None)
 
 
 def _perform(attempt: Attempt) -> object:
