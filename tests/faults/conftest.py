@@ -1,0 +1,51 @@
+"""Fixtures of the fault suite. One kind of server is enough here: what differs between servers, `tests/lua` and
+`tests/contract` run on each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskq.store.binaries import ServerBinary
+from tests.faults.stage import Stage, stage
+from tests.servers import RealServer, need_server
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without a word about it (`-m slow`, or a test named by its id) only the quick set runs: see docs/reliability.md."""
+    if config.option.markexpr or any("::" in str(argument) for argument in config.args):
+        return
+    here = Path(__file__).parent
+    later = [item for item in items if here in item.path.parents and item.get_closest_marker("slow")]
+    if later:
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in later]
+
+
+@pytest.fixture(scope="session")
+def server_binary() -> ServerBinary:
+    return need_server()
+
+
+@pytest.fixture
+def here(server: RealServer, namespace: str) -> Iterator[Stage]:
+    """A stage with the default lease: nothing lapses while a test looks away."""
+    with stage(server, namespace) as one:
+        yield one
+
+
+@pytest.fixture
+def short(server: RealServer, namespace: str) -> Iterator[Stage]:
+    """A stage with a lease of one second, for what is about leases that end."""
+    with stage(server, namespace, lease=1.0) as one:
+        yield one
+
+
+@pytest.fixture
+def durable(start_server: Callable[..., RealServer], namespace: str) -> Iterator[Stage]:
+    """A server of its own that comes back with its data, and a lease of two seconds."""
+    with stage(start_server(aof=True), namespace, lease=2.0) as one:
+        yield one

@@ -1,0 +1,159 @@
+"""The checker: holds what was accepted and what tasks wrote outside Redis against what Redis has in the end.
+
+Words as in Jepsen's queue checker: *accepted* messages, *lost* ones (neither done nor kept as a dead letter),
+*duplicated* runs. A run may only be followed by another one if the process that ran it was killed (or stopped beyond
+its lease) before its outcome was stored.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from taskq.store import keys
+from taskq.tasks.broker import Found
+from taskq.tasks.lists import ListBroker
+from tests.runtime.world import Said
+
+LASTING = ("meta", "results", "results:due", "tombs", "wake", "dead", "quarantine", "errors", "body", "state")
+"""Keys of a queue that may have no expiry after a drain; `body`, `state` and `errors` only for dead letters."""
+
+MORTAL = ("lane:", "worker:", "progress:")
+"""Keys of a queue that may remain, since they expire."""
+
+
+@dataclass
+class Report:
+    """What was found; each list names messages by tag, or keys."""
+
+    accepted: int = 0
+    done: int = 0
+    dead: int = 0
+    runs: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    allowed: int = 0
+    stale: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    leaked: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.duplicated or self.stale or self.unexpected or self.leaked)
+
+    @property
+    def details(self) -> str:
+        """What is wrong, by name; the first few of each kind."""
+        kinds = ("lost", "duplicated", "stale", "unexpected", "leaked")
+        return "; ".join(f"{kind}: {getattr(self, kind)[:5]}" for kind in kinds if getattr(self, kind))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.accepted} accepted, {self.done} done, {self.dead} dead, {len(self.lost)} lost, "
+            f"{len(self.duplicated)} duplicated beyond the allowance ({self.allowed} within), {len(self.stale)} stale "
+            f"outcomes, {len(self.unexpected)} unexpected, {len(self.leaked)} leaked keys"
+        )
+
+
+@dataclass
+class History:
+    """`accepted`: id to tag. `runs`: what was said with the word `start`, in the order of the ledger, by tag.
+
+    `counters` are those of the queue's meta key, `lasting` and `mortal` the keys without and with an expiry.
+    """
+
+    accepted: Mapping[bytes, str]
+    runs: Mapping[str, Sequence[Said]]
+    ends: Mapping[str, Sequence[Said]]
+    found: Mapping[bytes, Found]
+    counters: Mapping[str, int]
+    lasting: set[str]
+    mortal: set[str]
+    held: int
+    base: str
+    namespace: str
+
+    @classmethod
+    def read(cls, broker: ListBroker, queue: str, accepted: Mapping[bytes, str], said: Sequence[Said]) -> History:
+        """Collect it all; the work should have come to rest."""
+        runs: dict[str, list[Said]] = defaultdict(list)
+        ends: dict[str, list[Said]] = defaultdict(list)
+        for one in said:
+            if one.word == "start":
+                runs[one.tag].append(one)
+            elif one.word == "end":
+                ends[one.tag].append(one)
+        ids = list(accepted)
+        found = dict(zip(ids, broker.lookup(queue, ids), strict=True))
+        names, link = broker.keys(queue), broker.link
+        meta = link.execute("HGETALL", names.meta)
+        counters = {
+            str(name, "ascii"): int(value) for name, value in zip(meta[::2], meta[1::2], strict=True) if value.isdigit()
+        }
+        left: list[bytes] = []
+        cursor: bytes | str = "0"
+        while True:
+            cursor, part = link.execute("SCAN", cursor, "MATCH", f"taskq:{{{broker.namespace}[:}}]*", "COUNT", 500)
+            left += part
+            if cursor == b"0":
+                break
+        lasting = {str(key, "utf-8") for key in left if link.execute("PTTL", key) == -1}
+        mortal = {str(key, "utf-8") for key in left} - lasting
+        held = int(link.execute("ZCARD", names.leases))
+        return cls(accepted, runs, ends, found, counters, lasting, mortal, held, names.base, broker.namespace)
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    def judge(self, disturbed: frozenset[int] | set[int] = frozenset(), *, dead: bool = False) -> Report:
+        """Hold it all against each other. `disturbed` are processes that were killed or stopped beyond their lease;
+        `dead` says that dead letters are expected.
+        """
+        report = Report(len(self.accepted), runs=sum(len(runs) for runs in self.runs.values()))
+        for message, tag in self.accepted.items():
+            self._judge_one(report, self.found[message], tag, disturbed, dead)
+        for tag in self.runs.keys() - set(self.accepted.values()):
+            report.unexpected.append(f"{tag} ran and was never accepted")
+        for name, expected in (("done", report.done), ("dead", report.dead)):
+            if (counted := self.counters.get(name, 0)) != expected:
+                report.stale.append(f"the broker counted {counted} {name} and there are {expected}")
+        self._leaks(report)
+        return report
+
+    def check(self, disturbed: frozenset[int] | set[int] = frozenset(), *, dead: bool = False) -> Report:
+        """`judge`, and fail unless it is clean."""
+        report = self.judge(disturbed, dead=dead)
+        assert report.clean, f"{report}: {report.details}"
+        return report
+
+    def _judge_one(self, report: Report, found: Found, tag: str, disturbed: set[int] | frozenset[int], dead: bool) -> None:
+        runs = self.runs.get(tag, ())
+        if found.state == "o" and found.result[:1] == b"d":
+            report.done += 1
+            if not self.ends.get(tag):
+                report.lost.append(f"{tag} is done and no run of it came to its end")
+        elif found.state == "x" and dead:
+            report.dead += 1
+        else:
+            report.lost.append(f"{tag}: {found}")
+        fences = [run.fence for run in runs]
+        if fences != sorted(set(fences)):
+            report.stale.append(f"{tag} ran under fences that do not grow: {fences}")
+        for run, again in zip(runs, runs[1:], strict=False):
+            if run.pid in disturbed:
+                report.allowed += 1
+            elif again.attempt == run.attempt:  # with the next attempt it is a retry, which was asked for
+                report.duplicated.append(f"{tag}: {run} was followed by {again}")
+        if found.state == "o" and found.result[1:2] == b"[":
+            fence = int(found.result[2:-1].split(b",")[1])
+            if fence != fences[-1]:
+                report.stale.append(f"{tag} has the outcome of fence {fence}, its runs had {fences}")
+
+    def _leaks(self, report: Report) -> None:
+        allowed = {self.base + name for name in LASTING}
+        allowed |= {keys.queues(self.namespace), keys.workers(self.namespace), keys.layout(self.namespace)}
+        if not report.dead:
+            allowed -= {self.base + name for name in ("body", "state", "errors")}
+        report.leaked += sorted(self.lasting - allowed)
+        starts = tuple(self.base + start for start in MORTAL) + (f"taskq:{{{self.namespace}}}:worker:",)
+        report.leaked += sorted(key for key in self.mortal if not key.startswith(starts))

@@ -1,0 +1,133 @@
+"""A world with proxies in it: real workers that reach their server through something that breaks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+from taskq.message import encode, new_ids
+from taskq.store.connection import SyncLink
+from taskq.tasks.broker import Accepted, Outgoing
+from taskq.tasks.lists import ListBroker
+from tests.faults.history import History
+from tests.faults.proxy import Proxy
+from tests.faults.rules import PATIENCE_S, Fault
+from tests.runtime.world import World, Worker
+from tests.servers import RealServer
+
+MISDEEDS = "tests.faults.misdeeds"
+
+
+class Stage(World):
+    """A `World` whose workers run `tests.faults.misdeeds`, and what each test ends with: `settled`."""
+
+    def __init__(self, server: RealServer, namespace: str, lease: float = 10.0) -> None:
+        super().__init__(server, namespace, lease)
+        self.proxies: list[Proxy] = []
+        self.accepted: dict[bytes, str] = {}
+        self.disturbed: set[int] = set()
+
+    def proxy(self) -> Proxy:
+        """Another way to the server, with faults on demand."""
+        one = Proxy(self.server)
+        self.proxies.append(one)
+        return one
+
+    def hire(self, *options: str, via: Proxy | None = None, **env: str) -> Worker:
+        """Start a worker, on the far side of a proxy."""
+        url = {} if via is None else {"GUARDED_URL": via.url}
+        return self.worker(*options, app=f"{MISDEEDS}:app", **url, **env)
+
+    def put(self, task: str, tag: str, *args: object, **options: object) -> bytes:
+        """Enqueue a task of `guarded` or `misdeeds` with its tag as first argument; what it becomes is audited."""
+        module = "tests.runtime.guarded" if task in GUARDED else MISDEEDS
+        sender = self.app.remote(f"{module}.{task}", **{"queue": "work", **options})
+        message = UUID(sender.enqueue(tag, *args).id).bytes
+        self.accepted[message] = tag
+        return message
+
+    def producer(self, proxy: Proxy, **options: float) -> ListBroker:
+        """A broker whose calls go through a proxy; the caller closes it."""
+        return ListBroker(SyncLink(proxy.url), self.namespace, self.broker.limits, **options)
+
+    def outgoing(self, task: str, *args: object) -> Outgoing:
+        """A message that is not sent yet, for a broker of the test's own."""
+        body = encode(f"{MISDEEDS}.{task}", list(args), {}, 0)
+        return Outgoing(new_ids(1)[0], body)
+
+    def accept(self, producer: ListBroker, item: Outgoing, tag: str) -> None:
+        """Enqueue through a broker of the test's own."""
+        assert producer.enqueue("work", [item]) == [Accepted(item.id, True)]
+        self.accepted[item.id] = tag
+
+    def disturb(self, worker: Worker) -> None:
+        """What this worker runs now may run again elsewhere: it is cut off, or stopped."""
+        self.disturbed.update([worker.process.pid, *worker.children])
+
+    def kill(self, pid: int) -> None:
+        """SIGKILL one of our processes; what it ran may run again."""
+        self.disturbed.update([pid, *children_of(pid)])
+        os.kill(pid, signal.SIGKILL)
+
+    def kill_worker(self, worker: Worker, once: Fault | None = None) -> None:
+        """SIGKILL a supervisor, and with it its children, once a fault has fired; until it is gone."""
+        if once is not None:
+            once.wait()
+        self.kill(worker.process.pid)
+        worker.process.wait(PATIENCE_S)
+
+    def history(self) -> History:
+        """All that happened so far."""
+        self._listen()
+        return History.read(self.broker, "work", self.accepted, self.heard)
+
+    def settled(self, *ids: bytes, dead: bool = False) -> None:
+        """Wait until these messages (or all) are done, then let the checker look at the whole history; `dead` says
+        that others may be dead letters.
+        """
+        for message in ids or self.accepted:
+            found = self.until_state(message, "o")
+            assert found.result[:1] == b"d", found
+        self.history().check(self.disturbed, dead=dead)
+
+    def runs(self, tag: str) -> int:
+        """How often a message was started so far."""
+        self._listen()
+        return len(self.said("start", tag))
+
+    def close(self) -> None:
+        # Workers first: while a proxy is cut off they would only complain.
+        for worker in self.workers:
+            worker.end()
+        for proxy in self.proxies:
+            proxy.close()
+        super().close()
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of a process now."""
+    with contextlib.suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+    return []
+
+
+GUARDED = {
+    "quick", "aquick", "gated", "die", "never", "once", "hold_interpreter", "fails", "sleeps", "asleeps_too_long",
+    "loops", "first",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def stage(server: RealServer, namespace: str, lease: float = 10.0) -> Iterator[Stage]:
+    """A stage that fails its test if a fault that was ordered has not fired."""
+    one = Stage(server, namespace, lease)
+    try:
+        yield one
+        for proxy in one.proxies:
+            proxy.must_have_fired()
+    finally:
+        one.close()
