@@ -16,6 +16,19 @@ from typing import Any
 
 from taskq.errors import BrokerUnavailable
 
+try:
+    from hiredis import pack_command
+except ImportError:  # an extra
+    pack_command = None  # type: ignore[assignment]
+
+
+def _packed(connection: Any, args: Sequence[Any]) -> list[bytes]:
+    """One command as bytes. Scripts have many arguments, and all of them are of types that need no look."""
+    if pack_command is not None and args[0] == "EVALSHA":
+        return [pack_command(tuple(args))]
+    packed: list[bytes] = connection.pack_command(*args)
+    return packed
+
 
 def _busy(limit: int, seconds: float) -> BrokerUnavailable:
     return BrokerUnavailable(f"all {limit} connections to the broker were busy for {seconds:g} s")
@@ -43,7 +56,7 @@ class SyncPool:
             if asking:
                 connection.send_command("ASKING")
                 connection.read_response(timeout=timeout)
-            connection.send_command(*args)
+            connection.send_packed_command(_packed(connection, args))
             reply = connection.read_response(timeout=timeout)
             whole = True
             return reply
@@ -57,7 +70,7 @@ class SyncPool:
         """Send commands at once and append to `values` each reply or error reply; `timeout` is for each reply."""
         connection = self.take()
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
+            connection.send_packed_command([part for args in commands for part in _packed(connection, args)])
             while len(values) < len(commands):
                 try:
                     values.append(connection.read_response(timeout=timeout))
@@ -148,7 +161,7 @@ class AsyncPool:
                 if asking:
                     await connection.send_command("ASKING")
                     await connection.read_response()
-                await connection.send_command(*args)
+                await connection.send_packed_command(_packed(connection, args))
                 reply = await connection.read_response()
             whole = True
             return reply
@@ -163,7 +176,7 @@ class AsyncPool:
         connection = await self.take()
         try:
             async with asyncio.timeout(timeout) as limit:
-                await connection.send_packed_command(connection.pack_commands(commands))
+                await connection.send_packed_command([part for args in commands for part in _packed(connection, args)])
                 while len(values) < len(commands):
                     try:
                         values.append(await connection.read_response())
