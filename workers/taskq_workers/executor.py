@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskq.codec import encode_result
-from taskq.errors import BrokerError, TaskqError, TaskTimeout
+from taskq.errors import BrokerError, TaskTimeout
 from taskq.store.scripts import run
 from taskq.tasks import calls, failure
 from taskq.tasks.broker import Buried, Finished, Flags, Held, Mark, Retried
@@ -40,8 +40,9 @@ class Executor:
         self._report = report
         self._hook = hook
         self._queues = queues
-        self.cancelled: dict[bytes, bool] = {}
-        """Ids that are to be cancelled before they start; the ticker adds, `begin` takes out."""
+        self.cancelled: dict[bytes, float] = {}
+        """Ids that are to be cancelled before they start, and until when that was meant; the ticker adds, `begin` takes
+        out."""
         self.lost_tokens: set[bytes] = set()
 
     def begin(self, attempt: Attempt, slot: int) -> bool:
@@ -82,7 +83,7 @@ class Executor:
         if delivery.token in self.lost_tokens:
             self.release(attempt)  # the broker will refuse it; so the lease call is accounted for
             return False
-        if self.cancelled.pop(delivery.id, None) is not None or delivery.flags & Flags.CANCEL:
+        if attempt.started < self.cancelled.pop(delivery.id, 0.0) or delivery.flags & Flags.CANCEL:
             self.settle_gone(attempt, "c")
             return False
         if delivery.flags & Flags.EXPIRED:
@@ -119,7 +120,7 @@ class Executor:
                 if plan.ttl_ms:
                     result = b"d" + encode_result(plan.encode_result(value), limit=plan.max_result)
                 follow = b"" if then is None else pack_follow(then, delivery.id)
-            except TaskqError as error:
+            except Exception as error:  # noqa: BLE001 - what a task returned may do anything when it is looked at
                 self._bury(attempt, error, "result")
                 return
             self._put((delivery.queue, Finished(delivery.id, delivery.token, "d", result, plan.ttl_ms, follow)))
@@ -155,6 +156,15 @@ class Executor:
         self._report.dead(attempt, what)
         self._hook("failure", attempt, error)
         self._hook("dead", attempt, error)
+
+    def lose(self, attempt: Attempt) -> None:
+        """Stopped by us, and it may not run a second time: a dead letter says so."""
+        delivery, plan = attempt.delivery, attempt.plan
+        text = "its worker was stopped while it ran, and at_most_once does not run it again"
+        number, worker = delivery.attempts + 1, self._report.worker
+        what = failure.Failure("lost", "MessageLost", text, attempt=number, worker=worker, task=plan.name)
+        self._put((delivery.queue, Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms)))
+        self._report.dead(attempt, what)
 
     def settle_gone(self, attempt: Attempt, kind: str) -> None:
         """Cancelled ('c') or expired ('e'): gone, with that outcome for whoever waits."""

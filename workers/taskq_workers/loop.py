@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from taskq_workers.attempt import Attempt
 from taskq_workers.executor import Executor
 from taskq_workers.slots import SlotPool, ThreadSlots
 from taskq_workers.table import Table
+
+log = logging.getLogger("taskq.worker")
 
 _SLICE_S = 0.005  # after this much work without a pause a worker lets the loop turn once
 
@@ -37,6 +40,7 @@ class LoopSlots:
         self.completed = 0
         self.running: dict[int, Attempt] = {}
         self.ticked = 0.0
+        self.busy = 0  # slots in use, from before a message is taken until its outcome is in the settle buffer
         self._idle: list[asyncio.Future[None]] = []
         self._workers: list[asyncio.Task[None]] = []
         self._others: ThreadSlots | None = None
@@ -54,15 +58,15 @@ class LoopSlots:
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.call_soon(self._beat)
-        self._loop.run_forever()
+        while not self._loop.is_closed():
+            try:
+                self._loop.run_forever()
+            except BaseException:  # sys.exit() in an asyncio task that a task of ours has made comes out here
+                log.exception("the event loop was left, and goes on")
 
     def _beat(self) -> None:
         self.ticked = time.monotonic()
         self._loop.call_later(0.25, self._beat)
-
-    @property
-    def busy(self) -> int:
-        return len(self.running)
 
     def feed(self, attempts: list[Attempt]) -> None:
         self.work.extend(attempts)
@@ -117,9 +121,11 @@ class LoopSlots:
         while True:
             slot = self._pool.take() if self.work else None
             if slot is not None:
+                self.busy += 1
                 try:
                     await self._slice(slot)
                 finally:
+                    self.busy -= 1
                     self._pool.give(slot)
                 if self._others is not None and self._others.work:
                     self._others.wake()
@@ -165,39 +171,45 @@ class LoopSlots:
             else:
                 value = await plan.call(attempt, args, kwargs)
         except asyncio.CancelledError as error:
-            self._ended(attempt, slot, timer)
-            self._cut_off(attempt, worker, error)
+            self._ended(attempt, slot, timer, worker)
+            self._cut_off(attempt, error)
         except BaseException as error:  # noqa: BLE001 - a task may raise anything, and none of it may end the worker
-            self._ended(attempt, slot, timer)
+            self._ended(attempt, slot, timer, worker)
             executor.fail(attempt, error)
         else:
-            self._ended(attempt, slot, timer)
+            self._ended(attempt, slot, timer, worker)
             executor.succeed(attempt, value)
 
-    def _ended(self, attempt: Attempt, slot: int, timer: asyncio.TimerHandle | None) -> None:
+    def _ended(
+        self, attempt: Attempt, slot: int, timer: asyncio.TimerHandle | None, worker: asyncio.Task[None] | None
+    ) -> None:
         if timer is not None:
             timer.cancel()
         attempt.task_of_loop = None
         self.running.pop(slot, None)
         self._table.clear(slot)
+        # What was asked of this attempt, and perhaps swallowed by it, is no business of the next in this slot.
+        while worker is not None and not self._stopping and worker.cancelling():
+            worker.uncancel()
 
     def _time_out(self, attempt: Attempt) -> None:
         attempt.timed_out = True
         self._cancel(attempt)
 
-    def _cut_off(self, attempt: Attempt, worker: asyncio.Task[None] | None, error: BaseException) -> None:
+    def _cut_off(self, attempt: Attempt, error: BaseException) -> None:
         """A cancellation arrived: ours for a reason, ours because the child stops, or the task's own doing."""
         if attempt.timed_out:
             reason: BaseException = TaskTimeout(f"ran longer than its timeout of {attempt.plan.timeout} s")
         elif attempt.cancel_requested:
             reason = TaskCancelled("cancelled while it ran")
         elif self._stopping:
-            self._executor.release(attempt)
+            if attempt.plan.once:
+                self._executor.lose(attempt)
+            else:
+                self._executor.release(attempt)
             raise error
         else:
             self._executor.fail(attempt, error)
             return
-        if worker is not None:
-            worker.uncancel()
         reason.__cause__ = error
         self._executor.fail(attempt, reason)

@@ -28,6 +28,9 @@ PERIOD_S = 0.05
 WAIT_LIMIT_S = 1.0
 """A message that has waited unstarted this long behind busy slots is given back."""
 
+CANCEL_KEPT_S = 5.0
+"""A cancel request is posted with each heartbeat until it is settled; one that is posted no more is meant no more."""
+
 _LOOP_BLOCKED_S = 1.0
 
 
@@ -74,7 +77,7 @@ class Ticker:
 
     def _tick(self, now: float) -> None:
         self._table.tick(now)
-        self._cancels()
+        self._cancels(now)
         self._losses()
         self._time_limits(now)
         self._slow()
@@ -87,6 +90,8 @@ class Ticker:
                 report.lost_count,
             )  # fmt: skip
             report.each_second()
+            if self._executor.lost_tokens:
+                self._executor.lost_tokens &= set(self._tokens.entries().values())
             self._watch_loop(now)
             self._each_second(self._threads.completed + (self._loop.completed if self._loop else 0))
 
@@ -96,8 +101,9 @@ class Ticker:
 
     # -- requests from outside --------------------------------------------------------------------------------------
 
-    def _cancels(self) -> None:
-        for message, kill in self._table.new_cancels():
+    def _cancels(self, now: float) -> None:
+        cancelled = self._executor.cancelled
+        for message, _ in self._table.new_cancels():
             for thread, attempt in self._threads.current():
                 if attempt.id == message and not attempt.cancel_requested:
                     attempt.cancel_requested = True
@@ -106,9 +112,9 @@ class Ticker:
                     break
             else:
                 if not self._cancel_on_loop(message):
-                    self._executor.cancelled[message] = kill
-        while len(self._executor.cancelled) > 10_000:
-            self._executor.cancelled.pop(next(iter(self._executor.cancelled)))
+                    cancelled[message] = now + CANCEL_KEPT_S
+        for message in [message for message, until in list(cancelled.items()) if until <= now]:
+            cancelled.pop(message, None)
 
     def _cancel_on_loop(self, message: bytes) -> bool:
         for attempt in list(self._loop.running.values()) if self._loop else []:
