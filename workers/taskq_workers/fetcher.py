@@ -180,7 +180,8 @@ class Fetcher:
         return [name for _, name in sorted(keyed, reverse=True)]
 
     def _lease(self, queue: str, wanted: int, parked: str | None = None) -> int:
-        recall = self._recall_number()
+        # Leased while a recall is going on, a message is not to start: the recall may have seen its slot idle already.
+        recall = self._recall_number() & ~1
         index = self._names.index(queue)
         tickets: list[tuple[Ticket, int]] = []
         while wanted > 0 and len(tickets) < PIPELINE:
@@ -246,6 +247,7 @@ class Fetcher:
             try:
                 self._broker.promote(queue)
             except TaskqError as error:
+                self._due[queue] = time.monotonic() + 1.0  # what is overdue would not let it wait
                 log.debug("promote of %s: %s", queue, error)
 
     def _refuse(self) -> None:
@@ -263,6 +265,9 @@ class Fetcher:
         if self._source.burst or self._source.alone:
             seconds = min(seconds, 0.2)
         if seconds <= 0.002:
+            return
+        if self._source.alone:
+            self._signal.wait(seconds)  # the bells are for those who run what they ring for
             return
         try:
             self._broker.wait(self._names, seconds)

@@ -1,0 +1,90 @@
+"""What a child may start: nothing that was leased during a recall, and what was cancelled only while that is meant."""
+
+from __future__ import annotations
+
+import os
+import time
+from queue import SimpleQueue
+from typing import Any, cast
+
+import pytest
+
+from taskq import TaskQ
+from taskq.message import Message
+from taskq.tasks.broker import Delivery, Finished, Held, Outgoing, Seat
+from taskq.tasks.lists import ListBroker
+from taskq_workers.attempt import Attempt, Plans
+from taskq_workers.executor import Executor
+from taskq_workers.fetcher import Demand, Fetcher, Source
+from taskq_workers.report import Report
+from taskq_workers.table import Table
+from taskq_workers.tokens import TokenBook
+from tests.servers import RealServer
+
+PATIENCE_S = 30
+
+
+def echo(value: int) -> int:
+    return value
+
+
+class Bench:
+    """One slot, its table, and what was put into the settle buffer."""
+
+    def __init__(self) -> None:
+        app = TaskQ("bench", url="memory://")
+        app.task(name="echo")(echo)
+        self.plans = Plans(app.tasks, app.middlewares)
+        self.table = Table.create(1)
+        self.settled: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self.executor = Executor(
+            cast("ListBroker", None), self.table, self.settled.put, Report("w"), lambda *_: None, {"q": 0}
+        )
+
+    def attempt(self, recall: int) -> Attempt:
+        delivery = Delivery("q", os.urandom(16), b"", bytes(20), 1)
+        message = Message(delivery.id, "echo", [1], {}, 0)
+        plan = self.plans.of(message)
+        assert plan is not None
+        return Attempt(delivery, message, plan, time.monotonic(), recall)
+
+
+def test_what_is_leased_during_a_recall_does_not_start_even_while_that_goes_on(
+    server: RealServer, namespace: str
+) -> None:
+    bench = Bench()
+    broker = ListBroker(server.link(), namespace)
+    delivered: SimpleQueue[tuple[list[Delivery], int]] = SimpleQueue()
+    bench.table.begin_recall()
+    fetcher = Fetcher(
+        broker,
+        Seat(),
+        Source((("q", 1),)),
+        TokenBook(bench.table),
+        Demand(1, lambda: 0, delivered.qsize, lambda: 0),
+        lambda deliveries, recall: delivered.put((deliveries, recall)),
+        bench.table.recall_number,
+    )
+    broker.enqueue("q", [Outgoing(os.urandom(16), b"body")])
+    fetcher.start()
+    _, recall = delivered.get(timeout=PATIENCE_S)
+    fetcher.stop()
+    assert recall != bench.table.recall_number()
+    bench.table.end_recall()
+    assert not bench.executor.begin(bench.attempt(recall), 0)
+    assert isinstance(bench.settled.get(timeout=PATIENCE_S)[1], Held)
+    assert bench.executor.begin(bench.attempt(bench.table.recall_number()), 0)
+    broker.close()
+
+
+@pytest.mark.parametrize(("seconds", "starts"), [(60.0, False), (-0.1, True)])
+def test_a_cancel_request_counts_only_while_it_is_posted(seconds: float, starts: bool) -> None:
+    bench = Bench()
+    attempt = bench.attempt(0)
+    bench.executor.cancelled[attempt.id] = time.monotonic() + seconds
+    assert bench.executor.begin(attempt, 0) is starts
+    assert attempt.id not in bench.executor.cancelled
+    if not starts:
+        settled = bench.settled.get(timeout=PATIENCE_S)[1]
+        assert isinstance(settled, Finished)
+        assert settled.kind == "c"
