@@ -95,7 +95,8 @@ def _outside(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _name(kind: type[BaseException]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _cut(text: str, limit: int) -> str:

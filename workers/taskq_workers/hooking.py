@@ -47,7 +47,7 @@ class HookRunner:
                 value = hook(incident)
                 if inspect.isawaitable(value):
                     self._loop().post(_logged(value, hook))
-            except Exception:
+            except BaseException:  # a sys.exit() in a hook must not end the slot that called it
                 log.exception("hook %s failed", getattr(hook, "__qualname__", hook))
 
 

@@ -86,7 +86,7 @@ class Report:
         self._budget = LINES_PER_SECOND
         self._since = now
         if self._progress_at:
-            self._progress_at = {key: at for key, at in self._progress_at.items() if now - at < 10}
+            self._progress_at = {key: at for key, at in list(self._progress_at.items()) if now - at < 10}
 
     def progress(self, broker: ListBroker, attempt: Attempt, done: float, total: float | None, note: str) -> None:
         now = time.monotonic()
