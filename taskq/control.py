@@ -120,7 +120,7 @@ class Control:
             yield from (ids[start : start + step] for start in range(0, len(ids), step))
 
     def _page(self, queue: str, what: Filter, cursor: str | None) -> Page:
-        return next(self.inspector.walk(queue, what, cursor))
+        return next(self.inspector.walk(queue, what, cursor, brief=True))
 
     def _pages(self, queue: str, what: Filter) -> Iterator[Page]:
         cursor: str | None = None

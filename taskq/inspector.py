@@ -184,39 +184,31 @@ class Inspector:
             where = self.keys(queue)
             count: int = self.link.execute("ZCARD", where.quarantine if what.quarantined else where.dead)
             return count
-        return sum(len(page.items) for page in self.walk(queue, what))
+        return sum(len(page.items) for page in self.walk(queue, what, brief=True))
 
-    def walk(self, queue: str, what: Filter, cursor: str | None = None) -> Iterator[Page]:
+    def walk(self, queue: str, what: Filter, cursor: str | None = None, *, brief: bool = False) -> Iterator[Page]:
         """All dead letters that fit, newest first, a script's worth at a time: look at a page, then ask for the next.
 
-        What is buried while this goes on comes before the first page, and is not met.
+        What is buried while this goes on comes before the first page, and is not met. With `brief` letters have only
+        their id and time, if the filter needs no more: 250 are then read at once, however long their histories.
         """
+        brief = brief and not what.reads
         place = None if cursor is None else Place.of(cursor)
         while True:
-            total, rows = self._rows(queue, what.quarantined, place)
-            items = [self._letter(queue, row, what.quarantined) for row in rows]
+            after = None if place is None else (place.at, place.id)
+            page = run(self.link, buried(self.keys(queue), quarantined=what.quarantined, after=after, brief=brief))
+            rows = page.rows
+            items = [self._letter(queue, row, what.quarantined, brief) for row in rows]
             old = bool(rows) and what.since is not None and rows[-1].at < what.since
             place = Place(int(rows[-1].at), rows[-1].id) if rows and not old else None
             fitting = tuple(item for item in items if what.fits(item))
-            yield Page(fitting, total, len(rows), None if place is None else place.text())
+            yield Page(fitting, page.total, len(rows), None if place is None else place.text())
             if place is None:
                 return
 
-    def _rows(self, queue: str, quarantined: bool, place: Place | None) -> tuple[int, Sequence[Row]]:
-        """The next rows after a place; none at the end."""
-        skip, before = 0, None if place is None else place.at
-        while True:
-            page = run(self.link, buried(self.keys(queue), quarantined=quarantined, before=before, skip=skip))
-            if place is None or not page.rows:
-                return page.total, page.rows
-            fresh = [row for row in page.rows if row.at < place.at or (row.at == place.at and row.id < place.id)]
-            if fresh:
-                return page.total, fresh
-            skip += len(page.rows)
-
-    def _letter(self, queue: str, row: Row, quarantined: bool) -> DeadLetter:
+    def _letter(self, queue: str, row: Row, quarantined: bool, brief: bool) -> DeadLetter:
         letter = letter_of(row, queue, quarantined)
-        if letter.task or quarantined:
+        if letter.task or quarantined or brief:
             return letter
         # Nobody who saw it fail knew its task, and its body is too large for a page of them.
         try:

@@ -59,6 +59,11 @@ class Filter:
         """Whether nothing is filtered out."""
         return (self.task, self.error, self.match, self.since, self.until) == (None,) * 5
 
+    @property
+    def reads(self) -> bool:
+        """Whether more than its time decides if a letter is meant."""
+        return (self.task, self.error, self.match) != (None,) * 3
+
     def fits(self, letter: DeadLetter) -> bool:
         """Whether a dead letter is meant.
 

@@ -197,11 +197,15 @@ class Rows:
 
 
 def buried(
-    keys: QueueKeys, *, quarantined: bool, before: float | None = None, skip: int = 0, limit: int = LEASE_MESSAGES
+    keys: QueueKeys, *, quarantined: bool, after: tuple[int, bytes] | None = None, brief: bool = False
 ) -> Call[Rows]:
-    """One page of dead letters, newest first; see the script for `before` and `skip`."""
+    """One page of dead letters, newest first; `after` are time and id of the last one that was seen.
+
+    With `brief` only ids and times are read, which is quick however long the histories are.
+    """
     names = [keys.quarantine if quarantined else keys.dead, keys.state, keys.errors, keys.body]
-    args = ["" if before is None else f"{before:.0f}", skip, min(limit, LEASE_MESSAGES), LEASE_BYTES]
+    at, last = after or ("", b"")
+    args = [at, last, LEASE_MESSAGES, LEASE_BYTES, "1" if brief else ""]
 
     def decode(reply: Any) -> Rows:
         now, total, rows = reply

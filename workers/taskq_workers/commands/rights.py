@@ -24,6 +24,7 @@ _LEFTOVERS_MS = 60_000
 
 # What taskq sends outside its scripts, and harmless arguments for everything; a key comes first where there is None.
 DIRECT = ("EVAL", "EVALSHA", "SCRIPT", "PING", "TIME", "BLPOP", "EXISTS", "SADD", "SMEMBERS", "UNLINK")
+OPERATORS = ("MGET", "SISMEMBER", "SSCAN", "ZRANGE", "ZREVRANGE")
 ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "BLPOP": (None, _SHORT_BLOCK_S),
     "DEL": (None,),
@@ -67,6 +68,7 @@ ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "SISMEMBER": (None, "v"),
     "SMEMBERS": (None,),
     "SREM": (None, "v"),
+    "SSCAN": (None, 0),
     "TIME": (),
     "TTL": (None,),
     "TYPE": (None,),
@@ -106,7 +108,7 @@ def missing_rights(link: SyncLink, namespace: str) -> list[str]:
     """Return what this connection may not do, like `EVALSHA` or `SUBSCRIBE`; raises if the server is lost."""
     keys = queue_keys(namespace, "doctor")
     probe = f"{keys.base}doctor:{secrets.token_hex(8)}:"
-    wanted = sorted((script_commands() | set(DIRECT)) & ARGUMENTS.keys())
+    wanted = sorted((script_commands() | {*DIRECT, *OPERATORS}) & ARGUMENTS.keys())
     missing = [name for name in wanted if _refused(link, name, f"{probe}{name.lower()}")]
     for name in wanted:
         _refused(link, "UNLINK", f"{probe}{name.lower()}")
