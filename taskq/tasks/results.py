@@ -19,6 +19,7 @@ from taskq.tasks.broker import Found
 from taskq.tasks.waiting import LINGER_S, POLL_S, Key, Table, Waiter
 
 _DRAIN = 1_000  # notices taken before a look, so that a burst becomes few looks
+_PIECE_S = 0.5  # one wait: nothing can be raised in a thread while it waits, not even the time limit of its task
 
 
 class Subscription(Protocol):
@@ -236,9 +237,8 @@ class Watch:
             self._bell.clear()
             if key in waiter.found or waiter.error is not None:
                 continue  # it came between the look and the clear
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and (left <= 0 or not self._bell.wait(left)):
+            left = _PIECE_S if deadline is None else deadline - time.monotonic()
+            if left <= 0:
                 return waiter.found.get(key)
-            if left is None:
-                self._bell.wait()
+            self._bell.wait(min(left, _PIECE_S))
         return found

@@ -98,8 +98,9 @@ class History:
             left += part
             if cursor == b"0":
                 break
-        lasting = {str(key, "utf-8") for key in left if link.execute("PTTL", key) == -1}
-        mortal = {str(key, "utf-8") for key in left} - lasting
+        ages = {str(key, "utf-8"): link.execute("PTTL", key) for key in left}  # -2: gone since the scan
+        lasting = {key for key, age in ages.items() if age == -1}
+        mortal = {key for key, age in ages.items() if age >= 0}
         held = int(link.execute("ZCARD", names.leases))
         return cls(accepted, runs, ends, found, counters, lasting, mortal, held, names.base, broker.namespace)
 

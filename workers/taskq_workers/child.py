@@ -1,9 +1,9 @@
 """A child process: it imports the app, leases messages and runs them until its supervisor tells it to stop.
 
-Life: read the settings; end with the parent, whatever happens; import the app; run start-up hooks; say hello; then
-fetch, run and settle. On the way out: stop fetching, give back what has not started, let what runs end, store all
-outcomes, run shut-down hooks, leave. It never heartbeats: the supervisor does that, so a busy interpreter loses no
-lease.
+Life: read the settings; end with the parent, whatever happens; import the app; run start-up hooks; say hello; wait for
+the supervisor to find the broker fit to work on; then fetch, run and settle. On the way out: stop fetching, give back
+what has not started, let what runs end, store all outcomes, run shut-down hooks, leave. It never heartbeats: the
+supervisor does that, so a busy interpreter loses no lease.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Child:
         self.settings = settings
         self.app = app
         self.table = Table.attach(settings.table_fd, settings.concurrency)
+        os.register_at_fork(after_in_child=self.table.disown)
         self.commands: SimpleQueue[str] = SimpleQueue()
         self._said = threading.Lock()
         self.queues = settings.queues or tuple((name, 1) for name in app.task_queues())
@@ -148,7 +149,6 @@ class Child:
         self.say(hello=self._hello())
         self.settler.start()
         self.ticker.start()
-        self.fetcher.start()
         while True:
             try:
                 command = self.commands.get(timeout=0.1)
@@ -158,7 +158,9 @@ class Child:
                 if self.fetcher.refused:
                     return self._leave(0.0)
                 continue
-            if command == "quiet":
+            if command == "run":
+                self.fetcher.start()
+            elif command == "quiet":
                 self.table.set_state(State.QUIET)
                 self.fetcher.stop()
             elif command in ("drain", "retire"):
@@ -233,7 +235,7 @@ class Child:
 
 def _listen(fd: int, commands: SimpleQueue[str]) -> None:
     """Obey the supervisor; when its end of the pipe is gone, so is this process: nobody extends its leases now."""
-    words = {b"q": "quiet", b"d": "drain", b"g": "give back"}
+    words = {b"r": "run", b"q": "quiet", b"d": "drain", b"g": "give back"}
     while True:
         byte = os.read(fd, 1)
         if not byte:

@@ -154,14 +154,21 @@ class Child:
                 table.send(command)
         self._write(_LETTERS[command])
 
+    def go(self) -> None:
+        """Let it fetch: the broker is one that it may work on."""
+        self._write(b"r")
+
     def dump_stacks(self) -> None:
         """Ask for the stacks of all threads, on its stderr."""
         self._write(b"s")
 
     def kill(self, verdict: Verdict) -> None:
-        """End the process at once; its death is then judged by the verdict."""
+        """End the process at once, and what its tasks have started and left in its group; its death is then judged by
+        the verdict.
+        """
         self.verdict = verdict
-        self.process.send_signal(signal.SIGKILL)
+        if self.process.poll() is None:  # not reaped, so the number still means this group
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _write(self, letter: bytes) -> None:
         try:
