@@ -93,7 +93,7 @@ def take_back(
         entry = state.holds(raw, token)
         if entry is None:
             continue
-        if mode == "recall" and raw in started:
+        if mode == "recall" and (raw in started or entry.flags & Flags.ONCE):
             kept += 1
             continue
         blamed = _blamed(entry, mode, started)
@@ -118,7 +118,7 @@ def take_back(
 
 
 def _blamed(entry: Entry, mode: Mode, started: AbstractSet[bytes]) -> bool:
-    if entry.id in started:
+    if entry.id in started or entry.flags & Flags.ONCE:
         return True
     return mode == "lapse" and (bool(entry.flags & Flags.STARTED) or entry.deliveries >= SUSPECT_DELIVERIES)
 

@@ -52,7 +52,7 @@ class Queue(Taking, Settling):
         for mid in reversed(self.held[token][1]):
             if not self.holds(mid, token):
                 continue
-            if mode == "recall" and mid in started:
+            if mode == "recall" and (mid in started or self.state[mid].flags & ONCE):
                 kept += 1
             elif (judged := self._judge(mid, mode, line, started)) is not None:
                 condemned.append(judged)
@@ -70,7 +70,11 @@ class Queue(Taking, Settling):
 
     def blames(self, mid: Id, record: Record, mode: str, started: Collection[Id]) -> bool:
         unseen = record.deliveries >= self.settings.suspects
-        return mid in started or (mode == "lapse" and (bool(record.flags & STARTED) or unseen))
+        return (
+            mid in started
+            or bool(record.flags & ONCE)
+            or (mode == "lapse" and (bool(record.flags & STARTED) or unseen))
+        )
 
     def condemns(self, record: Record, blamed: bool) -> bool:
         """Too many deaths, or one of what may not run twice."""

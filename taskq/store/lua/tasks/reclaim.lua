@@ -9,7 +9,8 @@
 --       condemned: they stay held under the token, for the caller to dead-letter (one more death than allowed, or
 --       at-most-once and started). A repeat condemns the same ones and counts nothing twice.
 -- Blamed are messages that were started: crashes + 1, and from the second on they wait in alone. The others go back
--- unblamed to the front.
+-- unblamed to the front. At-most-once and marked as started counts as started, even if it does not run any more: that it
+-- came to an end may not have been stored.
 -- Checked before the first write: deadline, types. The first write frees memory.
 local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
 local time = call('TIME')
@@ -39,6 +40,7 @@ for at = #blob - 15, 17, -16 do
   local id = sub(blob, at, at + 15)
   local record = call('HGET', KEYS[3], id)
   local ours = record and byte(record) == 108 and sub(record, 9, 28) == token
+  if ours and bit.band(byte(record, 3), 4) > 0 then started[id] = true end
   if ours and recall and started[id] then
     kept = kept + 1
   elseif ours then
