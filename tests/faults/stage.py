@@ -30,6 +30,7 @@ class Stage(World):
         self.proxies: list[Proxy] = []
         self.accepted: dict[bytes, str] = {}
         self.disturbed: set[int] = set()
+        self.fallen: list[Worker] = []
 
     def proxy(self) -> Proxy:
         """Another way to the server, with faults on demand."""
