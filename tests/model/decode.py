@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import sha1
 from struct import Struct
 from typing import Any
@@ -10,20 +11,26 @@ from typing import Any
 from taskq.store.keys import QueueKeys
 from tests.model.store import EXPIRES, MARK, PRIORITIES, UNIQUE, Record
 
-DUMP = """
-local call, reply, there, forever = redis.call, {}, 0, 0
-for i, key in ipairs(KEYS) do
-  local kind = string.sub(ARGV[1], i, i)
+# The fixed keys stand in the script: naming them again with each call would take longer than reading them.
+_DUMP = """
+local call, reply, size, there, forever = redis.call, {}, 0, 0, 0
+local function read(key, kind)
   local value = kind == 'h' and call('HGETALL', key) or kind == 'l' and call('LRANGE', key, 0, -1)
     or kind == 'z' and call('ZRANGE', key, 0, -1, 'WITHSCORES') or call('GET', key) or ''
+  size = size + 1
+  reply[size] = value
   if #value > 0 then there = there + 1 end
-  if #value > 0 and i > tonumber(ARGV[2]) and call('PTTL', key) < 0 then forever = forever + 1 end
-  reply[i] = value
+  return #value > 0
 end
-reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = there, call('DBSIZE'), forever
+for kind, keys in string.gmatch(FIXED, '(%l)=(%S+)') do
+  for key in string.gmatch(keys, '[^,]+') do read(key, kind) end
+end
+for i, key in ipairs(KEYS) do
+  if read(key, i > tonumber(ARGV[1]) and 'h' or 's') and call('PTTL', key) < 0 then forever = forever + 1 end
+end
+reply[size + 1], reply[size + 2], reply[size + 3] = there, call('DBSIZE'), forever
 return reply
 """
-DUMP_SHA = sha1(DUMP.encode()).hexdigest()
 HASHES = ["body", "state", "held", "left", "unique", "cancels", "errors", "results", "outbox", "meta"]
 ZSETS = ["delayed", "leases", "parked", "dead", "quarantine", "results_due", "tombs"]
 _head = Struct(">BBBHBH")
@@ -31,17 +38,29 @@ _double = Struct(">d")
 _OPS = ((b"ack", b"acked"), (b"nack", b"nacked"), (b"bury", b"buried"))
 
 
+@cache
+def dump_script(keys: QueueKeys, tasks: tuple[str, ...]) -> str:
+    """The script that reads everything; it must be loaded before a reader's command is sent."""
+    lists = [*keys.ready, keys.alone, *(keys.parked_task(task) for task in tasks), keys.wake]
+    fixed = {
+        "h": [getattr(keys, name) for name in HASHES],
+        "z": [getattr(keys, name) for name in ZSETS],
+        "l": lists,
+    }
+    text = " ".join(f"{kind}={','.join(names)}" for kind, names in fixed.items())
+    return _DUMP.replace("FIXED", f"'{text}'")
+
+
 class Reader:
     """The keys of one trace: the fixed ones, its tasks' parked lists, its lanes and its workers."""
 
-    def __init__(self, keys: QueueKeys, tasks: Sequence[str], lanes: Sequence[bytes], workers: Sequence[bytes]) -> None:
+    def __init__(
+        self, keys: QueueKeys, tasks: tuple[str, ...], lanes: Sequence[bytes], workers: Sequence[bytes]
+    ) -> None:
         self._tasks, self._lanes, self._workers = tasks, lanes, workers
-        names = [getattr(keys, name) for name in (*HASHES, *ZSETS)]
-        names += [*keys.ready, keys.alone, *(keys.parked_task(task) for task in tasks), keys.wake]
-        fixed = len(names)
-        names += [*(keys.lane(lane) for lane in lanes), *(keys.worker(nonce) for nonce in workers)]
-        kinds = "h" * len(HASHES) + "z" * len(ZSETS) + "l" * (7 + len(tasks)) + "s" * len(lanes) + "h" * len(workers)
-        self.command = ("EVALSHA", DUMP_SHA, len(names), *names, kinds, fixed)
+        names = [*(keys.lane(lane) for lane in lanes), *(keys.worker(nonce) for nonce in workers)]
+        sha = sha1(dump_script(keys, tasks).encode()).hexdigest()
+        self.command = ("EVALSHA", sha, len(names), *names, len(lanes))
 
     def strays(self, reply: list[Any]) -> tuple[int, int]:
         """How many keys the protocol does not know, and how many lanes and workers never expire."""

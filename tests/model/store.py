@@ -82,7 +82,7 @@ class Store:
     """One queue. `lists` holds the ready lists by priority, `alone`, and `parked:<task>`; empty ones are not there."""
 
     settings: ClassVar[Settings] = Settings()
-    __slots__ = (*_DICTS, "ended", "owner", "wake")
+    __slots__ = (*_DICTS, "ended", "owner", "seen", "wake")
 
     def __init__(self) -> None:
         self.body: dict[Id, Any] = {}
@@ -109,17 +109,41 @@ class Store:
         # Not stored anywhere; what the judge of the search remembers of this history.
         self.ended: frozenset[Id] = frozenset()
         self.owner: dict[Token, Any] = {}
+        self.seen: tuple[float, Any] | None = None  # what the search made of this at which time
 
     def copy(self) -> Any:
         other = type(self).__new__(type(self))
-        for name in _DICTS:
-            setattr(other, name, getattr(self, name).copy())
-        other.wake, other.ended, other.owner = self.wake, self.ended, self.owner.copy()
+        other.body = self.body.copy()
+        other.state = self.state.copy()
+        other.lists = self.lists.copy()
+        other.delayed = self.delayed.copy()
+        other.leases = self.leases.copy()
+        other.held = self.held.copy()
+        other.left = self.left.copy()
+        other.unique = self.unique.copy()
+        other.cancels = self.cancels.copy()
+        other.errors = self.errors.copy()
+        other.parked = self.parked.copy()
+        other.dead = self.dead.copy()
+        other.quarantine = self.quarantine.copy()
+        other.results = self.results.copy()
+        other.dues = self.dues.copy()
+        other.tombs = self.tombs.copy()
+        other.outbox = self.outbox.copy()
+        other.meta = self.meta.copy()
+        other.lanes = self.lanes.copy()
+        other.workers = self.workers.copy()
+        other.owner = self.owner.copy()
+        other.wake, other.ended, other.seen = self.wake, self.ended, None
         return other
 
     def fields(self) -> dict[str, Any]:
         """All that is stored, by the name of its field."""
         return {name: getattr(self, name) for name in (*_DICTS, "wake")}
+
+    def outline(self) -> dict[str, Any]:
+        """What other clients and people can see: all but what is remembered of calls."""
+        return {name: value for name, value in self.fields().items() if name not in ("workers", "lanes")}
 
     # -- the small rules
 

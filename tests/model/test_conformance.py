@@ -16,13 +16,13 @@ import pytest
 from taskq.errors import BrokerError
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import load
-from tests.model.decode import DUMP, Reader
+from tests.model.decode import Reader, dump_script
 from tests.model.traces import KEYS, TASKS, Step, Trace
 from tests.servers import RealServer, server_binaries
 
 SEED = int(os.environ.get("TASKQ_SEED", "0"))
 TRACES = int(os.environ.get("TASKQ_TRACES", "10000"))
-CALLS = 24  # of one trace
+CALLS = 20  # of one trace
 PARTS = 10
 SCRIPTS = (
     "enqueue lease extend ack nack dead_letter release park reclaim sweep promote unpark cancel redrive discard pause"
@@ -32,7 +32,7 @@ SCRIPTS = (
 @pytest.fixture
 def link(server: RealServer) -> Iterator[SyncLink]:
     link = server.link(timeout=10)
-    link.execute("SCRIPT", "LOAD", DUMP)
+    link.execute("SCRIPT", "LOAD", dump_script(KEYS, TASKS))
     for name in SCRIPTS.split():
         link.execute("SCRIPT", "LOAD", load(f"tasks/{name}").text)
     yield link

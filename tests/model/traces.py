@@ -58,14 +58,27 @@ class Trace:
         self.hands: list[tuple[bytes, bytes]] = []  # every id and token that was ever handed out
         self.ops: dict[tuple[bytes, str], list[tuple[Op, Any]]] = {}
         self.ids: list[bytes] = []
-        verbs, weights = zip(*_VERBS, strict=True)
-        for verb in [self.enqueue, *self.rng.choices(verbs, weights, k=length - 1)]:
+        mood = self.rng.choice(_MOODS)
+        verbs = [verb for verb, _ in _VERBS]
+        weights = [mood.get(verb.__name__, weight) for verb, weight in _VERBS]
+        for verb in [Trace.enqueue, *self.rng.choices(verbs, weights, k=length - 1)]:
             self.now += self.rng.choice(PASSES)
-            verb(self) if verb != self.enqueue else verb()
+            verb = verb if self.of_use(verb) else self.rng.choice((Trace.enqueue, Trace.lease))
+            verb(self)
 
     def step(self, label: str, call: Call[Any], answer: Any) -> None:
         after = {name: value if name == "wake" else value.copy() for name, value in self.queue.fields().items()}
         self.steps.append(Step(f"{label} at {self.now - START_MS}", call, answer, after))
+
+    def of_use(self, verb: Callable[[Trace], None]) -> bool:
+        """Most calls should find something to do; a few need not."""
+        if self.rng.random() < 0.15:
+            return True
+        if verb == Trace.lease:
+            return bool(self.queue.lists)
+        if verb in _OF_HOLDERS:
+            return bool(self.queue.held)
+        return bool(self.queue.parked) if verb == Trace.unpark else True
 
     @property
     def at(self) -> str:
@@ -123,7 +136,7 @@ class Trace:
             ticket = Ticket(nonce, number, nonce + number.to_bytes(4, "big") + rng.randbytes(8))
             choices: tuple[tuple[str, ...], ...] = (PRIORITIES, ("alone",), *((f"parked:{task}",) for task in TASKS))
             there = [names for names in choices[1:] if names[0] in self.queue.lists]
-            names = rng.choice(there) if there and rng.random() < 0.4 else PRIORITIES
+            names = rng.choice(there) if there and rng.random() < 0.6 else PRIORITIES
             limit = rng.choice((1, 2, 3, 4))
             self.tickets.append((ticket, names, limit))
         answer = self.queue.lease(self.now, ticket.nonce, ticket.number, ticket.token, names, limit)
@@ -162,7 +175,7 @@ class Trace:
         """A number for these items; or an old call again."""
         kind, nonce = self.rng.random(), self.rng.choice(self.seats)
         past = self.ops.setdefault((nonce, verb), [])
-        if past and kind < 0.2:
+        if past and kind < 0.3:
             return self.rng.choice(past[-2:])
         if not items:
             return None
@@ -240,7 +253,7 @@ class Trace:
         mode: Any = self.rng.choice(("lapse", "lapse", "crash", "crash", "recall"))
         token = self.token()
         held = self.queue.held.get(token, (0, ()))[1]
-        started = [mid for mid in held if mode != "lapse" and self.rng.random() < 0.6]
+        started = [mid for mid in held if mode != "lapse" and self.rng.random() < 0.7]
         line = b'{"died":%d}' % self.rng.randrange(99)
         answer = self.queue.reclaim(self.now, token[:8], token, mode, line, started)
         call = calls.reclaim(KEYS, token, line, LIMITS, mode=mode, started=started, now=self.at)
@@ -256,7 +269,7 @@ class Trace:
         self.step("promote", calls.promote(KEYS, limit, self.at), self.queue.promote(self.now, limit))
 
     def unpark(self) -> None:
-        task, limit = self.rng.choice(TASKS), self.rng.choice((0, 1, 250))
+        task, limit = self.rng.choice([*self.queue.parked, *self.queue.parked, *TASKS]), self.rng.choice((0, 1, 250))
         self.step(f"unpark {limit}", calls.unpark(KEYS, task, limit), self.queue.unpark(self.now, task, limit))
 
     def cancel(self) -> None:
@@ -294,4 +307,14 @@ _VERBS: tuple[tuple[Callable[[Trace], None], float], ...] = (
     (Trace.redrive, 0.7),
     (Trace.discard, 0.4),
     (Trace.pause, 0.4),
+)
+
+_OF_HOLDERS = (Trace.extend, Trace.ack, Trace.nack, Trace.dead_letter, Trace.release, Trace.park, Trace.reclaim)
+
+# Most traces are a mixture; some dwell on deaths, on outcomes, or on what operators do.
+_MOODS: tuple[dict[str, float], ...] = (
+    {},
+    {"enqueue": 1, "lease": 14, "reclaim": 14, "cancel": 1, "pause": 0.1, "ack": 1, "nack": 1, "park": 0.5},
+    {"enqueue": 3, "lease": 14, "ack": 8, "nack": 6, "dead_letter": 5, "reclaim": 2, "sweep": 1, "pause": 0.1},
+    {"lease": 12, "park": 5, "unpark": 4, "dead_letter": 5, "redrive": 4, "discard": 2, "cancel": 4, "reclaim": 2},
 )
