@@ -7,17 +7,21 @@ under an id made from the parent's, then strikes it off: however often that is r
 from __future__ import annotations
 
 import logging
+import time
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 
-from taskq.errors import DecodeError
+from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.message import id_text
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outgoing import follow_outgoing
 
 log = logging.getLogger("taskq")
+
+_COMPLAIN_EVERY_S = 60.0
+_complained: dict[str, float] = {}
 
 
 def pack_follow(wire: dict[str, Any], parent: bytes) -> bytes:
@@ -31,20 +35,32 @@ def pack_follow(wire: dict[str, Any], parent: bytes) -> bytes:
 def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
     """Enqueue what waits in a queue's outbox; answers how many messages were sent on.
 
-    An entry that cannot be read stays where it is, and is told of in the log; the others go on.
+    An entry that cannot be read here, or that its queue refuses (a full server, say), stays where it is and is told of
+    in the log; the others go on. Raises BrokerUnavailable.
     """
     key = broker.keys(queue).outbox
-    _, flat = broker.link.execute("HSCAN", key, 0, "COUNT", limit)
-    sent = 0
-    for follow, wire in zip(flat[::2], flat[1::2], strict=True):
-        try:
-            target, message = follow_outgoing(orjson.loads(wire), follow)
-        except (DecodeError, ValueError) as error:
-            log.error("follow-up %s in the outbox of %s cannot be read: %s", id_text(follow), queue, error)
-            continue
-        # Explicit: a worker and a supervisor may relay the same entry, the second when the message has already run.
-        broker.enqueue(target, [message._replace(explicit=True)])
-        # Only now: struck off before, it would be lost if this process died in between.
-        broker.link.execute("HDEL", key, follow)
-        sent += 1
-    return sent
+    sent, cursor = 0, b"0"
+    while True:
+        cursor, flat = broker.link.execute("HSCAN", key, cursor, "COUNT", limit)
+        for follow, wire in zip(flat[::2], flat[1::2], strict=True):
+            try:
+                target, message = follow_outgoing(orjson.loads(wire), follow)
+                # Explicit: a worker and a supervisor may relay the same entry, one of them when it has already run.
+                broker.enqueue(target, [message._replace(explicit=True)])
+            except BrokerUnavailable:
+                raise
+            except (TaskqError, ValueError) as error:
+                _complain(queue, follow, error)
+                continue
+            # Only now: struck off before, it would be lost if this process died in between.
+            broker.link.execute("HDEL", key, follow)
+            sent += 1
+        if int(cursor) == 0 or sent >= limit:
+            return sent
+
+
+def _complain(queue: str, follow: bytes, error: Exception) -> None:
+    now = time.monotonic()
+    if now - _complained.get(queue, -_COMPLAIN_EVERY_S) >= _COMPLAIN_EVERY_S:
+        _complained[queue] = now
+        log.error("follow-up %s waits in the outbox of %s: %s", id_text(follow), queue, error)

@@ -122,6 +122,8 @@ class Keeper:
             except TaskqError as error:
                 # Refused for good; its leases are no longer extended, so they lapse.
                 self._outage.complain(f"cannot give back what {death.child} held, it comes back in one lease", error)
+            except Exception:  # whatever is wrong with one death, the heartbeats of the living come after it
+                log.exception("what %s held was not given back, it comes back in one lease", death.child)
             self._deaths.popleft()
 
     def _round(self) -> None:

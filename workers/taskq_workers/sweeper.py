@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 
+from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.message import LAYOUT, layout_name
 from taskq.tasks import calls
 from taskq.tasks.broker import Swept
@@ -100,7 +101,12 @@ class Sweeper:
             self._next = dict.fromkeys(self._next, after)
             return
         for queue, swept in todo:
-            self._chores(queue, swept)
+            try:
+                self._chores(queue, swept)
+            except BrokerUnavailable:
+                raise
+            except TaskqError as error:  # a key of another type, say: the other queues have chores of their own
+                self._complain(queue, error)
 
     def _wait(self, swept: Swept) -> float:
         times = [at for at in (swept.due, swept.deadline) if at is not None]
@@ -115,12 +121,18 @@ class Sweeper:
             bury(broker, queue, condemned, {}, "lapse", "no heartbeat for one lease", "")
         if swept.due is not None and swept.due <= swept.now:
             self._promote(queue, swept.now)
+        if swept.alone:
+            self._alone()
         if swept.outbox:
             relay(broker, queue)
         if swept.parked_since is not None:
             self._parked(queue)
-        if swept.alone:
-            self._alone()
+
+    def _complain(self, queue: str, error: TaskqError) -> None:
+        now, what = time.monotonic(), f"{queue}: {error}"
+        if now - self._warned.get(what, -WARN_EVERY_S) >= WARN_EVERY_S:
+            self._warned = {old: at for old, at in self._warned.items() if now - at < WARN_EVERY_S} | {what: now}
+            log.error("cannot look after queue %s", what)
 
     def _promote(self, queue: str, now_ms: float) -> None:
         due: float | None = now_ms

@@ -1,0 +1,65 @@
+"""Upkeep of several queues: what is wrong with one message or one queue stops nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from taskq.store.connection import SyncLink
+from taskq.store.scripts import run
+from taskq.tasks import calls
+from taskq.tasks.broker import Outgoing, Seat
+from taskq.tasks.calls import Limits
+from taskq.tasks.lists import ListBroker
+from taskq.tasks.outbox import pack_follow, relay
+from taskq_workers.sweeper import Sweeper
+from taskq_workers.wires import exchange
+from tests.servers import RealServer
+
+LEASE_MS = 1000
+
+
+@pytest.fixture
+def broker(server: RealServer, namespace: str) -> Iterator[ListBroker]:
+    one = ListBroker(SyncLink(server.url), namespace, Limits(lease=LEASE_MS))
+    yield one
+    one.close()
+
+
+def put_follow(broker: ListBroker, **wire: object) -> None:
+    packed = pack_follow({"task": "t", "queue": "target", "args": [], "kwargs": {}} | wire, os.urandom(16))
+    broker.link.execute("HSET", broker.keys("a").outbox, packed[:16], packed[16:])
+
+
+def test_a_follow_up_that_cannot_be_sent_on_keeps_no_other_back(broker: ListBroker) -> None:
+    broker.link.execute("HSET", broker.keys("a").outbox, b"\0" * 16, b"{ no JSON")
+    for codec in ("json", "of-the-app", "json"):
+        put_follow(broker, codec=codec)
+    put_follow(broker, queue="odd")
+    broker.link.execute("SET", broker.keys("odd").body, "not a hash")
+    put_follow(broker)
+    assert relay(broker, "a") == 3
+    assert broker.link.execute("LLEN", broker.keys("target").ready_for(0)) == 3
+    assert broker.link.execute("HLEN", broker.keys("a").outbox) == 3
+
+
+def test_a_queue_with_a_key_of_another_type_leaves_the_chores_of_the_others_alone(broker: ListBroker) -> None:
+    sweeper = Sweeper(broker, ["a", "b"], [], lambda: None)
+    broker.enqueue("b", [Outgoing(os.urandom(16), b"body")])
+    broker.enqueue("a", [Outgoing(os.urandom(16), b"body")])
+    past = str(int(time.time() * 1000) - 10 * LEASE_MS)
+    for queue in ("a", "b"):
+        call = calls.lease(broker.keys(queue), Seat().ticket(queue), 1, broker.limits, now=past)
+        assert len(run(broker.link, call).deliveries) == 1
+    left = broker.keys("a").left  # no sweep looks at this key, but taking back does
+    broker.link.execute("DEL", left)
+    broker.link.execute("SET", left, "not a hash")
+    before = time.monotonic()
+    for wire, answer in exchange(broker.link, sweeper.wires(before)):
+        assert wire.then is not None
+        wire.then(answer)
+    sweeper.follow_up(before, time.monotonic())
+    assert broker.link.execute("LLEN", broker.keys("b").ready_for(0)) == 1
