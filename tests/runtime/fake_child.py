@@ -69,7 +69,8 @@ class FakeChild:
 
     def listen(self) -> None:
         while byte := os.read(self.settings.down_fd, 1):
-            self.orders.put(byte)
+            if byte != b"r":  # it fetches as soon as it is there
+                self.orders.put(byte)
         os._exit(70)
 
     def main(self) -> None:

@@ -229,7 +229,7 @@ class Fetcher:
                 break
             self._outage()
             if self._stopping:
-                break  # what these calls may hold is given back by the supervisor, which knows their tokens
+                return answers  # what these calls may hold is given back by the supervisor, which knows their tokens
             time.sleep(next(tries))
         self._recovered()
         for answer in answers:

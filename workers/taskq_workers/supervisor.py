@@ -173,6 +173,7 @@ class Supervisor:
             child.hello = hello = Hello.read(fields)
             if self._keeper is None:
                 self._open(hello)
+            child.go()
         except TaskqError as error:
             self._give_up(error)
 
