@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -94,7 +94,7 @@ class Shop:
 
 
 @contextmanager
-def shop(url: str, namespace: str, pace: Pace | None = None) -> Iterator[Shop]:
+def shop(url: str, namespace: str, pace: Pace | None = None) -> Generator[Shop]:
     one = Shop(url, namespace, pace)
     try:
         yield one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from taskq.errors import (
 from taskq.names import did_you_mean
 from taskq.tasks.app import TaskQ
 from taskq.tasks.handle import Handle
+from taskq.tasks.task import Sender
 from taskq_workers import exits
 from taskq_workers.commands.operating import Desk, duration, operator_options, say, warn
 from taskq_workers.commands.shared import json_option, print_json
@@ -87,39 +89,43 @@ def run(
     With an app (--app or [tool.taskq]) the task must be registered there and its arguments must fit; with a namespace
     alone nothing is checked. Exit code 1 if it is waited for and does not succeed.
     """
-    app = _app_of(desk)
-    if desk.app is not None and task not in app.tasks:
-        raise UnknownTask(f"no task {task!r} is registered in the app{did_you_mean(task, app.tasks)}")
-    given = {name: value for name, value in options.items() if value is not None}
-    sender = app.remote(task, **given)
-    positional, named = _arguments(args, kwargs, json_args)
-    try:
-        handle = sender.enqueue(*positional, **named)
-    except (InvalidArguments, SerializationError) as error:
-        hint = "" if json_args else "; arguments are texts unless --json-args is given"
-        raise InvalidArguments(f"{error}{hint}") from error
-    facts: dict[str, Any] = {"id": handle.id, "task": task, "queue": handle.queue, "created": handle.created}
-    if wait is None:
-        if as_json:
-            print_json(facts)
-        else:
-            say(handle.id)
-            when = f", to run at {moment(options['at'].timestamp() * 1000)}" if options["at"] is not None else ""
-            warn(
-                f"enqueued in {handle.queue}{when}" if handle.created else "not created: this message was there before"
-            )
+    with closing(_app_of(desk)) as app:
+        if desk.app is not None and task not in app.tasks:
+            raise UnknownTask(f"no task {task!r} is registered in the app{did_you_mean(task, app.tasks)}")
+        sender = app.remote(task, **{name: value for name, value in options.items() if value is not None})
+        handle = _enqueued(sender, args, kwargs, json_args)
+        facts: dict[str, Any] = {"id": handle.id, "task": task, "queue": handle.queue, "created": handle.created}
+        if wait is not None:
+            # Without the task's signature the value stays plain JSON, which is what is printed.
+            outcome = _outcome(app.handle(handle.id, handle.queue), None if wait == float("inf") else wait)
+            raise click.exceptions.Exit(_tell_outcome(facts, outcome, as_json))
+    if as_json:
+        print_json(facts)
         return
-    # Without the task's signature the value stays plain JSON, which is what is printed.
-    outcome = _outcome(app.handle(handle.id, handle.queue), None if wait == float("inf") else wait)
-    code = exits.OK if outcome["status"] == "done" else exits.FAILED
+    say(handle.id)
+    at: datetime | None = options["at"]
+    when = "" if at is None else f", to run at {moment(at.timestamp() * 1000)}"
+    warn(f"enqueued in {handle.queue}{when}" if handle.created else "not created: this message was there before")
+
+
+def _enqueued(sender: Sender[..., Any], args: tuple[str, ...], kwargs: tuple[str, ...], as_json: bool) -> Handle[Any]:
+    positional, named = _arguments(args, kwargs, as_json)
+    try:
+        return sender.enqueue(*positional, **named)
+    except (InvalidArguments, SerializationError) as error:
+        hint = "" if as_json else "; arguments are texts unless --json-args is given"
+        raise InvalidArguments(f"{error}{hint}") from error
+
+
+def _tell_outcome(facts: dict[str, Any], outcome: dict[str, Any], as_json: bool) -> int:
     if as_json:
         print_json(facts | outcome)
-    elif code == exits.OK:
+    elif outcome["status"] == "done":
         say(json.dumps(outcome["result"]))
     else:
         for line in clean_lines(f"error: {outcome['error']}"):
             warn(line)
-    raise click.exceptions.Exit(code)
+    return exits.OK if outcome["status"] == "done" else exits.FAILED
 
 
 def _app_of(desk: Desk) -> TaskQ:

@@ -1,0 +1,110 @@
+"""`taskq run` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskq.message import id_text
+from tests.runtime.operating import Operator, error_of, operating
+from tests.servers import RealServer
+
+
+@pytest.fixture
+def operator(server: RealServer, namespace: str, tmp_path: Path) -> Iterator[Operator]:
+    with operating(server, namespace, tmp_path) as one:
+        yield one
+
+
+def test_a_task_is_enqueued_by_name_with_its_arguments_checked(operator: Operator) -> None:
+    done = operator("run", "store.send", "7", "--json-args", "-k", "size=2", "--priority", "1")
+    assert done.returncode == 0, done.stderr
+    (message,) = operator.shop.hands.read("mail")
+    assert (message.task, message.args, message.kwargs) == ("store.send", [7], {"size": 2})
+    assert done.stdout == id_text(message.id) + "\n"
+    (told,) = operator.objects("run", "store.text", "7")
+    assert (told["task"], told["queue"], told["created"]) == ("store.text", "mail", True)
+    assert operator.shop.hands.read("mail")[0].args == ["7"]
+
+
+def test_delay_id_unique_and_queue_reach_the_message(operator: Operator) -> None:
+    operator.ok("run", "store.text", "a", "--delay", "2h", "--queue", "later", "--id", "one", "--unique", "k")
+    (told,) = operator.objects("message", "show", "one")
+    assert (told["status"], told["queue"], told["unique"], told["explicit"]) == ("delayed", "later", True, True)
+    again = operator("run", "store.text", "a", "--queue", "later", "--unique", "k")
+    assert (again.returncode, again.stdout.strip()) == (0, told["id"])
+    assert "not created" in again.stderr
+    (at,) = operator.objects("run", "store.text", "b", "--at", "2090-01-01T12:00")
+    (told,) = operator.objects("message", "show", at["id"])
+    assert told["due"] > 3_700_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["store.sned"], "no task 'store.sned' is registered in the app (did you mean 'store.send'?)"),
+        (["store.send", "7"], "arguments are texts unless --json-args is given"),
+        (["store.send"], "order"),
+        (["store.send", "{", "--json-args"], "'{' is no JSON"),
+        (["store.text", "a", "-k", "nonsense"], "'nonsense' is not NAME=VALUE"),
+        (["store.text", "a", "--delay", "-5"], "no duration"),
+        (["store.text", "a", "--at", "tomorrow"], "no moment"),
+        (["store.text", "a", "--priority", "9"], "priority=9"),
+        (["store.text", "a", "--delay", "5", "--at", "2090-01-01"], "delay= and at="),
+        (["store.text", "a", "--queue", "a b"], "queue name 'a b' is not valid"),
+        (["store.text", "a", "--wait", "soon"], "no duration"),
+        (["store.text", "a", "--namespace", "other", "--app", "store:app"], "is not that of the app"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_stored(
+    operator: Operator, arguments: list[str], said: str
+) -> None:
+    assert said in error_of(operator("run", *arguments), 2)
+    assert operator.shop.inspector.queue_names() == ([], False)
+
+
+def test_with_a_namespace_alone_nothing_is_imported_or_checked(operator: Operator, server: RealServer) -> None:
+    (operator.folder / "pyproject.toml").write_text("[tool.taskq]\n")
+    (operator.folder / "store.py").write_text("raise SystemExit('imported')")
+    space = operator.shop.app.namespace
+    operator.ok("run", "elsewhere.work", "x", "--queue", "far", "--namespace", space, "--url", server.url)
+    (message,) = operator.shop.hands.read("far")
+    assert (message.task, message.args) == ("elsewhere.work", ["x"])
+
+
+def finish_the_next(operator: Operator, settle: Callable[[Any], None]) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        operator.command("run", "store.text", "a", "--wait", "60"),
+        cwd=operator.folder,
+        env=operator.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    settle(operator.shop.hands.take_one("mail", 60))
+    return process
+
+
+def test_it_waits_for_the_result(operator: Operator) -> None:
+    out, _ = finish_the_next(operator, lambda item: operator.shop.hands.finish(item, {"a": [1]})).communicate(
+        timeout=60
+    )
+    assert json.loads(out) == {"a": [1]}
+    process = finish_the_next(operator, operator.shop.hands.bury)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "error: shop.OutOfStock: no more tea" in err
+    assert "Traceback: line 1" in err
+
+
+def test_a_wait_that_is_too_short_says_where_the_message_is(operator: Operator) -> None:
+    done = operator("run", "store.text", "a", "--delay", "1h", "--json", "--wait=0.2")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["status"], told["result"]) == ("delayed", None)
+    assert "was not finished in time; it is delayed" in told["error"]
