@@ -97,11 +97,21 @@ class BrokerError(TaskqError):
 
 
 class BrokerUnavailable(BrokerError, ConnectionError):
-    """The broker cannot be reached or is not ready; trying again later may help."""
+    """The broker cannot be reached or is not ready; trying again later may help.
+
+    `sent` is False if there was not even a connection to send the call on, so that it was certainly not carried out.
+    """
+
+    sent = True
 
 
 class BrokerRefused(BrokerError):
-    """The broker answered, but will not serve us: wrong password, missing right, wrong type at a key, too old."""
+    """The broker answered, but will not serve us: wrong password, missing right, wrong type at a key, too old.
+
+    `code` is the first word of its answer, as far as it is a word that we know.
+    """
+
+    code = ""
 
 
 class BrokerFull(BrokerError):

@@ -18,7 +18,7 @@ from typing import Any
 from taskq.errors import BrokerError, BrokerUnavailable, ConfigError, TaskqError
 from taskq.store.clients import Limits
 from taskq.store.facts import ServerFacts, check_server, server_facts
-from taskq.store.pools import AsyncPool, SyncPool
+from taskq.store.pools import UNSENT, AsyncPool, SyncPool, was_sent
 from taskq.store.refusals import refusal
 from taskq.store.routes import AsyncRoutes, SyncRoutes, groups
 from taskq.store.subscription import AsyncSubscription, SyncSubscription
@@ -98,6 +98,8 @@ class _Guard:
             better = translate(error, self._url)
             if better is not error:
                 self._learn(error)
+                if isinstance(better, BrokerUnavailable) and not was_sent(error):
+                    better.sent = False
                 raise better from error
 
 
@@ -109,7 +111,7 @@ class _Link:
     ) -> None:
         self.url = parse_url(url) if isinstance(url, str) else url
         if self.url.kind in ("embedded", "memory"):
-            raise ConfigError(f"{self.url.masked} is not the address of a server; it must be resolved first")
+            raise ConfigError(f"{self.url.masked} is not the address of a server: there is none to talk to")
         self.limits = Limits(timeout, connect_timeout, max_connections)
         self._guard = _Guard(self.url.masked, self._learn)
 
@@ -183,7 +185,7 @@ class SyncLink(_Link):
         Nothing is raised for a lost connection: the commands without an answer, which may have run, hold the error.
         """
         try:
-            with self._guard:
+            with self._guard, UNSENT:
                 pools = [self._known_routes().pool(command) for command in commands]
         except BrokerError as lost:
             return [lost] * len(commands)
@@ -207,7 +209,8 @@ class SyncLink(_Link):
         ask: tuple[str, int] | None = None
         with self._guard:
             for _ in range(REDIRECTS):
-                pool = self._known_routes().pool(args, blocking=blocking, ask=ask)
+                with UNSENT:
+                    pool = self._known_routes().pool(args, blocking=blocking, ask=ask)
                 try:
                     return pool.exchange(args, timeout or self.limits.timeout, asking=ask is not None)
                 except Exception as error:
@@ -267,7 +270,7 @@ class AsyncLink(_Link):
 
     async def pipeline(self, commands: Sequence[Command], *, timeout: float | None = None) -> list[Any]:
         try:
-            with self._guard:
+            with self._guard, UNSENT:
                 pools = [await self._known_routes().pool(command) for command in commands]
         except BrokerError as lost:
             return [lost] * len(commands)
@@ -294,7 +297,8 @@ class AsyncLink(_Link):
         ask: tuple[str, int] | None = None
         with self._guard:
             for _ in range(REDIRECTS):
-                pool = await self._known_routes().pool(args, blocking=blocking, ask=ask)
+                with UNSENT:
+                    pool = await self._known_routes().pool(args, blocking=blocking, ask=ask)
                 try:
                     return await pool.exchange(args, timeout or self.limits.timeout, asking=ask is not None)
                 except Exception as error:

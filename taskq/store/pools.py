@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import Any
 
 from taskq.errors import BrokerUnavailable
@@ -31,7 +32,28 @@ def _packed(connection: Any, args: Sequence[Any]) -> list[bytes]:
 
 
 def _busy(limit: int, seconds: float) -> BrokerUnavailable:
-    return BrokerUnavailable(f"all {limit} connections to the broker were busy for {seconds:g} s")
+    error = BrokerUnavailable(f"all {limit} connections to the broker were busy for {seconds:g} s")
+    error.sent = False
+    return error
+
+
+class Unsent:
+    """A `with` block in which nothing is sent yet: it marks what is raised there, for `was_sent`."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if error is not None:
+            error.__dict__["taskq_unsent"] = True
+
+
+UNSENT = Unsent()
+
+
+def was_sent(error: BaseException) -> bool:
+    """Whether the call that met this error may have reached the server."""
+    return "taskq_unsent" not in error.__dict__
 
 
 class SyncPool:
@@ -85,7 +107,8 @@ class SyncPool:
         if not self._slots.acquire(timeout=self._wait_s):
             raise _busy(self._limit, self._wait_s)
         try:
-            connection = self._fresh_or_new()
+            with UNSENT:
+                connection = self._fresh_or_new()
             self._lent.add(connection)
             return connection
         except BaseException:
@@ -198,7 +221,8 @@ class AsyncPool:
         else:
             await self._slots.acquire()
         try:
-            connection = await self._fresh_or_new()
+            with UNSENT:
+                connection = await self._fresh_or_new()
             self._lent.add(connection)
             return connection
         except BaseException:

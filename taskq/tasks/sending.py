@@ -49,7 +49,7 @@ class Sending:
         lost: BrokerUnavailable | None = None
         for call, answer in zip(self.todo, answers, strict=True):
             if isinstance(answer, BrokerUnavailable):
-                lost, self._sent = answer, True
+                lost, self._sent = answer, self._sent or answer.sent
                 again.append(call)
             elif isinstance(answer, TaskqError):
                 self.error = self.error or answer
@@ -72,13 +72,20 @@ class Sending:
         return [self._kept.get(message.id) or next(told) for message in self._messages]
 
     def unconfirmed(self, timeout: float, cause: TaskqError) -> TaskqError:
-        """Time is up: keep the calls that have no answer, so that they can be sent again."""
+        """Time is up: keep the calls that have no answer, so that they can be sent again.
+
+        If there was no connection to send any of them on, nothing is in doubt: that error says so.
+        """
+        if not self._sent:
+            return self._with_accepted(
+                BrokerUnavailable(f"nothing was enqueued to {self._queue!r} within {timeout:g} s: {cause}")
+            )
         for call in self.todo:
             self._lanes.keep(self._queue, call)
         ids = tuple(id_text(message.id) for call in self.todo for message in call.messages)
         return self._with_accepted(
             EnqueueUnconfirmed(
-                f"enqueue to {self._queue!r} was not confirmed within {timeout} s, so it may or may not have been"
+                f"enqueue to {self._queue!r} was not confirmed within {timeout:g} s, so it may or may not have been"
                 f" accepted; calling again with id={ids[0]!r} is safe ({cause})",
                 ids,
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskq import BrokerFull, BrokerUnavailable, EnqueueUnconfirmed, TaskQ
+from taskq import AppOptions, BrokerFull, BrokerUnavailable, EnqueueUnconfirmed, TaskQ
 from tests.runtime.hands import Hands
 from tests.servers import RealServer
 
@@ -156,14 +156,14 @@ def test_threads_share_an_app(app: TaskQ) -> None:
 def test_an_unconfirmed_enqueue_can_be_sent_again_by_its_id(
     start_server: Callable[..., RealServer], namespace: str
 ) -> None:
-    server = start_server(aof=True, config={"appendfsync": "always"})
-    app = TaskQ(namespace, url=server.url, enqueue_timeout=0.3)
+    server = start_server()
+    app = TaskQ(namespace, url=server.url, enqueue_timeout=0.3, options=AppOptions(call_timeout=0.1))
     task = app.task(name="add")(add)
     task.enqueue(0)
-    server.kill9()
+    server.sigstop()
     with pytest.raises(EnqueueUnconfirmed, match="calling again with id=") as caught:
         task.enqueue(1)
-    server.restart()
+    server.sigcont()
     handle = task.options(id=caught.value.id).enqueue(1)
     assert (handle.id, handle.created) == (caught.value.id, True)
     assert [message.args for message in Hands(app).read()] == [[0], [1]]
@@ -174,14 +174,38 @@ async def test_an_unconfirmed_bulk_says_which_ids_and_what_was_accepted(
     start_server: Callable[..., RealServer], namespace: str
 ) -> None:
     server = start_server()
-    app = TaskQ(namespace, url=server.url, enqueue_timeout=0.3)
+    app = TaskQ(namespace, url=server.url, enqueue_timeout=0.3, options=AppOptions(call_timeout=0.1))
     task = app.task(name="add")(add)
     await task.aenqueue(0)
-    server.kill9()
+    server.sigstop()
     with pytest.raises(EnqueueUnconfirmed) as caught:
         await task.aenqueue_many([(number,) for number in range(100)])
+    server.sigcont()
     assert len(caught.value.ids) == 100
     assert caught.value.accepted == ()
+    await app.aclose()
+
+
+async def test_what_could_not_even_be_sent_is_not_in_doubt(
+    start_server: Callable[..., RealServer], namespace: str
+) -> None:
+    server = start_server(aof=True, config={"appendfsync": "always"})
+    app = TaskQ(namespace, url=server.url, enqueue_timeout=0.3)
+    task = app.task(name="add")(add)
+    task.enqueue(0)
+    server.kill9()
+    for call in (lambda: task.enqueue(2), lambda: task.enqueue_many([(2,), (3,)])):
+        with pytest.raises(
+            BrokerUnavailable, match=r"nothing was enqueued to 'default' within 0\.3 s: cannot rea"
+        ) as caught:
+            call()
+        assert not isinstance(caught.value, EnqueueUnconfirmed)
+    with pytest.raises(BrokerUnavailable, match="nothing was enqueued") as caught:
+        await task.aenqueue(2)
+    assert not isinstance(caught.value, EnqueueUnconfirmed)
+    server.restart()
+    task.enqueue(4)
+    assert [message.args for message in Hands(app).read()] == [[0], [4]]
     await app.aclose()
 
 
