@@ -10,6 +10,14 @@ from functools import lru_cache
 
 PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which lease reads the lists
 
+_KINDS = {
+    "hash": ("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "state", "unique", "worker"),
+    "list": ("alone", "ready", "wake"),
+    "string": ("lane", "progress"),
+    "zset": ("dead", "delayed", "leases", "parked", "quarantine", "tombs"),
+}
+_KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
+
 
 class QueueKeys:
     """The keys of one queue; built once per queue and kept."""
@@ -87,6 +95,21 @@ class QueueKeys:
     def parked_task(self, task: str) -> str:
         """Messages of one task name that no worker here knows."""
         return f"{self.base}parked:{task}"
+
+
+def kind_of(key: str) -> str | None:
+    """The type that the server must say of a key of a queue (`TYPE`); None if it is no key of a queue.
+
+    >>> kind_of("taskq:{shop:mail}:ready:0"), kind_of("taskq:{shop:mail}:results:due"), kind_of("taskq:{shop}:queues")
+    ('list', 'zset', None)
+    """
+    tag, _, tail = key.partition("}:")
+    first, colon, _ = tail.partition(":")
+    if ":" not in tag.partition("{")[2]:
+        return None
+    if colon and first in ("parked", "results"):
+        return "list" if first == "parked" else "zset"
+    return _KIND_OF.get(first)
 
 
 @lru_cache(maxsize=4096)

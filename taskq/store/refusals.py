@@ -36,6 +36,7 @@ _FULL = (
     "or shorten result_ttl"
 )
 _OLD = "it does not know a command that taskq needs; Redis 6.2 or Valkey 7.2 is the oldest that will do"
+_NO_SENTINEL = "it is no Sentinel; name the sentinels (port 26379 as a rule), or write redis:// for a single server"
 _INNER_CODE = re.compile(r"(?:^|[-\s:])(" + "|".join(["OOM", "NOSCRIPT", *_NOT_READY, *_REFUSED]) + r")\b")
 
 
@@ -53,12 +54,23 @@ def refusal(code: str | None, text: str, url: str) -> BrokerError:
     if known in _NOT_READY:
         return BrokerUnavailable(f"{where} is not ready: {_NOT_READY[known]} {detail}")
     if known in _REFUSED:
-        return BrokerRefused(f"{where} refused: {_REFUSED[known]} {detail}")
+        return _refused(f"{where} refused: {_REFUSED[known]} {detail}", known)
     if "unknown command" in text.lower() or "unknown subcommand" in text.lower():
+        why = _NO_SENTINEL if "'sentinel'" in text.lower() or "`sentinel`" in text.lower() else _OLD
+        return BrokerRefused(f"{where} refused: {why} {detail}")
+    if "unknown redis command called from" in text.lower():
         return BrokerRefused(f"{where} refused: {_OLD} {detail}")
+    if "DB index is out of range" in text:
+        return BrokerRefused(f"{where} refused: it has no database of that number; see `CONFIG GET databases` {detail}")
     if "called without any password configured" in text:
         return BrokerRefused(f"{where} refused: it has no password set; remove the one in the URL {detail}")
     return BrokerError(f"{where} answered with an error {detail}")
+
+
+def _refused(text: str, code: str) -> BrokerRefused:
+    error = BrokerRefused(text)
+    error.code = code
+    return error
 
 
 def _code_in(text: str) -> str | None:

@@ -13,7 +13,8 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Generic, Protocol, TypeVar
 
-from taskq.errors import NoScript, TaskqError
+from taskq.errors import BrokerRefused, NoScript, TaskqError
+from taskq.store.keys import kind_of
 
 T = TypeVar("T")
 
@@ -79,18 +80,28 @@ class AsyncLinkLike(Protocol):
 def run(link: Link, call: Call[T]) -> T:
     """Run a call; raises the error the link translated."""
     try:
-        reply = link.execute(*call.command())
-    except NoScript:
-        reply = link.execute(*call.full_command())
+        try:
+            reply = link.execute(*call.command())
+        except NoScript:
+            reply = link.execute(*call.full_command())
+    except BrokerRefused as error:
+        if _unnamed(error, call):
+            _name(error, call, link.pipeline(_types(call)))
+        raise
     return call.decode(reply)
 
 
 async def run_async(link: AsyncLinkLike, call: Call[T]) -> T:
     """The same on an asynchronous connection."""
     try:
-        reply = await link.execute(*call.command())
-    except NoScript:
-        reply = await link.execute(*call.full_command())
+        try:
+            reply = await link.execute(*call.command())
+        except NoScript:
+            reply = await link.execute(*call.full_command())
+    except BrokerRefused as error:
+        if _unnamed(error, call):
+            _name(error, call, await link.pipeline(_types(call)))
+        raise
     return call.decode(reply)
 
 
@@ -109,6 +120,9 @@ def run_many(link: Link, calls: Sequence[Call[T]]) -> list[T | TaskqError]:
                 except TaskqError as error:
                     done.append(error)
             return done
+    for call, reply in zip(calls, replies, strict=True):
+        if _unnamed(reply, call):
+            _name(reply, call, link.pipeline(_types(call)))
     return _decoded(calls, replies)
 
 
@@ -125,6 +139,9 @@ async def run_many_async(link: AsyncLinkLike, calls: Sequence[Call[T]]) -> list[
                 except TaskqError as error:
                     done.append(error)
             return done
+    for call, reply in zip(calls, replies, strict=True):
+        if _unnamed(reply, call):
+            _name(reply, call, await link.pipeline(_types(call)))
     return _decoded(calls, replies)
 
 
@@ -136,3 +153,24 @@ def _decoded(calls: Sequence[Call[T]], replies: Sequence[Any]) -> list[T | Taskq
         except TaskqError as error:  # a refusal that the script put into its reply
             answers.append(error)
     return answers
+
+
+# -- a key of another type: scripts look at many keys, and the server does not say at which of them it stumbled
+
+
+def _unnamed(reply: object, call: Call[Any]) -> bool:
+    wrong = isinstance(reply, BrokerRefused) and reply.code == "WRONGTYPE"
+    return wrong and not any(f"{key} is " in str(reply) for key in call.keys)
+
+
+def _types(call: Call[Any]) -> list[tuple[str, str]]:
+    return [("TYPE", key) for key in call.keys]
+
+
+def _name(error: BrokerRefused, call: Call[Any], found: Sequence[Any]) -> None:
+    """Add to the error which key it is that holds something else."""
+    for key, reply in zip(call.keys, found, strict=True):
+        kind, right = str(reply, "ascii") if isinstance(reply, bytes) else "none", kind_of(key)
+        if right is not None and kind not in (right, "none"):
+            error.args = (f"{error}: {key} is a {kind}, not a {right}",)
+            return
