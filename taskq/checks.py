@@ -37,7 +37,9 @@ def seconds(value: object, name: str) -> float:
             result = math.inf
     else:
         raise InvalidOption(f"{name}={shown(value)}: a duration is seconds (int or float) or a timedelta")
-    if math.isnan(result) or result > MAX_SECONDS:
+    if math.isnan(result):
+        raise InvalidOption(f"{name}={shown(value)} is not a number of seconds")
+    if result > MAX_SECONDS:
         raise InvalidOption(f"{name}={shown(value)}: a duration is at most ten years, in seconds")
     if result < 0:
         raise InvalidOption(f"{name}={shown(value)}: a duration is not negative")

@@ -255,7 +255,7 @@ def _checked(options: Mapping[str, Any], base: TaskOptions | None) -> dict[str, 
         elif name in _CHECKS:
             checked[name] = _CHECKS[name](value, name)
         else:
-            raise InvalidOption(f"there is no option {shown(name)}{did_you_mean(name, OPTIONS)}")
+            raise InvalidOption(f"there is no option {shown(name)}{did_you_mean(name, [*OPTIONS, *_ELSEWHERE])}")
     return checked
 
 
@@ -307,3 +307,4 @@ _CHECKS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "delivery": delivery,
 }
 OPTIONS: Final = tuple(item.name for item in fields(TaskOptions) if item.name != "overridden")
+_ELSEWHERE: Final = ("then", "name", "aliases", "codec")  # said of calls and of tasks, and looked at before this

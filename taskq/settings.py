@@ -5,11 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from taskq.errors import ConfigError
+from taskq.names import shown
 
 FILE = "pyproject.toml"
 URL_VARIABLE = "TASKQ_URL"
@@ -61,7 +63,7 @@ def _from_file(path: Path) -> Settings:
 def _text(path: Path, table: Mapping[str, Any], name: str) -> str | None:
     value = table.get(name)
     if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise ConfigError(f"{path}: [tool.taskq] {name} must be a text that is not empty, not {type(value).__name__}")
+        raise ConfigError(f"{path}: [tool.taskq] {name} must be a text that is not empty, not {shown(value)}")
     return value
 
 
@@ -90,8 +92,17 @@ def broker_url(
     if running:
         return BrokerChoice(running, f"the running embedded server of {settings.project_root}")
     raise ConfigError(
-        f"no broker is set for the project in {settings.project_root}. Three ways out: "
+        f"no broker is set for the project in {settings.project_root}{_slip(env, settings)}. Three ways out: "
         f"name a server with --url or {URL_VARIABLE}=redis://...; "
         'write it down as url="..." of the app or in [tool.taskq] of pyproject.toml; '
         "or start the project's own server with `taskq dev` or `taskq server start`"
     )
+
+
+def _slip(env: Mapping[str, str], settings: Settings) -> str:
+    """What was set under a name that is almost right; its value may hold a password and is not shown."""
+    for name in get_close_matches(URL_VARIABLE, env, n=1, cutoff=0.8):
+        return f" ({name} is set; did you mean {URL_VARIABLE}?)"
+    for name in get_close_matches("url", settings.values, n=1):
+        return f" ([tool.taskq] has {name!r}; did you mean 'url'?)"
+    return ""

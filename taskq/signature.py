@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn, Optional, get_args, get_origin, get_t
 
 from taskq.errors import ArgumentsMismatch, ConfigError, DecodeError, InvalidArguments, SerializationError, TaskqError
 from taskq.names import did_you_mean, shown
+from taskq.options import OPTIONS
 from taskq.rebuild import converter
 from taskq.records import resolved
 from taskq.scalars import ANY, Convert, Converter, Unfit
@@ -181,7 +182,10 @@ class Signature:
     def _unexpected(self, name: object) -> NoReturn:
         if any(parameter.name == name for parameter in self._positional):
             _misfit(f"{name!r} can be given by position only")
-        _misfit(f"there is no parameter {shown(name)}{did_you_mean(name, self._keywords)}")
+        near = did_you_mean(name, self._keywords)
+        if not near and name in OPTIONS:
+            near = f"; options of a call go before it: .options({name}=...).enqueue(...)"
+        _misfit(f"there is no parameter {shown(name)}{near}")
 
 
 class _Hints:

@@ -19,6 +19,7 @@ from typing import Literal, NoReturn
 from urllib.parse import parse_qsl, unquote
 
 from taskq.errors import ConfigError
+from taskq.names import shown
 
 Kind = Literal["tcp", "unix", "cluster", "sentinel", "embedded", "memory"]
 
@@ -91,6 +92,8 @@ def masked(url: str) -> str:
 
 def parse_url(text: str) -> BrokerUrl:
     """Parse a broker URL; anything that cannot be meant raises `ConfigError`, with the password masked."""
+    if not isinstance(text, str):
+        raise ConfigError(f"broker URL {shown(text)}: it is no text; {_EXAMPLE}")
     return _Parser(text).parse()
 
 

@@ -10,10 +10,10 @@ from uuid import UUID
 
 from taskq import codec as codecs
 from taskq.checks import Duration, message_id, seconds
-from taskq.errors import InvalidOption
+from taskq.errors import InvalidName, InvalidOption
 from taskq.message import id_bytes
 from taskq.middleware import Middlewares, Seam
-from taskq.names import check_name, check_task_name
+from taskq.names import check_name, check_task_name, shown
 from taskq.options import Overrides
 from taskq.settings import BrokerChoice
 from taskq.signature import Signature
@@ -85,7 +85,7 @@ class TaskQ:
         options: AppOptions | None = None,
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
-        self.include = (include,) if isinstance(include, str) else tuple(include)
+        self.include = _names(include, "include", "names of modules")
         self.lease = seconds(lease, "lease")
         self.app_options = options or AppOptions()
         self.limits = self.app_options.limits(lease)
@@ -93,6 +93,8 @@ class TaskQ:
         self.middlewares = Middlewares()
         self._url = None if url is None else parse_url(url).text
         self._codec = codecs.get(codec)
+        if defaults is not None and not isinstance(defaults, Mapping):
+            raise InvalidOption(f"defaults={shown(defaults)}: give a dict of options")
         self._defaults = task_options({}, dict(defaults or {}))
         self._given = dict(defaults or {})
         self._registry: Registry[Task[..., Any]] = Registry()
@@ -136,7 +138,11 @@ class TaskQ:
         """
         if not given:
             return lambda function: self._register(function, options)
-        (function,) = given
+        function, *others = given
+        if others or isinstance(function, str):
+            raise InvalidOption(
+                f"task({', '.join(map(shown, given))}): write @app.task above one function, or @app.task(name=...)"
+            )
         return self._register(function, options)
 
     def _register(self, given: Any, options: dict[str, Any]) -> Task[..., Any]:
@@ -146,15 +152,14 @@ class TaskQ:
         rest = {key: value for key, value in options.items() if key not in ("name", "aliases", "codec")}
         try:
             defaults = task_options(self._given, rest)
-        except InvalidOption as error:
+        except (InvalidOption, InvalidName) as error:
             error.args = (f"task {name}: {error}",)
             raise
         signature = Signature.of(function, name, result=defaults.result_ttl > 0)
         target = Target(name, signature, codec, self.max_payload)
         kind = AsyncTask if iscoroutinefunction(function) else SyncTask
         task: Task[..., Any] = kind(function, signature, target, defaults, self._producer)
-        aliases = options.get("aliases", ())
-        self._registry.add(task, (aliases,) if isinstance(aliases, str) else tuple(aliases))
+        self._registry.add(task, _names(options.get("aliases", ()), "aliases", "names that the task had"))
         return task
 
     def remote(self, name: str, /, **options: Unpack[CallOptions]) -> Sender[..., Any]:
@@ -274,3 +279,12 @@ class TaskQ:
     def __repr__(self) -> str:
         url = "" if self._url is None else f" at {masked(self._url)}"
         return f"TaskQ({self.namespace!r}{url}, {len(self._registry)} tasks)"
+
+
+def _names(given: object, what: str, example: str) -> tuple[str, ...]:
+    """One name, or several of them."""
+    names: tuple[Any, ...] = tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else (given,)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidOption(f"{what}={shown(given)}: give {example}, one text or a list of them")
+    return names

@@ -76,6 +76,13 @@ class Bulk:
         return [item for item in self._accepted if item is not None]
 
 
+def items_of(items: Iterable[Any]) -> list[Any]:
+    """What was given to a bulk, as a list."""
+    if not isinstance(items, Iterable):
+        raise InvalidArguments(f"enqueue_many takes many calls, not {shown(items)}: give a list of them")
+    return list(items)
+
+
 def rows_of(items: Iterable[Any]) -> list[tuple[Any, ...]] | None:
     """The items if all of them are tuples of arguments, which is the fast case."""
     rows = items if isinstance(items, list) else list(items)

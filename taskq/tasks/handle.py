@@ -84,7 +84,7 @@ class Handle(Generic[T_co]):
             return self._value(found, watch.seen, limit)
 
     def cancel(self, kill: bool = False) -> Cancelled:
-        """Cancel the message: "cancelled" if it waited, "requested" if it runs, "too_late" if it is over.
+        """Cancel the message: "cancelled" if it waited, "requested" if it runs, "too_late" if it is over or unknown.
 
         A running `async def` task is cancelled, a plain one is asked (`taskq.current().cancelled`) and gets
         TaskCancelled where Python allows; with `kill` its process may be ended as the last resort.
@@ -116,7 +116,8 @@ class Handle(Generic[T_co]):
         return hash((self._raw, self.queue))
 
     def __repr__(self) -> str:
-        return f"Handle({self.id} {self.task} in {self.queue!r}{'' if self.created else ', not created'})"
+        task = f" {self.task}" if self.task else ""
+        return f"Handle({self.id}{task} in {self.queue!r}{'' if self.created else ', not created'})"
 
 
 def not_in_time(what: str, queue: str, limit: float | None, seen: Found | None) -> ResultTimeout:

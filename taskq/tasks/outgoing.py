@@ -14,7 +14,7 @@ import orjson
 
 from taskq import codec as codecs
 from taskq.codec import JSON, MAX_ARGUMENTS, Codec, encode_arguments
-from taskq.errors import DecodeError, InvalidOption, SerializationError
+from taskq.errors import DecodeError, InvalidArguments, InvalidOption, SerializationError, TaskqError
 from taskq.message import LAYOUT, encode, id_bytes
 from taskq.names import shown
 from taskq.options import TaskOptions
@@ -24,6 +24,7 @@ from taskq.tasks.broker import Outgoing
 UNIQUE_BYTES = 16
 
 T_co = TypeVar("T_co", covariant=True)
+E = TypeVar("E", bound=TaskqError)
 _head = Struct("<BI")
 _ATOMS = frozenset({str, int, bool, type(None)})
 
@@ -98,7 +99,7 @@ class Stamp:
             raise InvalidOption(f"id={self.options.id!r} names one message, and these are {len(rows)}")
         target = self.target
         if target.codec is not JSON or not self.plain:
-            return [self.outgoing(raw, args, {}, created) for raw, args in zip(ids, rows, strict=True)]
+            return self._each(ids, rows, created)
         fit = None if target.signature is None else target.signature.encode
         head, tail = self.head, b",{},%d%b" % (created, self.tail)
         seal, limit = _head.pack, target.limit
@@ -109,8 +110,19 @@ class Stamp:
                 row = args if fit is None else fit(args, none)[0]
                 payload = head + _row(row, limit) + tail
                 messages.append(Outgoing(raw, seal(LAYOUT, crc32(payload)) + payload))
+        except InvalidArguments as error:  # it names the task already
+            raise _of_call(error, f"call {len(messages)}") from None
         except SerializationError as error:
-            raise _of_call(error, f"{target.name}, call {len(messages)}") from None
+            raise _of_call(error, f"call {len(messages)}: {target.name}") from None
+        return messages
+
+    def _each(self, ids: Iterable[bytes], rows: Sequence[tuple[Any, ...]], created: int) -> list[Outgoing]:
+        messages: list[Outgoing] = []
+        for raw, args in zip(ids, rows, strict=True):
+            try:
+                messages.append(self.outgoing(raw, args, {}, created))
+            except (InvalidArguments, SerializationError) as error:
+                raise _of_call(error, f"call {len(messages)}") from None
         return messages
 
     def _body(self, args: Sequence[Any], kwargs: Mapping[str, Any], created: int) -> bytes:
@@ -182,8 +194,10 @@ def follow_wire(call: Call[Any]) -> dict[str, Any]:
         if target.signature is not None:
             args, kwargs = target.signature.encode(args, kwargs)
         encode_arguments(args, kwargs, JSON, target.limit)  # inside the other message it is JSON, whatever its codec
+    except InvalidArguments as error:  # it names the task already
+        raise _of_call(error, "then") from None
     except SerializationError as error:
-        raise _of_call(error, f"then={target.name}") from None
+        raise _of_call(error, f"then: {target.name}") from None
     wire: dict[str, Any] = {"task": target.name, "queue": stamp.queue, "args": list(args), "kwargs": dict(kwargs)}
     more = {
         "priority": stamp.options.priority,
@@ -248,7 +262,7 @@ def _expires(options: TaskOptions) -> float:
     return -max(1, round(options.expires * 1_000)) if isinstance(options.expires, float) else max(1, options.expires)
 
 
-def _of_call(error: SerializationError, what: str) -> SerializationError:
-    """The same error, of the same class, with the task named in front."""
+def _of_call(error: E, what: str) -> E:
+    """The same error, of the same class, with the call named in front."""
     error.args = (f"{what}: {error}",)
     return error

@@ -11,7 +11,7 @@ from taskq.middleware import Middlewares
 from taskq.options import TaskOptions
 from taskq.tasks.batch import Batch
 from taskq.tasks.brokers import Brokers
-from taskq.tasks.bulk import Bulk, Item, calls_of, one_more, rows_of
+from taskq.tasks.bulk import Bulk, Item, calls_of, items_of, one_more, rows_of
 from taskq.tasks.handle import Handle
 from taskq.tasks.loops import warn_of_blocking
 from taskq.tasks.outgoing import Call, Stamp, now_ms
@@ -110,7 +110,7 @@ class Producer:
             taken.append(request.call())
 
         handler = self.middlewares.wrap("enqueue", take)
-        given = list(items)
+        given = items_of(items)
         if handler is take:
             return _encoded(stamp, given)
         for place, call in enumerate(calls_of(stamp, given)):
@@ -125,7 +125,7 @@ class Producer:
             taken.append(request.call())
 
         handler = self.middlewares.wrap("enqueue", take)
-        given = list(items)
+        given = items_of(items)
         if handler is take:
             return _encoded(stamp, given)
         for place, call in enumerate(calls_of(stamp, given)):

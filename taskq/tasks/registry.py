@@ -32,25 +32,31 @@ T = TypeVar("T", bound=Registrable)
 class Registry(Mapping[str, T], Generic[T]):
     """The tasks of one app by name, aliases included.
 
-    A name is given once. Only the same function of the same file may take its place, as a reload makes it.
+    A name is given once. Only the same function of the same file may take its place, as a reload makes it: one that
+    stands further down in a module that is imported once is another function.
     """
 
-    __slots__ = ("_by_name",)
+    __slots__ = ("_by_name", "_imports")
 
     def __init__(self) -> None:
         self._by_name: dict[str, T] = {}
+        self._imports: dict[str, object] = {}  # by name: the spec of its module, which each import makes anew
 
     def add(self, task: T, aliases: Iterable[str] = ()) -> None:
         """Enter a task under its name and its aliases, or under none of them."""
         names = [task.name, *aliases]
         for name in names:
             known = self._by_name.get(check_task_name(name))
-            if known is not None and not _same_source(known.function, task.function):
+            if known is not None and not (
+                _same_source(known.function, task.function)
+                and (_code(known.function) == _code(task.function) or self._imports[name] is not _import(task.function))
+            ):
                 raise DuplicateTask(
                     f"task {name!r} is registered twice: {_place(known.function)} and {_place(task.function)};"
                     " give one of them another name="
                 )
         self._by_name.update(dict.fromkeys(names, task))
+        self._imports.update(dict.fromkeys(names, _import(task.function)))
 
     def find(self, name: str) -> T:
         """The task of that name; `UnknownTask` names the nearest."""
@@ -135,6 +141,15 @@ def main_name(main: Any, cwd: Path, what: str = "task") -> str:
 
 def _same_source(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     return one.__qualname__ == other.__qualname__ and _file(one) == _file(other)
+
+
+def _import(function: Callable[..., Any]) -> object:
+    """What stands for one run of the module that the function is in: reloading gives a module another spec.
+
+    A script has none; it runs once, so its file stands for it. What is neither (a session) is never the same again.
+    """
+    names: dict[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})
+    return names.get("__spec__") or names.get("__file__") or object()
 
 
 def _file(function: Callable[..., Any]) -> str:

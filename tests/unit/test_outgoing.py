@@ -121,7 +121,7 @@ def test_a_task_known_by_name_takes_plain_json_only(value: Any, error: type[Exce
 
 def test_the_bad_call_of_a_bulk_is_named() -> None:
     by_name = Stamp.of(Target("far.away"), TaskOptions.of())
-    with pytest.raises(SerializationError, match=r"far\.away, call 2: "):
+    with pytest.raises(SerializationError, match=r"call 2: far\.away: "):
         by_name.outgoing_many(new_ids(3), [(1,), (2,), (math.inf,)], 0)
 
 
