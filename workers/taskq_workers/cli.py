@@ -30,11 +30,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dashboard": ("taskq_dashboard.command:dashboard", "Watch queues, workers and dead letters live."),
     "run": ("taskq_workers.commands.run:run", "Enqueue a task by name."),
     "queue": ("taskq_workers.commands.queue:queue", "List, pause, resume and purge queues."),
-    "message": ("taskq_workers.commands.message:message", "Show, find and cancel messages."),
+    "message": ("taskq_workers.commands.message:message", "Show and cancel messages."),
     "dead": ("taskq_workers.commands.dead:dead", "List, retry and remove dead letters."),
     "schedule": ("taskq_workers.commands.schedule:schedule", "List, run and pause schedules."),
     "topic": ("taskq_workers.commands.topic:topic", "List and read topics and their groups."),
-    "workers": ("taskq_workers.commands.workers:workers", "List and steer running workers."),
+    "workers": ("taskq_workers.commands.workers:workers", "List running workers."),
     "stats": ("taskq_workers.commands.stats:stats", "Counts and rates of every queue."),
     "health": ("taskq_workers.commands.health:health", "Say whether the broker answers, for probes."),
     "doctor": ("taskq_workers.commands.doctor:doctor", "Examine the broker and say what to do about it."),
@@ -92,6 +92,8 @@ def _check(settings: Settings, commands: Iterable[str]) -> None:
     for name in settings.values:
         if name not in known:
             raise ConfigError(f"{settings.source}: unknown setting {name!r} in [tool.taskq]{_nearest(name, known)}")
+        if name not in PROJECT_SETTINGS and not isinstance(settings.values[name], dict):
+            raise ConfigError(f"{settings.source}: [tool.taskq] {name} is a table: write [tool.taskq.{name}]")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
@@ -135,6 +137,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone; nothing must be written to it on the way out either.
         sys.stdout = None
         return exits.FAILED
+    except OSError as error:
+        sys.stdout = None  # it may be what failed, a full disk say
+        return _say(str(error), exits.FAILED)
     return result if isinstance(result, int) else exits.OK
 
 

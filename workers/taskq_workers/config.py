@@ -91,7 +91,7 @@ class WorkerConfig:
         if not self.app:
             raise ConfigError('no app is named: write taskq worker module:app, or app = "module:app" in [tool.taskq]')
         for name, least, most in _WHOLE:
-            checks.whole(getattr(self, name), name.replace("_", "-"), least, most)
+            checks.whole(getattr(self, name), name.replace("_", "-").removesuffix("-mb"), least, most)
         for name in ("drain_timeout", "kill_grace"):
             checks.seconds(getattr(self, name), name.replace("_", "-"))
         if self.burst and self.reload:

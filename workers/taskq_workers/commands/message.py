@@ -22,7 +22,7 @@ _WORDS = {
 
 @click.group()
 def message() -> None:
-    """Show, find and cancel messages."""
+    """Show and cancel messages."""
 
 
 @message.command()
