@@ -160,7 +160,7 @@ def agree(question: str, yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise click.UsageError(f"{clean(question)} Add --yes to do it without being asked, or --dry-run to see.")
+        fail(f"{question} Add --yes to do it without being asked, or --dry-run to see.", exits.USAGE)
     if not click.confirm(clean(question), err=True):
         warn("nothing was done")
         raise click.exceptions.Exit(exits.FAILED)
