@@ -45,6 +45,13 @@ def load(name: str) -> Script:
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+def preload(folder: str) -> None:
+    """Read all scripts of a folder now: a process whose tasks may leave it no free descriptor cannot do so later."""
+    for entry in files("taskq.store").joinpath("lua", folder).iterdir():
+        if entry.name.endswith(".lua"):
+            load(f"{folder}/{entry.name.removesuffix('.lua')}")
+
+
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """One run of one script, not yet sent; sending it again is safe, since every script is idempotent."""

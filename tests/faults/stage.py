@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -31,6 +33,7 @@ class Stage(World):
         self.accepted: dict[bytes, str] = {}
         self.disturbed: set[int] = set()
         self.fallen: list[Worker] = []
+        self._numbers = itertools.count()
 
     def proxy(self) -> Proxy:
         """Another way to the server, with faults on demand."""
@@ -38,10 +41,23 @@ class Stage(World):
         self.proxies.append(one)
         return one
 
-    def hire(self, *options: str, via: Proxy | None = None, **env: str) -> Worker:
-        """Start a worker, on the far side of a proxy."""
+    def hire(
+        self,
+        *options: str,
+        via: Proxy | None = None,
+        wrap: Sequence[str] = (),
+        log: Path | None = None,
+        **env: str,
+    ) -> Worker:
+        """Start a worker: on the far side of a proxy, under another command, with its output going elsewhere."""
         url = {} if via is None else {"GUARDED_URL": via.url}
-        return self.worker(*options, app=f"{MISDEEDS}:app", **url, **env)
+        command = [*wrap, sys.executable, "-m", "taskq_workers", "worker", f"{MISDEEDS}:app", *options]
+        one = Worker(command, self.env | url | env, log or self.dir / f"hired-{next(self._numbers)}.log")
+        if log is not None:  # what goes there cannot be read again
+            one.log = self.dir / "nothing"
+            one.log.touch()
+        self.workers.append(one)
+        return one
 
     def put(self, task: str, tag: str, *args: object, **options: object) -> bytes:
         """Enqueue a task of `guarded` or `misdeeds` with its tag as first argument; what it becomes is audited."""

@@ -26,6 +26,7 @@ from typing import Any
 from taskq import message
 from taskq.errors import AppImportError, ConfigError, TaskqError
 from taskq.message import layout_name
+from taskq.store.scripts import preload
 from taskq.tasks.broker import Delivery, Seat
 from taskq.tasks.outbox import relay
 from taskq_workers import exits
@@ -138,6 +139,7 @@ class Child:
 
     def run(self) -> int:
         """From start-up hooks to the exit code."""
+        preload("tasks")
         self.hooks.run(self.app.hooks.startup)
         if any(task.is_async for task in self.app.tasks.values()):
             self.loop_slots()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -151,4 +152,5 @@ def _show(config: WorkerConfig, hello: Hello, worker_id: str, about: str) -> Non
     )
     if config.log_format == "json":
         return
-    click.echo("\n".join(f"  {name:<7} {text}" for name, text in lines), err=True)
+    with contextlib.suppress(OSError):  # a full disk or a pipe without a reader takes the words, not the work
+        click.echo("\n".join(f"  {name:<7} {text}" for name, text in lines), err=True)
