@@ -157,8 +157,10 @@ class Child:
             except Empty:
                 if self.fetcher.exhausted.is_set() and not self.tokens.outstanding:
                     return self._leave(self.settings.drain_timeout)
-                if self.fetcher.refused:
+                if self.fetcher.refused or self.settler.failed:
                     return self._leave(0.0)
+                if self.fetcher.failed:
+                    return self._leave(self.settings.drain_timeout)
                 continue
             if command == "run":
                 self.fetcher.start()
@@ -215,12 +217,14 @@ class Child:
         if self._loop is not None:
             self._loop.cut_off(1.0)
         cut_off = self.threads.busy
-        self.settler.flush(_FLUSH_S)
+        # What has ended in good time may use what is left of it: an outage of the broker may be over soon.
+        if not self.settler.flush(max(deadline - time.monotonic(), 0.0) + _FLUSH_S):
+            log.error("outcomes could not be stored; their tasks run again elsewhere")
         if cut_off:
             log.warning("%d tasks were cut off; they run again elsewhere", cut_off)
         try:
             self.hooks.run(self.app.hooks.shutdown)
-        except Exception:
+        except BaseException:  # a sys.exit() in it, too: there are outcomes to store
             log.exception("a shut-down hook failed")
         self.settler.stop(_FLUSH_S)
         self.table.set_state(State.DONE)

@@ -102,8 +102,10 @@ class Fetcher:
         self._parked_at = 0.0
         self._told_since = 0.0
         self.refused = False
+        self.failed: BaseException | None = None
+        """Why the thread has ended by itself: what it had leased and not delivered stays held until the child ends."""
         self.exhausted = threading.Event()  # burst: nothing was left to lease
-        self._thread = threading.Thread(target=self._loop, name="taskq-fetch", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="taskq-fetch", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -121,6 +123,13 @@ class Fetcher:
         self._signal.set()
         with self._fetching:
             pass
+
+    def _main(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            log.exception("an error of its own keeps this child from fetching")
+            self.failed = error
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -141,13 +150,14 @@ class Fetcher:
 
     def _fetch(self, wanted: int) -> int:
         got = 0
-        for queue in self._order():
-            got += self._lease(queue, wanted - got)
-            if got >= wanted or self._stopping:
-                return got
+        # First, since a queue that never runs dry would have them wait for ever; and not often, since few are there.
         if time.monotonic() >= self._parked_at and not self._source.alone:
             self._parked_at = time.monotonic() + PARKED_EVERY_S
-            got += sum(self._take_parked(queue, wanted - got) for queue in self._names)
+            got = sum(self._take_parked(queue, wanted) for queue in self._names)
+        for queue in self._order():
+            if got >= wanted or self._stopping:
+                break
+            got += self._lease(queue, wanted - got)
         return got
 
     def _take_parked(self, queue: str, wanted: int) -> int:

@@ -52,8 +52,9 @@ class Settler:
         self._on_follow = on_follow
         self._inbox: SimpleQueue[tuple[str, Item] | threading.Event | None] = SimpleQueue()
         self.put = self._inbox.put
-        self._thread = threading.Thread(target=self._loop, name="taskq-settle", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="taskq-settle", daemon=True)
         self.failed: BaseException | None = None
+        """Why the thread has ended by itself: nothing is stored any more, so the child has to end."""
 
     def start(self) -> None:
         self._thread.start()
@@ -62,13 +63,20 @@ class Settler:
         """Wait until everything put before is stored; False if that takes longer than `timeout` seconds."""
         done = threading.Event()
         self._inbox.put(done)
-        return done.wait(timeout)
+        return self.failed is None and done.wait(timeout)
 
     def stop(self, timeout: float) -> bool:
         """End the thread after what is in the buffer; False if that takes longer than `timeout` seconds."""
         self._inbox.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            self._loop()
+        except BaseException as error:
+            log.exception("an error of its own keeps this child from storing outcomes")
+            self.failed = error
 
     def _loop(self) -> None:
         inbox = self._inbox
@@ -100,14 +108,10 @@ class Settler:
     # -- one queue's outcomes ---------------------------------------------------------------------------------------
 
     def _store(self, queue: str, items: list[Item]) -> None:
-        parts: list[list[Item]] = []
-        wires: list[Call[list[bytes]]] = []
-        for verb, group in _grouped(items):
-            for part in _cut(group):
-                parts.append(part)
-                wires.append(self._call(queue, verb, part))
+        jobs = [(verb, part) for verb, group in _grouped(items) for part in _cut(group)]
+        parts = [part for _, part in jobs]
         lost: list[bytes] = []
-        for part, answer in zip(parts, self._send(wires), strict=True):
+        for part, answer in zip(parts, self._send(queue, jobs), strict=True):
             if isinstance(answer, TaskqError):
                 # Refused for good: wrong type at a key, missing right. The leases lapse, so nothing is lost.
                 log.error("%d outcomes of queue %s cannot be stored: %s", len(part), queue, answer)
@@ -140,25 +144,29 @@ class Settler:
         make: Callable[..., Call[list[bytes]]] = getattr(calls, verb)
         return make(keys, part, op, limits)
 
-    def _send(self, wires: Sequence[Call[list[bytes]]]) -> list[list[bytes] | TaskqError]:
-        """Send calls until each is answered. One that the broker refuses as old was stored before its answer got
-        lost.
+    def _send(self, queue: str, jobs: Sequence[tuple[str, list[Any]]]) -> list[list[bytes] | TaskqError]:
+        """Send calls until each is answered.
+
+        A newer call may have overtaken one that got no answer, which is then refused whether or not it had been stored.
+        So it goes out under a new number: what was stored is not held any more, and nothing is stored twice.
         """
+        wires = [self._call(queue, verb, part) for verb, part in jobs]
         answers: list[list[bytes] | TaskqError] = list(self._try(wires))
+        renewed: set[int] = set()
         since = time.monotonic()
         told = False
         tries = pauses(float("inf"))
-        while any(isinstance(answer, BrokerUnavailable) for answer in answers):
+        while again := [index for index, answer in enumerate(answers) if isinstance(answer, BrokerUnavailable)]:
             if not told and time.monotonic() - since > 0.2:
                 log.warning("broker unreachable: outcomes wait to be stored")
                 told = True
             time.sleep(next(tries))
-            again = [index for index, answer in enumerate(answers) if isinstance(answer, BrokerUnavailable)]
-            # All from the first unanswered one on go out again, in order: call numbers only grow.
-            first = again[0]
-            for index, answer in enumerate(self._try(wires[first:]), start=first):
-                stored = isinstance(answer, BrokerError) and "newer call" in str(answer)
-                answers[index] = [] if stored else answer
+            for index, answer in zip(again, self._try([wires[index] for index in again]), strict=True):
+                if isinstance(answer, BrokerError) and "newer call" in str(answer):
+                    renewed.add(index)
+                    wires[index] = self._call(queue, *jobs[index])
+                else:
+                    answers[index] = [] if index in renewed and not isinstance(answer, TaskqError) else answer
         if told:
             log.warning("broker is back after %.1f s: outcomes are stored", time.monotonic() - since)
         return answers
