@@ -34,6 +34,7 @@ from taskq.tasks.broker import (
 )
 from taskq.tasks.packing import (
     CRASHES,
+    FAILURES,
     LANE_TTL,
     SUSPECT_DELIVERIES,
     SWEEP_LIMIT,
@@ -243,6 +244,15 @@ def unpark(keys: QueueKeys, task: str, limit: int = LEASE_MESSAGES) -> Call[tupl
     """Bring messages of one task back; answers how many were moved and how many are left."""
     names = [keys.body, keys.state, keys.parked, keys.parked_task(task), keys.wake, keys.none, *keys.ready, keys.alone]
     return Call(load("tasks/unpark"), names, [limit, task], lambda reply: (reply[0], reply[1]))
+
+
+def expire_parked(keys: QueueKeys, task: str, line: bytes, result: bytes, limits: Limits, now: str = "") -> Call[int]:
+    """Dead-letter what has been parked for too long, as much as one script may carry; answers how many."""
+    names = [keys.meta, keys.body, keys.state, keys.errors, keys.unique, keys.tombs, keys.cancels, keys.results]
+    names += [keys.results_due, keys.dead, keys.parked, keys.none, keys.parked_task(task)]
+    args: list[Any] = [now, limits.parked_age, FAILURES, task, limits.tombstone, limits.results, keys.channel]
+    args += (limits.dead, limits.error_bytes, line, result, limits.outcome_ttl)
+    return Call(load("tasks/expire_parked"), names, args, lambda reply: int(reply[0]))
 
 
 def promote(keys: QueueKeys, limit: int = SWEEP_LIMIT, now: str = "") -> Call[tuple[int, float | None]]:

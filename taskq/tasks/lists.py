@@ -158,6 +158,10 @@ class ListBroker(Face):
             total += moved
         return total
 
+    def expire_parked(self, queue: str, task: str, line: bytes, result: bytes) -> int:
+        """Dead-letter what has been parked for longer than the limits say, as much as one script may carry."""
+        return run(self.link, calls.expire_parked(self.keys(queue), task, line, result, self.limits))
+
     def cancel(self, queue: str, id: bytes, *, kill: bool = False) -> str:
         """Cancel a message: 'cancelled', 'requested' or 'too_late'."""
         return run(self.link, calls.cancel(self.keys(queue), id, self.limits, kill=kill))

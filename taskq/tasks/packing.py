@@ -38,6 +38,7 @@ class Limits:
     results: int = 100_000
     dead: int = 100_000
     dead_age: int = 30 * 86_400_000
+    parked_age: int = 7 * 86_400_000
     error_bytes: int = 16_384
     sweep_gap: int = 50
 

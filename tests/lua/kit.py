@@ -130,6 +130,9 @@ class Queue:
     def unpark(self, task: str, limit: int = 250) -> tuple[int, int]:
         return self.run(calls.unpark(self.keys, task, limit))
 
+    def expire_parked(self, task: str, line: bytes = b'{"kind":"unknown_task"}') -> int:
+        return self.run(calls.expire_parked(self.keys, task, line, b"x{}", self.limits, self.at))
+
     def promote(self, limit: int = 250) -> tuple[int, float | None]:
         return self.run(calls.promote(self.keys, limit, self.at))
 

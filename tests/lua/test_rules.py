@@ -69,6 +69,12 @@ def unpark(queue: Queue) -> Call[Any]:
     return calls.unpark(queue.keys, "t")
 
 
+def expire_parked(queue: Queue) -> Call[Any]:
+    queue.run(park(queue))
+    queue.now += queue.limits.parked_age
+    return calls.expire_parked(queue.keys, "t", b"{}", b"x{}", queue.limits, queue.at)
+
+
 def reclaim(queue: Queue) -> Call[Any]:
     one, two = taken(queue)
     started = [one.id, two.id]
@@ -132,7 +138,7 @@ def resume(queue: Queue) -> Call[Any]:
 
 
 BUILDS: tuple[Build, ...] = (
-    *(enqueue, lease, ack, nack, dead_letter, release, park, unpark, reclaim, extend),
+    *(enqueue, lease, ack, nack, dead_letter, release, park, unpark, expire_parked, reclaim, extend),
     *(cancel_ready, cancel_delayed, cancel_held, promote, sweep, redrive, discard, pause, resume),
 )
 builds = pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)

@@ -100,6 +100,8 @@ def _record(raw: bytes) -> Record:
         token, at = raw[8:28], 28
     if flags & UNIQUE:
         digest, at = raw[at : at + 16], at + 16
+    if kind == 112:
+        at += 8  # when it was parked: of use to nothing in this model
     if flags & EXPIRES:
         expires, at = _double.unpack_from(raw, at)[0], at + 8
     assert at == len(raw), f"a record of {len(raw)} bytes: {raw!r}"

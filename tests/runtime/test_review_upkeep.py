@@ -8,13 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskq.message import new_ids
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import run
 from taskq.tasks import calls
-from taskq.tasks.broker import Outgoing, Seat
+from taskq.tasks.broker import Held, Outgoing, Seat
 from taskq.tasks.calls import Limits
+from taskq.tasks.failure import parse
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outbox import pack_follow, relay
+from taskq_workers.process import Hello
 from taskq_workers.sweeper import Sweeper
 from taskq_workers.wires import exchange
 from tests.servers import RealServer
@@ -63,3 +66,28 @@ def test_a_queue_with_a_key_of_another_type_leaves_the_chores_of_the_others_alon
         wire.then(answer)
     sweeper.follow_up(before, time.monotonic())
     assert broker.link.execute("LLEN", broker.keys("b").ready_for(0)) == 1
+
+
+def test_only_tasks_that_nobody_here_knows_are_dead_lettered_after_seven_days_as_parked(broker: ListBroker) -> None:
+    names = ("shop.mine", "shop.my_old_name", "layout 1", "shop.unknown")
+    long_ago = str(int(time.time() * 1000) - broker.limits.parked_age)
+    ids = new_ids(len(names))
+    broker.enqueue("a", [Outgoing(one, b"body") for one in ids])
+    taken = broker.lease("a", Seat().ticket("a"), 10).deliveries
+    parked = [(Held(one.id, one.token), name) for one, name in zip(taken, names, strict=True)]
+    assert run(broker.link, calls.park(broker.keys("a"), parked, long_ago)) == []
+    sweeper = Sweeper(broker, ["a"], ["shop.mine", "shop.my_old_name"], lambda: None)
+    for wire, answer in exchange(broker.link, sweeper.wires(0.0)):
+        assert wire.then is not None
+        wire.then(answer)
+    sweeper.follow_up(time.monotonic(), time.monotonic())
+    found = broker.lookup("a", ids)
+    assert [one.state for one in found] == ["p", "p", "p", "x"]
+    (line,) = parse(found[-1].lines)
+    assert (line["kind"], line["task"]) == ("unknown_task", "shop.unknown")
+
+
+def test_a_hello_tells_the_aliases_of_tasks() -> None:
+    fields = {"app": "shop:app", "namespace": "shop", "lease": 10, "url": "x", "tasks": ["a"], "queues": ["q"]}
+    assert Hello.read(fields).aliases == ()
+    assert Hello.read(fields | {"aliases": ["old"]}).aliases == ("old",)

@@ -181,6 +181,7 @@ class Child:
             "url": self.app.broker_url(self.settings.url).url,
             "source": self.app.broker_url(self.settings.url).source,
             "tasks": self.plans.names,
+            "aliases": [name for name in self.app.tasks if name not in self.plans.names],
             "queues": [name for name, _ in self.queues],
             "python": sys.version.split()[0],
             "limits": {name: getattr(limits, name) for name in limits.__slots__},

@@ -28,7 +28,10 @@ _READ_BYTES = 65536
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What a child says of itself once its app is imported. `url` may hold a password; `lease` in seconds."""
+    """What a child says of itself once its app is imported.
+
+    `url` may hold a password; `lease` in seconds; `aliases` are the names besides `tasks` under which it runs messages.
+    """
 
     app: str
     namespace: str
@@ -37,6 +40,7 @@ class Hello:
     limits: Limits
     tasks: tuple[str, ...]
     queues: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
     source: str = ""
     python: str = ""
     version: str = ""
@@ -55,6 +59,7 @@ class Hello:
                 limits=Limits(**limits),
                 tasks=tuple(fields["tasks"]),
                 queues=tuple(fields["queues"]),
+                aliases=tuple(fields.get("aliases", ())),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -190,7 +190,7 @@ class Supervisor:
         )
         broker = ListBroker(link, hello.namespace, hello.limits)
         presence = Presence(self.worker, self._config, hello)
-        self._keeper = Keeper(broker, presence, calls, hello.queues, hello.tasks)
+        self._keeper = Keeper(broker, presence, calls, hello.queues, hello.tasks + hello.aliases)
         self._keeper.start()
         self._state = "running" if self._state == "starting" else self._state
 

@@ -21,6 +21,7 @@ log = logging.getLogger("taskq.worker")
 SWEEP_EVERY_S = 1.0
 WARN_EVERY_S = 60.0
 _SOON_S = 0.002
+_NAMES = 1000  # of tasks that are looked at in one round
 _SCRIPTS = 20  # of one kind in one round: the heartbeat waits for their end
 
 
@@ -126,6 +127,8 @@ class Sweeper:
         if swept.outbox:
             relay(broker, queue)
         if swept.parked_since is not None:
+            if swept.now - swept.parked_since >= broker.limits.parked_age:
+                self._expire_parked(queue, swept.now)
             self._parked(queue)
 
     def _complain(self, queue: str, error: TaskqError) -> None:
@@ -143,6 +146,26 @@ class Sweeper:
         if due is not None:
             wait = max((due - now_ms) / 1000, 0.0)
             self._next[queue] = min(self._next[queue], time.monotonic() + wait)
+
+    def _expire_parked(self, queue: str, now_ms: float) -> None:
+        """Dead-letter what nobody has known for too long; what this worker knows, its children are about to take."""
+        age = self._broker.limits.parked_age
+        old = self._broker.link.execute(
+            "ZRANGEBYSCORE", self._broker.keys(queue).parked, "-inf", now_ms - age, "LIMIT", 0, _NAMES
+        )
+        scripts = _SCRIPTS
+        for task in [name for raw in old if (name := str(raw, "utf-8", "replace")) not in self._tasks]:
+            text = f"no worker of this queue has known the task for {age / 86_400_000:g} days"
+            what = Failure("unknown_task", "UnknownTask", text, task=task)
+            total = buried = self._broker.expire_parked(queue, task, what.line(), what.result())
+            scripts -= 1
+            while buried and scripts > 0:
+                buried = self._broker.expire_parked(queue, task, what.line(), what.result())
+                total, scripts = total + buried, scripts - 1
+            if total:
+                log.error("dead-lettered %d parked messages of task %r in queue %s: %s", total, task, queue, text)
+            if scripts <= 0:
+                break
 
     def _parked(self, queue: str) -> None:
         """Tell of what no child of ours takes; what they know they lease from there themselves."""

@@ -34,9 +34,8 @@ local taken, heads, tails, drops, trims, found, bytes, more, plain, full = {}, {
 for list = 11, #KEYS do
   local length = call('LLEN', KEYS[list])
   local ids = length > 0 and found < limit and not full and call('LRANGE', KEYS[list], 0, limit - found - 1) or {}
-  local states = #ids > 0 and call('HMGET', KEYS[4], unpack(ids))
+  local states, fresh = #ids > 0 and call('HMGET', KEYS[4], unpack(ids)), char(108, list - 11, 0, 0, 1, 0, 0, 0)
   more = more + length
-  local fresh = char(108, list - 11, 0, 0, 1, 0, 0, 0)
   for i, id in ipairs(ids) do
     local record = states[i]
     if bytes > room then full = true break end
@@ -51,7 +50,8 @@ for list = 11, #KEYS do
         if bit.band(flags, 32) > 0 and struct.unpack('>d', sub(record, -8)) < now then flags = bit.bor(flags, 128) end
         local count = math.min(high * 256 + low + 1, 65535)
         found, plain = found + 1, false
-        taken[found], tails[found] = id, sub(record, 9)
+        taken[found] = id
+        tails[found] = sub(record, 9, 8 + bit.band(flags, 16)) .. sub(record, #record + 1 - bit.band(flags, 32) / 4)
         heads[found] = char(108, prio, flags, math.floor(count / 256), count % 256) .. sub(record, 6, 8)
       elseif kind == 99 then
         drops[#drops + 1] = id

@@ -34,7 +34,9 @@ for _, item in ipairs(held) do
   end
   local count = math.max(high * 256 + low - 1, 0)
   local kept = string.char(bit.band(byte(record, 3), 121), math.floor(count / 256), count % 256)
-  call('HSET', KEYS[2], id, 'p' .. sub(record, 2, 2) .. kept .. sub(record, 6, 8) .. sub(record, 29))
+  local digest = bit.band(byte(record, 3), 16)
+  local rest = sub(record, 29, 28 + digest) .. struct.pack('>d', now) .. sub(record, 29 + digest)
+  call('HSET', KEYS[2], id, 'p' .. sub(record, 2, 2) .. kept .. sub(record, 6, 8) .. rest)
   call('RPUSH', KEYS[tonumber(ARGV[at + 2])], id)
   if not call('ZSCORE', KEYS[6], ARGV[at + 3]) then call('ZADD', KEYS[6], now, ARGV[at + 3]) end
 end

@@ -18,7 +18,9 @@ for _, id in ipairs(ids) do
     if sub(record, 3, 8) == '\0\0\0\0\0\0' then
       call('HDEL', KEYS[2], id)
     else
-      call('HSET', KEYS[2], id, 'r' .. sub(record, 2))
+      local flags = byte(record, 3)
+      local rest = sub(record, 9, 8 + bit.band(flags, 16)) .. sub(record, #record + 1 - bit.band(flags, 32) / 4)
+      call('HSET', KEYS[2], id, 'r' .. sub(record, 2, 8) .. rest)
     end
     call('RPUSH', KEYS[byte(record, 6) > 1 and 12 or 7 + byte(record, 2)], id)
     moved = moved + 1
