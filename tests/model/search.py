@@ -1,14 +1,14 @@
 """Explicit-state search: every state that some order of moves can reach, the shallowest first.
 
-Safety is checked in each state, and by the moves themselves. Progress is: from each reachable state a goal can be reached
-by healthy moves alone, that is without a further fault, which is what "nothing gets stuck" means.
+Safety is checked in each state, and by the moves themselves. Progress is: from each reachable state a goal can be
+reached by healthy moves alone, that is without a further fault, which is what "nothing gets stuck" means.
 """
 
 from __future__ import annotations
 
 import gc
 from array import array
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -41,10 +41,10 @@ class Game(Protocol):
     """What is searched: states are values; `key` says which of them are the same."""
 
     def start(self) -> Any: ...
-    def moves(self, state: Any) -> Iterable[Move]: ...
-    def key(self, state: Any) -> Hashable: ...
-    def check(self, state: Any) -> None: ...
-    def over(self, state: Any) -> bool: ...
+    def moves(self, state: Any, /) -> Iterable[Move]: ...
+    def key(self, state: Any, /) -> Hashable: ...
+    def check(self, state: Any, /) -> None: ...
+    def over(self, state: Any, /) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -144,9 +144,3 @@ def _visit(graph: _Graph, game: Game, number: int, state: Any, following: list[A
     except Broken as broken:
         steps = graph.trace(number) + ([broken.move] if broken.move else [])
         raise CounterExample(broken.reason, steps, len(graph.labels)) from None
-
-
-def steps_of(moves: Callable[[Any], Iterable[tuple[str, Any]]], state: Any) -> Iterator[Move]:
-    """Moves that are all healthy, for small models."""
-    for label, reached in moves(state):
-        yield label, True, reached

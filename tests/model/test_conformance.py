@@ -17,7 +17,8 @@ from taskq.errors import BrokerError
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import load
 from tests.model.decode import Reader, dump_script
-from tests.model.traces import KEYS, TASKS, Step, Trace
+from tests.model.drawing import KEYS, TASKS, Step
+from tests.model.traces import Trace
 from tests.servers import RealServer, server_binaries
 
 SEED = int(os.environ.get("TASKQ_SEED", "0"))
