@@ -68,7 +68,7 @@ def test_a_lease_call_is_seen_from_its_announcement_until_it_is_freed(ends: tupl
 
 def test_without_a_free_entry_no_lease_call_may_be_sent(ends: tuple[Table, Table]) -> None:
     _, child = ends
-    entries = {child.announce(0, a_token(number)) for number in range(tables.TOKEN_ENTRIES)}
+    entries = {child.announce(0, a_token(number)) for number in range(child.entries)}
     assert None not in entries
     assert child.announce(0, a_token(999)) is None
     child.free(17)

@@ -24,6 +24,10 @@ __all__ = ["Command", "Counters", "HeldToken", "Running", "State", "Table"]
 MAGIC = 0x74614B51
 VERSION = 1
 TOKEN_ENTRIES = 256
+"""Lease calls of which something may be left, besides one for each slot: long-running messages that came one by one
+hold one each.
+"""
+
 JOURNAL_IDS = 8192
 CANCEL_ENTRIES = 64
 UNKNOWN_TASK = 65535
@@ -58,8 +62,9 @@ class Table:
     def __init__(self, file: BinaryIO, slots: int) -> None:
         self._file = file
         self.slots = slots
+        self.entries = TOKEN_ENTRIES + slots
         self._tokens_at = _HEADER_BYTES
-        self._slots_at = self._tokens_at + TOKEN_ENTRIES * _TOKEN_BYTES
+        self._slots_at = self._tokens_at + self.entries * _TOKEN_BYTES
         self._cancels_at = self._slots_at + slots * _SLOT_BYTES
         self._journal_at = self._cancels_at + CANCEL_ENTRIES * _cancel.size
         self.size = self._journal_at + JOURNAL_IDS * 16
@@ -73,7 +78,7 @@ class Table:
         self._doubles = head.cast("d")
         self._head = head
         self._sequence = itertools.count(1)
-        self._free = list(range(TOKEN_ENTRIES - 1, -1, -1))
+        self._free = list(range(self.entries - 1, -1, -1))
         self._seen_lost = self._seen_cancels = 0
 
     @classmethod
@@ -192,7 +197,7 @@ class Table:
             return []
         self._seen_lost = count
         lost = []
-        for entry in range(TOKEN_ENTRIES):
+        for entry in range(self.entries):
             at = self._tokens_at + entry * _TOKEN_BYTES
             data = bytes(self._bytes[at : at + _TOKEN_BYTES])
             if data[0] and data[_LOST_AT] == data[_TOKEN_TAIL]:
@@ -214,7 +219,7 @@ class Table:
     def held(self) -> list[HeldToken]:
         """The lease calls of which something may be left."""
         found = []
-        for entry in range(TOKEN_ENTRIES):
+        for entry in range(self.entries):
             at = self._tokens_at + entry * _TOKEN_BYTES
             if self._bytes[at]:
                 used, queue, token = _token.unpack(self._steady(at, _TOKEN_BYTES))
