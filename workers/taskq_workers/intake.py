@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskq.errors import DecodeError, InvalidOption, NewerLayout
+from taskq.errors import NewerLayout
 from taskq.message import decode, id_text, layout_name
 from taskq.tasks.broker import Buried, Delivery, Held
 from taskq.tasks.failure import Failure
 from taskq_workers.attempt import Attempt, Plans
 
 log = logging.getLogger("taskq.worker")
+
+_TELL_EVERY_S = 60.0
 
 
 class Intake:
@@ -41,7 +43,7 @@ class Intake:
                 plan = self._plans.of(message)
             except NewerLayout as error:
                 self._park(delivery, layout_name(delivery.body[0]), str(error))
-            except (DecodeError, InvalidOption) as error:
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the others of its batch go on
                 self._quarantine(delivery, error)
             else:
                 if plan is None:
@@ -52,11 +54,12 @@ class Intake:
 
     def _park(self, delivery: Delivery, task: str, why: str) -> None:
         # The name comes from stored bytes and becomes part of a key; its length is bounded here.
-        self._put((delivery.queue, (Held(delivery.id, delivery.token), task[:255])))
+        task = task[:255]
+        self._put((delivery.queue, (Held(delivery.id, delivery.token), task)))
         now = time.monotonic()
-        if now - self._told.get(task, 0.0) >= 60:
-            self._told[task] = now
-            log.warning("parked messages of task %r in queue %s: %s", task[:255], delivery.queue, why)
+        if now - self._told.get(task, -_TELL_EVERY_S) >= _TELL_EVERY_S:
+            self._told = {old: at for old, at in self._told.items() if now - at < _TELL_EVERY_S} | {task: now}
+            log.warning("parked messages of task %r in queue %s: %s", task, delivery.queue, why)
 
     def _quarantine(self, delivery: Delivery, error: Exception) -> None:
         what = Failure("undecodable", type(error).__name__, str(error), worker=self._worker)
