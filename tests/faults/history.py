@@ -30,6 +30,7 @@ class Report:
     accepted: int = 0
     done: int = 0
     dead: int = 0
+    quarantined: int = 0
     runs: int = 0
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
@@ -50,7 +51,7 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{self.accepted} accepted, {self.done} done, {self.dead} dead, {len(self.lost)} lost, "
+            f"{self.accepted} accepted, {self.done} done, {self.dead} dead, {self.quarantined} quarantined, {len(self.lost)} lost, "
             f"{len(self.duplicated)} duplicated beyond the allowance ({self.allowed} within), {len(self.stale)} stale "
             f"outcomes, {len(self.unexpected)} unexpected, {len(self.leaked)} leaked keys"
         )
@@ -115,7 +116,7 @@ class History:
             self._judge_one(report, self.found[message], tag, disturbed, dead)
         for tag in self.runs.keys() - set(self.accepted.values()):
             report.unexpected.append(f"{tag} ran and was never accepted")
-        for name, expected in (("done", report.done), ("dead", report.dead)):
+        for name, expected in (("done", report.done), ("dead", report.dead), ("quarantined", report.quarantined)):
             if (counted := self.counters.get(name, 0)) != expected:
                 report.stale.append(f"the broker counted {counted} {name} and there are {expected}")
         self._leaks(report)
@@ -133,8 +134,9 @@ class History:
             report.done += 1
             if not self.ends.get(tag):
                 report.lost.append(f"{tag} is done and no run of it came to its end")
-        elif found.state == "x" and dead:
-            report.dead += 1
+        elif found.state in "xq" and dead:
+            report.dead += found.state == "x"
+            report.quarantined += found.state == "q"
         else:
             report.lost.append(f"{tag}: {found}")
         fences = [run.fence for run in runs]
@@ -153,8 +155,9 @@ class History:
     def _leaks(self, report: Report) -> None:
         allowed = {self.base + name for name in LASTING}
         allowed |= {keys.queues(self.namespace), keys.workers(self.namespace), keys.layout(self.namespace)}
-        if not report.dead:
+        if not report.dead + report.quarantined:
             allowed -= {self.base + name for name in ("body", "state", "errors")}
-        report.leaked += sorted(self.lasting - allowed)
+        ours = (self.base, f"taskq:{{{self.namespace}}}:")
+        report.leaked += sorted(key for key in self.lasting - allowed if key.startswith(ours))
         starts = tuple(self.base + start for start in MORTAL) + (f"taskq:{{{self.namespace}}}:worker:",)
-        report.leaked += sorted(key for key in self.mortal if not key.startswith(starts))
+        report.leaked += sorted(key for key in self.mortal if key.startswith(ours) and not key.startswith(starts))

@@ -32,6 +32,7 @@ class Stage(World):
         self.proxies: list[Proxy] = []
         self.accepted: dict[bytes, str] = {}
         self.disturbed: set[int] = set()
+        self.forgotten: set[str] = set()
         self.fallen: list[Worker] = []
         self._numbers = itertools.count()
 
@@ -100,16 +101,19 @@ class Stage(World):
     def history(self) -> History:
         """All that happened so far."""
         self._listen()
-        return History.read(self.broker, "work", self.accepted, self.heard)
+        heard = [said for said in self.heard if said.tag not in self.forgotten]
+        return History.read(self.broker, "work", self.accepted, heard)
 
     def settled(self, *ids: bytes, dead: bool = False) -> None:
-        """Wait until these messages (or all) are done, then let the checker look at the whole history; `dead` says
-        that others may be dead letters.
+        """Wait until these messages (or all) are done; once nothing is under way the checker looks at the whole
+        history. `dead` says that others may be dead letters or quarantined.
         """
         for message in ids or self.accepted:
             found = self.until_state(message, "o")
             assert found.result[:1] == b"d", found
-        self.history().check(self.disturbed, dead=dead)
+        states = {found.state for found in self.broker.lookup("work", list(self.accepted))}
+        if not ids or states <= set("oxq"):
+            self.history().check(self.disturbed, dead=dead)
 
     def runs(self, tag: str) -> int:
         """How often a message was started so far."""
