@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tests.model.notices import Bells, GuardWithoutLimit, NoGuard, Outbox, Stall, Waiter
 from tests.model.small import Handover, Heartbeat, Lanes, Mover, Retry, Small
 
-SMALL: dict[str, Callable[[], Small]] = {
+SMALL: Mapping[str, Callable[[], Small]] = {
     "handover": Handover,
     "retry": Retry,
     "mover": Mover,
@@ -31,7 +31,7 @@ _WAYS: dict[type[Small], tuple[str, ...]] = {
     Bells: ("a sweep does not ring", "waits on the data"),
 }
 
-NAIVE: dict[str, Callable[[], Small]] = {
+NAIVE: Mapping[str, Callable[[], Small]] = {
     f"{model.__name__.lower()}: {way}": (lambda model=model, way=way: model(way))
     for model, ways in _WAYS.items()
     for way in ways

@@ -87,8 +87,8 @@ class Drawing:
         """A number for these items; or an old call again."""
         kind, nonce = self.rng.random(), self.rng.choice(self.seats)
         past = self.ops.setdefault((nonce, verb), [])
-        if past and kind < 0.3:
-            return self.rng.choice(past[-2:])
+        if past and kind < 0.35:
+            return self.rng.choice(past[-3:])
         if not items:
             return None
         if kind > 0.9:

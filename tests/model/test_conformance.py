@@ -18,7 +18,7 @@ from taskq.store.connection import SyncLink
 from taskq.store.scripts import load
 from tests.model.decode import Reader, dump_script
 from tests.model.drawing import KEYS, TASKS, Step
-from tests.model.traces import Trace
+from tests.model.traces import HEAR, PLANT, Trace
 from tests.servers import RealServer, server_binaries
 
 SEED = int(os.environ.get("TASKQ_SEED", "0"))
@@ -34,6 +34,8 @@ SCRIPTS = (
 def link(server: RealServer) -> Iterator[SyncLink]:
     link = server.link(timeout=10)
     link.execute("SCRIPT", "LOAD", dump_script(KEYS, TASKS))
+    for script in (PLANT, HEAR):
+        link.execute("SCRIPT", "LOAD", script.text)
     for name in SCRIPTS.split():
         link.execute("SCRIPT", "LOAD", load(f"tasks/{name}").text)
     yield link
@@ -101,4 +103,4 @@ def test_the_scripts_do_what_the_model_says(link: SyncLink, server: RealServer, 
         for step in replay(link, seed).steps:
             seen[step.call.script.name] += 1
     if len(seeds) > 100:
-        assert {f"tasks/{name}" for name in SCRIPTS.split()} == set(seen), "a verb that no trace called"
+        assert {f"tasks/{name}" for name in SCRIPTS.split()} <= set(seen), "a verb that no trace called"

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha1
 from typing import Any
 
+from taskq.store.scripts import Call, Script
 from taskq.tasks import calls
-from taskq.tasks.broker import Mark, Outgoing, Ticket
+from taskq.tasks.broker import HEAD, Mark, Outgoing, Ticket
 from tests.model.drawing import KEYS, LIMITS, TASKS, Drawing
-from tests.model.store import ONCE, PRIORITIES, RETIRED, STARTED
+from tests.model.store import COUNT_MAX, ONCE, PRIORITIES, RETIRED, STARTED, Record
 
 PASSES = (0, 0, 0, 0, 0, 1, 20, 60, 700, 2_500, 2_500, 4_000, 6_000, 10_001, 30_000, 130_000, -3_000, -40_000)
+
+
+def _script(name: str, text: str) -> Script:
+    return Script(name, text, sha1(text.encode()).hexdigest())
+
+
+PLANT = _script("plant", "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])")
+HEAR = _script("hear", "return redis.call('LPOP', KEYS[1]) and 1 or 0")
 
 
 class Trace(Drawing):
@@ -18,6 +28,7 @@ class Trace(Drawing):
 
     def __init__(self, seed: int, length: int) -> None:
         super().__init__(seed)
+        self.heavy = 0.7 if self.rng.random() < 0.02 else 0.01
         mood = self.rng.choice(_MOODS)
         verbs = [verb for verb, _ in _VERBS]
         weights = [mood.get(verb.__name__, weight) for verb, weight in _VERBS]
@@ -43,7 +54,7 @@ class Trace(Drawing):
         mid = len(self.ids).to_bytes(16, "big")
         if rng.random() < 0.4:
             explicit = rng.random() < 0.5
-            body = b"b" * (rng.choice((1001, 150_000)) if rng.random() < 0.04 else 3)
+            body = b"b" * (rng.choice((1001, 150_000, 150_000)) if rng.random() < self.heavy else 3)
             due = rng.choice((0, 0, -1, -5_000, self.now + 1500, self.now - 5))
             expires = rng.choice((0, 0, 0, -1, -4_000, self.now + 9_000))
             if explicit and self.ids and rng.random() < 0.5:
@@ -71,6 +82,23 @@ class Trace(Drawing):
         call = calls.enqueue(KEYS, lane, last, messages, LIMITS, self.at)
         told = answer if isinstance(answer, str) else tuple((mid, kind == "n") for kind, mid in answer)
         self.step(f"enqueue {last} of {[message.id[-1] for message in messages]}", call, told)
+
+    def plant(self) -> None:
+        """Counts that no short trace would reach, given to a message that waits."""
+        rng = self.rng
+        waiting = [mid for mid in self.queue.lists.get("0", ()) if mid not in self.queue.state]
+        if waiting:
+            deliveries, attempts = rng.choice((8, 9, 255, 256, COUNT_MAX)), rng.choice((0, 1, 255, 256, COUNT_MAX))
+            record = Record("r", 2, 0, deliveries, rng.choice((0, 1, 1)), attempts)
+            mid = waiting[0]
+            self.queue.state[mid] = record
+            head = HEAD.pack(ord("r"), 2, 0, deliveries, record.crashes, attempts)
+            self.step(f"plant {record} for {mid[-1]}", Call(PLANT, [KEYS.state], [mid, head], int), 1)
+
+    def hear(self) -> None:
+        """A worker takes the bell."""
+        rung, self.queue.wake = int(self.queue.wake), False
+        self.step("hear", Call(HEAR, [KEYS.wake], [], int), rung)
 
     # -- lease and extend
 
@@ -166,6 +194,8 @@ _VERBS: tuple[tuple[Callable[[Trace], None], float], ...] = (
     (Trace.redrive, 0.7),
     (Trace.discard, 0.4),
     (Trace.pause, 0.4),
+    (Trace.hear, 4),
+    (Trace.plant, 1.5),
 )
 
 _OF_HOLDERS = (Trace.extend, Trace.ack, Trace.nack, Trace.dead_letter, Trace.release, Trace.park, Trace.reclaim)
@@ -175,5 +205,7 @@ _MOODS: tuple[dict[str, float], ...] = (
     {},
     {"enqueue": 1, "lease": 14, "reclaim": 14, "cancel": 1, "pause": 0.1, "ack": 1, "nack": 1, "park": 0.5},
     {"enqueue": 3, "lease": 14, "ack": 8, "nack": 6, "dead_letter": 5, "reclaim": 2, "sweep": 1, "pause": 0.1},
+    {"enqueue": 1, "lease": 4, "sweep": 24, "hear": 6, "extend": 1},
+    {"plant": 6, "enqueue": 4, "lease": 12, "park": 6, "unpark": 5, "reclaim": 9, "nack": 5},
     {"lease": 12, "park": 5, "unpark": 4, "dead_letter": 5, "redrive": 4, "discard": 2, "cancel": 4, "reclaim": 2},
 )
