@@ -90,4 +90,5 @@ def one_error(done: subprocess.CompletedProcess[str], code: int) -> str:
 
 def stored(server: RealServer) -> set[bytes]:
     with server.client() as client:
-        return set(client.keys("*"))
+        keys: Any = client.keys("*")
+        return set(keys)
