@@ -163,7 +163,9 @@ class Child:
                     return self._leave(self.settings.drain_timeout)
                 continue
             if command == "run":
-                self.fetcher.start()
+                for name, _ in self.queues:
+            self._relay(name)  # only a child has the app's codecs, and one that died may have left follow-ups
+        self.fetcher.start()
             elif command == "quiet":
                 self.table.set_state(State.QUIET)
                 self.fetcher.stop()
