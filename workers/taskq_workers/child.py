@@ -164,8 +164,8 @@ class Child:
                 continue
             if command == "run":
                 for name, _ in self.queues:
-            self._relay(name)  # only a child has the app's codecs, and one that died may have left follow-ups
-        self.fetcher.start()
+                    self._relay(name)  # a dead child may have left follow-ups that only the app's codecs can write
+                self.fetcher.start()
             elif command == "quiet":
                 self.table.set_state(State.QUIET)
                 self.fetcher.stop()
