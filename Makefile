@@ -5,12 +5,14 @@
 #   make test PYTEST_ARGS="-k lease -x"          a part of the suite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench chaos soak clean
 
 SHELL := /bin/sh
 PYTHON ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadgroup
 BENCH_ARGS ?=
+SEED ?=
+MINUTES ?= 60
 VENV_PYTHON := .venv/bin/python
 PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV_PYTHON) -m pip install --quiet
 
@@ -18,6 +20,8 @@ help:
 	@echo 'make demo    real work on a real server, from nothing; ends with a table and one line of figures'
 	@echo 'make test    all checks, then the whole test suite'
 	@echo 'make check   format, lint and types'
+	@echo 'make chaos   every fault scenario, then random kills and server restarts (about 25 minutes; SEED=n replays)'
+	@echo 'make soak    random faults for MINUTES=60, with the growth of memory'
 	@echo 'make bench   the benchmarks, as a table and as JSON'
 	@echo 'make clean   remove .venv, caches and build output'
 
@@ -40,6 +44,13 @@ check: .venv/.ready-to-test
 
 bench: .venv/.ready-to-run
 	@$(VENV_PYTHON) -m benchmarks $(BENCH_ARGS)
+
+chaos: .venv/.ready-to-test
+	@$(VENV_PYTHON) -m pytest tests/faults -m 'slow or not slow' $(PYTEST_ARGS)
+	@$(VENV_PYTHON) -m tests.faults.chaos $(if $(SEED),--seed $(SEED))
+
+soak: .venv/.ready-to-test
+	@$(VENV_PYTHON) -m tests.faults.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

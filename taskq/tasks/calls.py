@@ -333,7 +333,7 @@ def lookup(keys: QueueKeys, ids: Sequence[bytes]) -> Call[list[Found]]:
         for at in range(0, len(reply), 3):
             record, result, lines = reply[at : at + 3]
             if len(record) < 8:
-                found.append(Found(str(record, "ascii"), result, lines))
+                found.append(Found(chr(record[0]) if record else "?", result, lines))
                 continue
             state, prio, flags, deliveries, crashes, attempts = HEAD.unpack(record)
             found.append(Found(chr(state), result, lines, flags, deliveries, crashes, attempts, 2 - prio))

@@ -186,32 +186,40 @@ class Chaos:
 
 
 def main() -> int:
-    """The command line of `make chaos`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--seed", type=int, default=int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6)))
+    """The command line of `make chaos` and `make soak`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument(
+        "--seed", type=int, default=int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
+    )
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--restarts", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=1_200.0)
+    parser.add_argument("--minutes", type=float, help="a soak: for so long, however much has been done")
     given = parser.parse_args()
-    plan = Plan(kills=given.kills, restarts=given.restarts, seconds=given.seconds)
-    return once(plan, given.seed)
+    if given.minutes is None:
+        return once(Plan(given.kills, given.restarts, given.seconds), given.seed)
+    # Never met: a soak ends with its time. The ratio of kills to restarts is that of chaos.
+    return once(Plan(5 * 10**6, 10**6, given.minutes * 60), given.seed, Memory())
 
 
-def once(plan: Plan, seed: int) -> int:
+def once(plan: Plan, seed: int, memory: Memory | None = None) -> int:
     """One run on a server of its own; prints its figures and answers the exit code."""
-    print(f"chaos: SEED={seed}", flush=True)
+    name = "chaos" if memory is None else "soak"
+    print(f"{name}: SEED={seed}", flush=True)
     server = RealServer(need_server(), ServerOptions(aof=True)).start()
     began = time.monotonic()
     try:
-        with stage(server, f"chaos{seed}", lease=LEASE_S) as here:
-            chaos = Chaos(here, plan, seed)
-            report = chaos.run(lambda line: print(f"chaos: {line}", flush=True))
+        with stage(server, f"{name}{seed}", lease=LEASE_S) as here:
+            chaos = Chaos(here, plan, seed, memory)
+            report = chaos.run(lambda line: print(f"{name}: {line}", flush=True))
     finally:
         server.close()
-    verdict = "ok" if report.clean else "FAILED"
-    print(f"chaos: {verdict}: {report}; {chaos.tally}; {time.monotonic() - began:.0f} s; SEED={seed}", flush=True)
+    if memory is not None:
+        print(f"{name}: {memory}", flush=True)
     if not report.clean:
-        print(f"chaos: {report.details}", flush=True)
+        print(f"{name}: {report.details}", flush=True)
+    verdict = "ok" if report.clean else "FAILED"
+    print(f"{name}: {verdict}: {report}; {chaos.tally}; {time.monotonic() - began:.0f} s; SEED={seed}", flush=True)
     return 0 if report.clean else 1
 
 

@@ -15,7 +15,7 @@ from tests.servers import RealServer, need_server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a word about it (`-m slow`, or a test named by its id) only the quick set runs: see docs/reliability.md."""
+    """Without a word about it (`-m slow`, or a test named by its id) only the quick set runs."""
     if config.option.markexpr or any("::" in str(argument) for argument in config.args):
         return
     here = Path(__file__).parent

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from taskq.store import keys
 from taskq.tasks.broker import Found
@@ -51,9 +52,9 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{self.accepted} accepted, {self.done} done, {self.dead} dead, {self.quarantined} quarantined, {len(self.lost)} lost, "
-            f"{len(self.duplicated)} duplicated beyond the allowance ({self.allowed} within), {len(self.stale)} stale "
-            f"outcomes, {len(self.unexpected)} unexpected, {len(self.leaked)} leaked keys"
+            f"{self.accepted} accepted, {self.done} done, {self.dead} dead, {self.quarantined} quarantined, "
+            f"{len(self.lost)} lost, {len(self.duplicated)} duplicated beyond the allowance ({self.allowed} within), "
+            f"{len(self.stale)} stale outcomes, {len(self.unexpected)} unexpected, {len(self.leaked)} leaked keys"
         )
 
 
@@ -128,7 +129,9 @@ class History:
         assert report.clean, f"{report}: {report.details}"
         return report
 
-    def _judge_one(self, report: Report, found: Found, tag: str, disturbed: set[int] | frozenset[int], dead: bool) -> None:
+    def _judge_one(
+        self, report: Report, found: Found, tag: str, disturbed: set[int] | frozenset[int], dead: bool
+    ) -> None:
         runs = self.runs.get(tag, ())
         if found.state == "o" and found.result[:1] == b"d":
             report.done += 1
@@ -142,7 +145,7 @@ class History:
         fences = [run.fence for run in runs]
         if fences != sorted(set(fences)):
             report.stale.append(f"{tag} ran under fences that do not grow: {fences}")
-        for run, again in zip(runs, runs[1:], strict=False):
+        for run, again in pairwise(runs):
             if run.pid in disturbed:
                 report.allowed += 1
             elif again.attempt == run.attempt:  # with the next attempt it is a retry, which was asked for
@@ -159,5 +162,5 @@ class History:
             allowed -= {self.base + name for name in ("body", "state", "errors")}
         ours = (self.base, f"taskq:{{{self.namespace}}}:")
         report.leaked += sorted(key for key in self.lasting - allowed if key.startswith(ours))
-        starts = tuple(self.base + start for start in MORTAL) + (f"taskq:{{{self.namespace}}}:worker:",)
+        starts = (*(self.base + start for start in MORTAL), f"taskq:{{{self.namespace}}}:worker:")
         report.leaked += sorted(key for key in self.mortal if key.startswith(ours) and not key.startswith(starts))

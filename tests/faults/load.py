@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from taskq.errors import EnqueueUnconfirmed
 from tests.faults.stage import Stage
@@ -60,7 +61,7 @@ class Load:
 
     def _send(self, tag: str) -> None:
         dice, here = self._dice, self._here
-        options: dict[str, object] = {"delay": dice.uniform(0.05, 1.0)} if dice.random() < 0.1 else {}
+        options: dict[str, Any] = {"delay": dice.uniform(0.05, 1.0)} if dice.random() < 0.1 else {}
         kind = dice.random()
         args = () if kind < 0.3 else (dice.uniform(0.0, 0.15), int(kind > 0.9))
         while True:

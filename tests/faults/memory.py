@@ -31,7 +31,7 @@ class Memory:
         used = here.broker.link.execute("INFO", "memory")
         server = next(int(line[12:]) for line in used.splitlines() if line.startswith(b"used_memory:"))
         top = [max(map(resident, pids), default=0.0) for pids in (supervisors, children)]
-        self.readings.append((now - self._began, *top, server / 1_048_576))
+        self.readings.append((now - self._began, top[0], top[1], server / 1_048_576))
 
     def __str__(self) -> str:
         """The first and last tenth of the readings, by their medians, and the growth per hour between them."""

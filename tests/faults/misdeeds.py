@@ -1,4 +1,4 @@
-"""The app of `tests.runtime.guarded` with more tasks: effects that are checked, and tasks that misbehave in other ways."""
+"""The app of `tests.runtime.guarded` with more tasks: effects that are checked, and more ways to misbehave."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def sized(tag: str, data: str) -> int:
 # -- tasks that misbehave
 
 
-class Unprintable(Exception):  # noqa: N818
+class Unprintable(Exception):
     """Not even its text can be had."""
 
     def __str__(self) -> str:
@@ -313,3 +313,18 @@ def silent(tag: str) -> str:
 
 _hoard: list[bytes] = []
 _files: list[int] = []
+
+
+class Canary:
+    """Tells if ever a pickle of it is loaded."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return guarded.tell, ("loaded", "canary")
+
+
+@app.task(queue="work", result_ttl=60)
+def echo(value: str) -> str:
+    return value

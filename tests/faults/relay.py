@@ -102,6 +102,9 @@ class Relay:
                 continue
             answered: list[_Answered] = []
             for frame in replies.feed(data):
+                if not self._pending:  # what a server says to one whom it does not let in
+                    await self._write("down", self._to_client, frame)
+                    continue
                 call, rule, _ = self._pending.popleft()
                 call.fate, call.reply = "executed", frame
                 answered += [(call, rule, frame), *self._own_answers()]

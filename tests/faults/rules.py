@@ -18,7 +18,7 @@ Way = Literal["up", "down"]
 Who = Callable[[int], bool]
 
 
-class Reset(Exception):  # noqa: N818 - an order, not an error
+class Reset(Exception):
     """Cut the connection now."""
 
 

@@ -7,8 +7,9 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from taskq.message import encode, new_ids
@@ -18,7 +19,7 @@ from taskq.tasks.lists import ListBroker
 from tests.faults.history import History
 from tests.faults.proxy import Proxy
 from tests.faults.rules import PATIENCE_S, Fault
-from tests.runtime.world import World, Worker
+from tests.runtime.world import Worker, World
 from tests.servers import RealServer
 
 MISDEEDS = "tests.faults.misdeeds"
@@ -60,10 +61,11 @@ class Stage(World):
         self.workers.append(one)
         return one
 
-    def put(self, task: str, tag: str, *args: object, **options: object) -> bytes:
+    def put(self, task: str, tag: str, *args: object, **options: Any) -> bytes:
         """Enqueue a task of `guarded` or `misdeeds` with its tag as first argument; what it becomes is audited."""
         module = "tests.runtime.guarded" if task in GUARDED else MISDEEDS
-        sender = self.app.remote(f"{module}.{task}", **{"queue": "work", **options})
+        given: dict[str, Any] = {"queue": "work", **options}
+        sender = self.app.remote(f"{module}.{task}", **given)
         message = UUID(sender.enqueue(tag, *args).id).bytes
         self.accepted[message] = tag
         return message
@@ -143,7 +145,7 @@ GUARDED = {
 
 
 @contextlib.contextmanager
-def stage(server: RealServer, namespace: str, lease: float = 10.0) -> Iterator[Stage]:
+def stage(server: RealServer, namespace: str, lease: float = 10.0) -> Generator[Stage]:
     """A stage that fails its test if a fault that was ordered has not fired."""
     one = Stage(server, namespace, lease)
     try:

@@ -17,11 +17,17 @@ from tests.faults.stage import Stage, stage
 from tests.servers import RealServer
 
 pytestmark = pytest.mark.crash
+SELDOM = (
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "NOREPLICAS Not enough good replicas to write.",
+    "READONLY You can't write against a read only replica.",
+    "CLUSTERDOWN The cluster is down",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+)
 
 
 @pytest.fixture
 def volatile(start_server: Callable[..., RealServer], namespace: str) -> Iterator[Stage]:
-    """A server of its own that keeps nothing over a restart, and a lease of one second."""
     with stage(start_server(), namespace, lease=1.0) as one:
         yield one
 
@@ -100,11 +106,7 @@ def test_c03_a_server_that_is_killed_in_the_middle_of_bulks_keeps_whole_scripts_
         "LOADING Redis is loading the dataset in memory",
         "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
         "MISCONF Errors writing to the AOF file: No space left on device",
-        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-        "NOREPLICAS Not enough good replicas to write.",
-        "READONLY You can't write against a read only replica.",
-        "CLUSTERDOWN The cluster is down",
-        "TRYAGAIN Multiple keys request during rehashing of slot",
+        *(pytest.param(text, marks=pytest.mark.slow) for text in SELDOM),
     ],
     ids=lambda error: error.split()[0],
 )
@@ -204,7 +206,7 @@ def test_c07_connections_that_are_killed_all_the_time(short: Stage) -> None:
     here.settled()
 
 
-@pytest.mark.parametrize("mode", ["ALL", "WRITE"])
+@pytest.mark.parametrize("mode", ["ALL", pytest.param("WRITE", marks=pytest.mark.slow)])
 def test_c08_a_paused_server_costs_nobody_an_attempt(short: Stage, mode: str) -> None:
     """Three leases without an answer; then the heartbeats come first, and nothing has lapsed."""
     here = short
@@ -249,7 +251,8 @@ def test_c13_a_server_without_room_for_another_client(durable: Stage) -> None:
     with here.server.client() as client:
         used = int(client.info("clients")["connected_clients"])
         client.config_set("maxclients", used)
-        with pytest.raises(BrokerError, match="max number of clients|maxclients"):
+        # The server speaks first and hangs up: whoever was quicker to write may only see the end of the connection.
+        with pytest.raises(BrokerError, match=r"max number of clients|maxclients|cannot reach"):
             late.link.execute("PING")
         here.open_gate("g")
         here.settled()
@@ -359,9 +362,7 @@ def test_c20_connections_that_the_server_closes_when_idle(short: Stage) -> None:
             client.config_set("timeout", 0)
 
 
-def test_c21_a_password_that_changes_under_a_worker(
-    start_server: Callable[..., RealServer], namespace: str
-) -> None:
+def test_c21_a_password_that_changes_under_a_worker(start_server: Callable[..., RealServer], namespace: str) -> None:
     with stage(start_server(requirepass="secret", aof=True), namespace, lease=1.0) as here:
         worker = here.hire("-c", "1")
         here.put("gated", "g", here.gate("g"))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from taskq.tasks.failure import parse
+from taskq_workers import exits
 from tests.faults.stage import Stage, stage
 from tests.servers import RealServer, need_server
-from taskq_workers import exits
 
 pytestmark = pytest.mark.crash
 together = pytest.mark.xdist_group("faults-tasks")

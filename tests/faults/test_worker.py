@@ -12,9 +12,9 @@ import pytest
 
 from taskq.tasks.failure import parse
 from taskq.tasks.lists import ListBroker
+from taskq_workers import exits
 from tests.faults.chaos import Chaos, Plan
 from tests.faults.stage import Stage
-from taskq_workers import exits
 
 pytestmark = pytest.mark.crash
 

@@ -47,6 +47,13 @@ class RepeatedLeaseTakesMore(Queue):
         return self._hand_out(now, nonce, number, token, names, limit, None)
 
 
+class OnlyNumbersAreKnownAgain(Queue):
+    def lease(self, now: float, nonce: Any, number: int, token: Token, names: Sequence[str], limit: int) -> Leased:
+        if number > self.workers.get((nonce, "lease"), 0):
+            return self._hand_out(now, nonce, number, token, names, limit, None)
+        return super().lease(now, nonce, number, token, names, limit)
+
+
 class RepeatedLeaseGetsNothing(Queue):
     def lease_again(self, token: Token, last: int, due: float | None) -> Leased:
         return 1, due, ()

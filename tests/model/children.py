@@ -53,6 +53,8 @@ class Children(Wire):
             if code == 3:
                 return after.with_worker(slot, IDLE)
             token = call.args[0]
+            if not given and token in after.queue.held:
+                raise Broken("a child is told that it got nothing, and holds messages", label)
             jobs = tuple(Job(one.id, token, "c" if one.flags & CANCEL else "w", one.attempts) for one in given)
             return after.with_worker(slot, Worker(call.nonce, None, jobs))
 

@@ -88,6 +88,8 @@ MUTANTS = (
     Mutant("an explicit id leaves no tombstone", "ids of one's own", broken.NoTombstone),
     Mutant("pop, then run", LATE, broken.PopThenRun),
     Mutant("a repeated lease takes more", "two messages, one at a time", broken.RepeatedLeaseTakesMore),
+    Mutant("a held token is not known again", "worker keys that expire too early", broken.OnlyNumbersAreKnownAgain),
+    Mutant("a repeated lease gets nothing", LATE, broken.RepeatedLeaseGetsNothing),
     Mutant("a leased message stays in its list", LATE, broken.TakesFromHolders),
     Mutant("the token is the worker's name", STALL, play=TokenIsWorker),
     Mutant("the token is a counter of the server", "failover to a replica that lags", play=TokenIsCounter),

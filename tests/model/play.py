@@ -111,6 +111,11 @@ class Play(Children, Supervisors):
         sent = world.producer.call
         if world.budget.forget and sent and sent.number > 1 and not world.queue.ended:
             yield self.forgotten_lane(world)
+        if world.budget.nap and world.queue.workers:
+            queue = world.queue.copy()
+            queue.workers.clear()
+            after = spend(world, "nap")._replace(queue=queue, gone=frozenset())
+            yield "worker keys expire", False, after._replace(workers=tuple(map(doubted, world.workers)))
 
     def forgotten_lane(self, world: World) -> Move:
         """The producer's host slept for an hour, so the server forgot the lane, then it repeats its call."""

@@ -24,6 +24,7 @@ SCENARIOS = {
         Scenario("failover to a replica that lags", ONE, Budget(failover=1, lost=1, stall=1, crash=1)),
         Scenario("failover between two enqueues", ONE_BY_ONE, Budget(failover=1, late=1), workers=1),
         Scenario("a lane that is forgotten", ONE_BY_ONE, Budget(forget=1, lost=1), workers=1),
+        Scenario("worker keys that expire too early", ONE_BY_ONE, Budget(nap=1, lost=1, late=1), workers=1),
         Scenario("two messages, one at a time", ONE_BY_ONE, Budget(lost=1, late=1)),
         Scenario("all outcomes", ONE, Budget(late=1, stall=1), outcomes=("ack", "nack", "later", "dead")),
         Scenario("two messages of one call", TWO, Budget(crash=1, late=1, lost=1), batch=2),

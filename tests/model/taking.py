@@ -121,7 +121,7 @@ class Taking(Store):
         """Answers code, earliest due time, deliveries. Codes: 0 leased, 1 nothing, 2 paused, 3 refused."""
         due = min(self.delayed.values(), default=None)
         last = self.workers.get((nonce, "lease"), 0)
-        if number <= last:
+        if number <= last or token in self.held:  # the worker key may have expired
             return self.lease_again(token, last, due)
         if self.meta.get("paused"):
             return 2, due, ()

@@ -18,7 +18,7 @@ from taskq.store.connection import SyncLink
 from taskq.store.scripts import load
 from tests.model.decode import Reader, dump_script
 from tests.model.drawing import KEYS, TASKS, Step
-from tests.model.traces import HEAR, PLANT, Trace
+from tests.model.traces import EXPIRE, HEAR, PLANT, Trace
 from tests.servers import RealServer, server_binaries
 
 SEED = int(os.environ.get("TASKQ_SEED", "0"))
@@ -34,7 +34,7 @@ SCRIPTS = (
 def link(server: RealServer) -> Iterator[SyncLink]:
     link = server.link(timeout=10)
     link.execute("SCRIPT", "LOAD", dump_script(KEYS, TASKS))
-    for script in (PLANT, HEAR):
+    for script in (PLANT, HEAR, EXPIRE):
         link.execute("SCRIPT", "LOAD", script.text)
     for name in SCRIPTS.split():
         link.execute("SCRIPT", "LOAD", load(f"tasks/{name}").text)

@@ -21,6 +21,7 @@ def _script(name: str, text: str) -> Script:
 
 PLANT = _script("plant", "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])")
 HEAR = _script("hear", "return redis.call('LPOP', KEYS[1]) and 1 or 0")
+EXPIRE = _script("expire", "return redis.call('DEL', KEYS[1])")
 
 
 class Trace(Drawing):
@@ -99,6 +100,14 @@ class Trace(Drawing):
         """A worker takes the bell."""
         rung, self.queue.wake = int(self.queue.wake), False
         self.step("hear", Call(HEAR, [KEYS.wake], [], int), rung)
+
+    def expire(self) -> None:
+        """A worker key is gone too early: the server's clock jumped, or its host slept."""
+        nonce = self.rng.choice(self.seats)
+        known = [field for field in self.queue.workers if field[0] == nonce]
+        for field in known:
+            del self.queue.workers[field]
+        self.step("expire a worker", Call(EXPIRE, [KEYS.worker(nonce)], [], int), int(bool(known)))
 
     # -- lease and extend
 
@@ -196,6 +205,7 @@ _VERBS: tuple[tuple[Callable[[Trace], None], float], ...] = (
     (Trace.pause, 0.4),
     (Trace.hear, 4),
     (Trace.plant, 1.5),
+    (Trace.expire, 0.7),
 )
 
 _OF_HOLDERS = (Trace.extend, Trace.ack, Trace.nack, Trace.dead_letter, Trace.release, Trace.park, Trace.reclaim)

@@ -77,6 +77,7 @@ class Budget(NamedTuple):
     redrive: int = 0
     recall: int = 0
     forget: int = 0
+    nap: int = 0
 
     def less(self, name: str) -> Budget:
         return self._replace(**{name: getattr(self, name) - 1})

@@ -13,8 +13,8 @@ local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local token, number, limit, room = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local due, last = call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')[2] or '', tonumber(call('HGET', KEYS[1], 'lease')) or 0
-if number <= last then
-  local blob = call('HGET', KEYS[6], token)
+local blob = call('HGET', KEYS[6], token)
+if blob or number <= last then -- a token that is held is a repeat, even if the worker key has expired
   if not blob then return { last < 9007199254740992 and 1 or 3, now, due } end
   local reply, ids, heads = { 0, now, due, sub(blob, 1, 16) }, {}, {}
   for at = 17, #blob, 16 do
@@ -39,7 +39,7 @@ for list = 11, #KEYS do
   for i, id in ipairs(ids) do
     local record = states[i]
     if bytes > room then full = true break end
-    if not record then
+    if not record or record ~= 'c' and not string.find(record, '^[rdlpxq].......') then -- none, or a damaged one
       found, plain = found + 1, plain and list == 13
       taken[found], heads[found], tails[found] = id, fresh, ''
     else
@@ -52,7 +52,7 @@ for list = 11, #KEYS do
         found, plain = found + 1, false
         taken[found] = id
         tails[found] = sub(record, 9, 8 + bit.band(flags, 16)) .. sub(record, #record + 1 - bit.band(flags, 32) / 4)
-        heads[found] = char(108, prio, flags, math.floor(count / 256), count % 256) .. sub(record, 6, 8)
+        heads[found] = char(108, math.min(prio, 4), flags, math.floor(count / 256), count % 256) .. sub(record, 6, 8)
       elseif kind == 99 then
         drops[#drops + 1] = id
       end

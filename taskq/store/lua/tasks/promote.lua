@@ -13,7 +13,9 @@ if #ids > 0 then
   for i = 5, 9 do call('LLEN', KEYS[i]) end
   local waiting, lists, sets, plain = call('LLEN', KEYS[3]), { {}, {}, {}, {}, {} }, {}, {}
   for i, id in ipairs(ids) do
-    local record = states[i] or 'd\2\0\0\0\0\0\0'
+    local record = states[i]
+    -- None, or a damaged one that would stop all others.
+    if not record or record ~= 'c' and not string.find(record, '^[rdlpxq][%z\1-\4]......') then record = 'd\2\0\0\0\0\0\0' end
     if not bodies[i] and byte(record) == 100 then
       plain[#plain + 1] = id
     elseif byte(record) == 100 then
