@@ -5,7 +5,7 @@
 #   make test PYTEST_ARGS="-k lease -x"          a part of the suite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos soak clean
+.PHONY: help demo test check bench faults chaos soak clean
 
 SHELL := /bin/sh
 PYTHON ?=
@@ -44,6 +44,9 @@ check: .venv/.ready-to-test
 
 bench: .venv/.ready-to-run
 	@$(VENV_PYTHON) -m benchmarks $(BENCH_ARGS)
+
+faults: .venv/.ready-to-test
+	@$(VENV_PYTHON) -m pytest tests/faults $(PYTEST_ARGS)
 
 chaos: .venv/.ready-to-test
 	@$(VENV_PYTHON) -m pytest tests/faults -m 'slow or not slow' $(PYTEST_ARGS)

@@ -15,11 +15,20 @@ from tests.servers import RealServer, need_server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a word about it (`-m slow`, or a test named by its id) only the quick set runs."""
+    """The whole suite only takes the tests of the proxy itself; `tests/faults` by name (`make faults`) its quick set.
+
+    With `-m`, or a test named by its id, nothing is left out.
+    """
     if config.option.markexpr or any("::" in str(argument) for argument in config.args):
         return
     here = Path(__file__).parent
-    later = [item for item in items if here in item.path.parents and item.get_closest_marker("slow")]
+    named = any("faults" in str(argument) for argument in config.args)
+    later = [
+        item
+        for item in items
+        if here in item.path.parents
+        and (item.get_closest_marker("slow") or not (named or item.path.name == "test_proxy.py"))
+    ]
     if later:
         config.hook.pytest_deselected(items=later)
         items[:] = [item for item in items if item not in later]
