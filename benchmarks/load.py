@@ -220,17 +220,22 @@ class HeavyQueue:
 
         On a queue of its own, where the same messages come round again soon.
         """
-        for part in batches(list(_ids(self.count)), BULK):
+        self.ids = list(_ids(self.count))
+        for part in batches(self.ids, BULK):
             self.broker.enqueue(self.name, [Outgoing(one, b"x" * 200) for one in part])
         scripts = self.count // LEASE_MESSAGES
         for line in (_LONG_LINE, _LINE, _LINE):
             held = [one for batch in self.take(scripts) for one in batch]
             self.settle("nack", [Retried(one.id, one.token, 0, True, line) for one in held], len(line))
         held = [one for batch in self.take(scripts) for one in batch]
-        half = len(held) // 2
-        self.settle("dead_letter", [Buried(one.id, one.token, _LINE) for one in held[:half]], len(_LINE))
-        results = [Finished(one.id, one.token, "d", b"d" + b"r" * RESULT_BYTES, 60_000) for one in held[half:]]
+        third = len(held) // 3
+        self.settle("dead_letter", [Buried(one.id, one.token, _LINE) for one in held[:third]], len(_LINE))
+        results = [
+            Finished(one.id, one.token, "d", b"d" + b"r" * RESULT_BYTES, 60_000) for one in held[third : 2 * third]
+        ]
         self.settle("ack", results, RESULT_BYTES)
+        rest = [Held(one.id, one.token) for one in held[2 * third :]]
+        self.send(calls.release(self.keys, part) for part in batches(rest, LEASE_MESSAGES))
         self.send(calls.lookup(self.keys, part) for part in batches([one.id for one in held], LEASE_MESSAGES))
 
     def _reclaim(self, batch: list[Delivery], mode: Any) -> Call[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from benchmarks import slowlog
+from benchmarks import operator_load, slowlog
 from benchmarks.bench import Bench
 from benchmarks.figures import Report, Row, number
 from benchmarks.load import HeavyQueue
@@ -70,7 +70,19 @@ def run(count: int, rounds: int) -> Run:
         queue.fill()
         memory = server.memory()
         queue.run()
-        HeavyQueue(server, EXTREMES, rounds, "extremes").extremes()
+        operate(queue)
+        extremes = HeavyQueue(server, EXTREMES, rounds, "extremes")
+        extremes.extremes()
+        operate(extremes)
         found = slowlog.read(server, names)
         usual = {name: median(times) for name, times in found.items()}
         return Run(slowlog.longest(found), usual, memory, sorted(set(names.values()) - queue.used))
+
+
+def operate(queue: HeavyQueue) -> None:
+    """What operators do, once the workers' part is over; the queue is empty at its end if it is a small one."""
+    operator_load.look(queue)
+    held = [one for batch in queue.take(max(queue.rounds // 10, 1)) for one in batch]
+    operator_load.give_up(queue, held)
+    operator_load.look(queue)
+    operator_load.empty(queue)
