@@ -7,6 +7,7 @@ call of it is settled, refused, or sent again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from taskq.errors import BrokerError, BrokerUnavailable, EnqueueUnconfirmed, TaskqError
 from taskq.message import id_text
@@ -28,7 +29,7 @@ class Sending:
         self._messages = messages
         self._kept: dict[bytes, Accepted] = {}  # by id: what became of calls that were unconfirmed before
         self.error: TaskqError | None = None
-        self.todo: list[Unconfirmed] = lanes.recall(queue, messages)
+        self.todo: list[Unconfirmed] = [_checked(call) for call in lanes.recall(queue, messages)]
         self._sent = bool(self.todo)  # whether some call may have been executed without our knowing
         if self.todo:
             known = {message.id for call in self.todo for message in call.messages}
@@ -50,7 +51,7 @@ class Sending:
         for call, answer in zip(self.todo, answers, strict=True):
             if isinstance(answer, BrokerUnavailable):
                 lost, self._sent = answer, self._sent or answer.sent
-                again.append(call)
+                again.append(_checked(call) if answer.sent else call)
             elif isinstance(answer, TaskqError):
                 self.error = self.error or answer
             elif not answer:
@@ -101,7 +102,11 @@ class Sending:
         call.lane.number = call.number
         self._lanes.give(self._queue, call.lane)
         if call.place >= 0:
-            self._told[call.place] = answer
+            # An id that we drew is found only if an earlier try of this call was executed: it was created by it.
+            drawn = {item.id for item in self._parts[call.place] if not item.explicit} if self._sent else ()
+            self._told[call.place] = (
+                [Accepted(it.id, True) if it.id in drawn else it for it in answer] if drawn else answer
+            )
         else:
             self._kept |= {message.id: item for message, item in zip(call.messages, answer, strict=True)}
 
@@ -111,11 +116,22 @@ class Sending:
         It forgets a lane with its data (flushed, restored from before), or while this host was suspended. For the last
         case a call that was sent before is sent with its ids checked.
         """
-        messages = [item._replace(explicit=True) for item in call.messages] if self._sent else call.messages
-        return Unconfirmed(Lane(), 1, messages, call.place)
+        moved = Unconfirmed(Lane(), 1, call.messages, call.place)
+        return _checked(moved) if self._sent else moved
 
     def _with_accepted(self, error: TaskqError) -> TaskqError:
         if isinstance(error, BrokerError):
             told = [*self._kept.values(), *(item for part in self._told for item in part)]
             error.accepted = tuple(id_text(item.id) for item in told)
         return error
+
+
+def _checked(call: Unconfirmed) -> Unconfirmed:
+    """A call that may have been executed, with its ids looked at too.
+
+    The lane tells a repeat as long as the server knows it. Once it has forgotten it (restored from before, or this host
+    was suspended for long), number 1 would pass for the first call of a new lane; then the ids tell.
+    """
+    if call.number > 1:
+        return call
+    return replace(call, messages=[item._replace(explicit=True) for item in call.messages])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ class LossyLink(TimedLink):
         super().__init__(*args, **options)
         self.sent = 0
         self.lose: set[int] = set()
+        self.then: Callable[[], None] | None = None  # what happens once, with the first reply that gets lost
 
     def losing(self, *numbers: int) -> None:
         """Lose the replies of the calls with these numbers, the next one being 1; numbers below 1 lose nothing."""
@@ -34,6 +35,9 @@ class LossyLink(TimedLink):
         if str(args[0]) in ("EVAL", "EVALSHA"):
             self.sent += 1
             if self.sent in self.lose:
+                then, self.then = self.then, None
+                if then is not None:
+                    then()
                 raise BrokerUnavailable("the reply got lost")
         return reply
 
@@ -171,6 +175,26 @@ def test_a_lane_that_the_server_forgot_fails_nobody(scene: Lossy) -> None:
     assert scene.enqueue(message(2)) == [Accepted(message(2).id, True)]
     assert scene.enqueue(message(3)) == [Accepted(message(3).id, True)]
     assert scene.worker.numbers() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("messages", SINGLES.values(), ids=SINGLES)
+def test_a_first_call_whose_reply_and_lane_are_both_lost_is_still_one_message(
+    scene: Lossy, messages: list[Outgoing]
+) -> None:
+    broker = scene.broker
+    assert isinstance(broker, ListBroker)
+
+    def forget() -> None:
+        for key in scene.link.execute("KEYS", broker.keys(QUEUE).base + "lane:*"):
+            scene.link.execute("DEL", key)
+
+    scene.link.losing(1)
+    scene.link.then = forget
+    assert scene.enqueue(*messages) == [Accepted(item.id, not item.explicit) for item in messages]
+    assert scene.link.then is None, "no reply was lost"
+    scene.pass_ms(5)
+    scene.broker.promote(QUEUE)
+    assert sorted(scene.worker.numbers(50)) == [number_of(item.id) for item in messages]
 
 
 def test_a_full_server_is_told_at_once_and_stores_nothing(scene: Lossy, lists: str) -> None:
