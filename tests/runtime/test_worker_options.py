@@ -30,6 +30,17 @@ def test_burst_ends_when_nothing_is_left_and_everything_was_run(here: World) -> 
     assert here.found(later).state == "d"
 
 
+@pytest.mark.parametrize("queues", ["work", "other,work"])
+def test_a_burst_that_was_refused_at_a_queue_says_so_and_fails(here: World, queues: str) -> None:
+    with here.server.client() as client:
+        client.set(here.broker.keys("work").ready[0], "not a list")
+    worker = here.worker("--burst", "-q", queues)
+    assert worker.process.wait(40) == exits.UNREACHABLE
+    (error,) = [line for line in worker.text().splitlines() if line.startswith("error: ")]
+    assert "could not look at queue work:" in error
+    assert "WRONGTYPE" in error
+
+
 def test_a_child_is_replaced_after_its_share_of_tasks_and_none_runs_twice(here: World) -> None:
     worker = here.worker("-c", "2", "--max-tasks-per-child", "10")
     for n in range(40):

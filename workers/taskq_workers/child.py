@@ -156,6 +156,8 @@ class Child:
                 command = self.commands.get(timeout=0.1)
             except Empty:
                 if self.fetcher.exhausted.is_set() and not self.tokens.outstanding:
+                    if self.fetcher.unseen:
+                        self.say(unseen=self.fetcher.unseen)
                     return self._leave(self.settings.drain_timeout)
                 if self.fetcher.refused or self.settler.failed:
                     return self._leave(0.0)

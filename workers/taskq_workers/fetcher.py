@@ -105,6 +105,8 @@ class Fetcher:
         self.failed: BaseException | None = None
         """Why the thread has ended by itself: what it had leased and not delivered stays held until the child ends."""
         self.exhausted = threading.Event()  # burst: nothing was left to lease
+        self.unseen: dict[str, str] = {}
+        """Queues whose last lease call was refused, and why: nobody knows whether they are empty."""
         self._thread = threading.Thread(target=self._main, name="taskq-fetch", daemon=True)
 
     def start(self) -> None:
@@ -209,7 +211,9 @@ class Fetcher:
                 continue  # it may hold messages, so it stays announced
             if isinstance(answer, TaskqError):
                 self._tokens.leased(ticket.token, 0)  # refused before anything was written
+                self.unseen[queue] = str(answer)
                 continue
+            self.unseen.pop(queue, None)
             self._tokens.leased(ticket.token, len(answer.deliveries))
             if answer.refused:
                 self._refuse()

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from taskq.errors import AppImportError, BrokerUnavailable, ConfigError, TaskqError
+from taskq.errors import AppImportError, BrokerRefused, BrokerUnavailable, ConfigError, TaskqError
 from taskq.store.connection import SyncLink
 from taskq.tasks.lists import ListBroker
 from taskq_workers import exits, signals
@@ -62,6 +62,7 @@ class Supervisor:
         self._fatal: TaskqError | None = None
         self._to_recheck = False
         self._broken = False
+        self._unseen: dict[str, str] = {}
 
     def run(self) -> int:
         """Raises the error that kept the worker from starting: app not importable, broker not there or refused."""
@@ -75,6 +76,10 @@ class Supervisor:
                 self._leave()
         if self._fatal is not None:
             raise self._fatal
+        if self._unseen and self._config.burst and not self._stops:
+            queue, why = min(self._unseen.items())
+            more = f" (nor at {len(self._unseen) - 1} more)" if len(self._unseen) > 1 else ""
+            raise BrokerRefused(f"the burst could not look at queue {queue}{more}: {why}")
         return self._code
 
     def request_reload(self) -> None:
@@ -121,6 +126,7 @@ class Supervisor:
             for call in asked:
                 call()
         if recheck and not self._children:
+            self._unseen.clear()
             self._starts.append(0.0)
         return bool(self._children or self._starts)
 
@@ -165,6 +171,8 @@ class Supervisor:
                 self._retire(child, str(line["retiring"]))
             elif "error" in line:
                 child.error = str(line["error"])
+            elif "unseen" in line:
+                self._unseen |= line["unseen"]
         if child.silent:
             self._selector.unregister(child.up)
 
