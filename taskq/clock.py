@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from taskq.checks import when
 
 
 class Clock(Protocol):
@@ -31,12 +34,15 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to.
+    """A clock that moves only when told to, and never back.
 
     >>> clock = ManualClock(now_ms=1_000)
     >>> clock.advance(2.5)
     >>> clock.now_ms(), clock.monotonic()
     (3500, 2.5)
+    >>> clock.set(datetime(2026, 11, 1, 8, tzinfo=UTC))
+    >>> clock.now() + timedelta(hours=1)
+    datetime.datetime(2026, 11, 1, 9, 0, tzinfo=datetime.timezone.utc)
     """
 
     __slots__ = ("_elapsed_us", "_start_ms")
@@ -48,6 +54,10 @@ class ManualClock:
     def now_ms(self) -> int:
         return self._start_ms + self._elapsed_us // 1_000
 
+    def now(self) -> datetime:
+        """The moment that it is, in UTC."""
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=self.now_ms())
+
     def monotonic(self) -> float:
         return self._elapsed_us / 1_000_000
 
@@ -56,3 +66,10 @@ class ManualClock:
         if seconds < 0:
             raise ValueError(f"a clock does not go back: {seconds!r}")
         self._elapsed_us += round(seconds * 1_000_000)
+
+    def set(self, at: datetime | float) -> None:
+        """Move forward to a moment, an aware datetime or seconds since 1970; an earlier one raises `ValueError`."""
+        ahead = when(at) - self.now_ms()
+        if ahead < 0:
+            raise ValueError(f"a clock does not go back: {at!r} is before {self.now()}")
+        self._elapsed_us += ahead * 1_000

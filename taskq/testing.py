@@ -6,20 +6,22 @@
         assert handle.result() == "ok"
 
 Everything goes through the codec and the in-memory transport, and each outcome is decided as a worker decides it. What
-takes a worker's process is left out: time limits, start-up and shut-down hooks, `cancel(kill=True)`.
+takes a worker's process is left out: time limits, start-up and shut-down hooks, `cancel(kill=True)`. What a task has to
+stand can be made to happen: `q.crash_before_settle`, `q.lose_reply`, `q.clock`. See docs/testing.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from taskq.clock import ManualClock
-from taskq.errors import ConfigError, EventLoopRunning, ResultTimeout
+from taskq.errors import ConfigError, EventLoopRunning, UnknownTask
 from taskq.message import decode, id_text
+from taskq.names import check_task_name, did_you_mean, shown
 from taskq.options import TaskOptions
 from taskq.store.url import parse_url
 from taskq.tasks import registry
@@ -27,14 +29,15 @@ from taskq.tasks.app import TaskQ
 from taskq.tasks.async_results import AsyncResults
 from taskq.tasks.broker import Accepted, Found, Outgoing
 from taskq.tasks.brokers import Ends, in_process
+from taskq.tasks.faults import Fault, Faults, Lanes
 from taskq.tasks.inline import Inline, Work
+from taskq.tasks.inline_waiting import Waiting
 from taskq.tasks.loops import in_event_loop
 from taskq.tasks.memory import MemoryBroker
-from taskq.tasks.outcomes import is_over, status_of
 from taskq.tasks.results import Results
-from taskq.tasks.waiting import Key
+from taskq.tasks.task import Task
 
-__all__ = ["Enqueued", "Memory", "memory"]
+__all__ = ["Enqueued", "Fault", "Memory", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Memory:
     """The messages of an app while `memory(app)` lasts.
 
     `enqueued` are all that were accepted meanwhile, follow-ups included, oldest first. `clock` stands still unless
-    `clock.advance(seconds)` moves it, or a retry has to come due.
+    `clock.advance(seconds)` or `clock.set(moment)` moves it, or a retry has to come due; delays, retries and all that
+    is kept for a time go by it. A task that moves it has taken long, and keeps its lease, as heartbeats would keep it.
     """
 
     def __init__(self, app: TaskQ, broker: MemoryBroker) -> None:
@@ -93,10 +97,12 @@ class Memory:
         self.enqueued: list[Enqueued] = []
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None
-        recorder, waiting = _Recorder(self), _Waiting(self)
+        recorder = _Recorder(self)
+        waiting = Waiting(broker, self.run_until_idle, self.arun_until_idle)
         ends = in_process(recorder)
         self.ends = Ends(recorder, cast("Results", waiting), ends.async_broker, cast("AsyncResults", waiting))
-        self._inline = Inline(app, broker, self.clock, recorder.enqueue)
+        self._inline = Inline(app, broker, self.clock, recorder.accept)
+        self._lost_replies = recorder.faults
 
     def run_until_idle(self, *, raise_errors: bool = True) -> None:
         """Run what is ready, what that enqueues, and what is to be retried; for a retry the clock moves to its time.
@@ -123,6 +129,62 @@ class Memory:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - it belongs to the attempt that made the call
                 answer = _Answer(error=error)
 
+    def crash_before_settle(
+        self, task: Task[..., Any] | str | None = None, *, times: int = 1
+    ) -> AbstractContextManager[Fault]:
+        """Inside the block the next `times` runs of a task (None: of any) end, and their worker dies with the outcome.
+
+        What the task did has happened, and since nobody knows how it ended, it runs again: that is the test which a
+        task has to pass. Each death counts as a crash, the third makes a dead letter; an `at_most_once` message is lost
+        with the first. No hook hears of it. A block that ends before the fault has happened raises AssertionError.
+
+        >>> from taskq import TaskQ
+        >>> app, charged = TaskQ("shop"), set()
+        >>> with memory(app) as q:
+        ...
+        ...     @app.task
+        ...     def charge(order: int) -> None:
+        ...         charged.add(order)
+        ...
+        ...     handle = charge.enqueue(42)
+        ...     with q.crash_before_settle(charge):
+        ...         q.run_until_idle()
+        ...     handle.status(), charged
+        ('done', {42})
+        """
+        names = None if task is None else self._names_of(task)
+        what = f"crash_before_settle({'' if names is None else _name_of(task)})"
+        return self._inline.crashes.armed(Fault(what, names, times, "no further run of that task came to its end"))
+
+    def lose_reply(self, task: Task[..., Any] | str | None = None, *, times: int = 1) -> AbstractContextManager[Fault]:
+        """Inside the block the next `times` enqueues (None: of any task) are accepted, and their replies are lost.
+
+        The caller gets EnqueueUnconfirmed. Enqueueing again with its `id` is one message, and gets the answer that was
+        lost; without it there are two. Of a bulk the first thousand are unconfirmed and the rest is not sent. A block
+        that ends before the fault has happened raises AssertionError.
+
+        >>> from taskq import EnqueueUnconfirmed, TaskQ
+        >>> app = TaskQ("shop")
+        >>> with memory(app) as q, q.lose_reply():
+        ...     try:
+        ...         app.enqueue("shop.charge", 42)
+        ...     except EnqueueUnconfirmed as error:
+        ...         again = app.remote("shop.charge", id=error.id).enqueue(42)
+        ...     again.created, len(q.enqueued)
+        (True, 1)
+        """
+        names = None if task is None else self._names_of(task, anywhere=True)
+        what = f"lose_reply({'' if names is None else _name_of(task)})"
+        return self._lost_replies.armed(Fault(what, names, times, "nothing that fits was enqueued any more"))
+
+    def _names_of(self, task: object, anywhere: bool = False) -> set[str]:
+        """A task's name and its aliases; one that is not registered here may run `anywhere`."""
+        name, tasks = _name_of(task), self._app.tasks
+        known = tasks.get(name)
+        if known is None and not anywhere:
+            raise UnknownTask(f"no task {shown(name)} is registered in this app{did_you_mean(name, tasks)}")
+        return {name} | {other for other, one in tasks.items() if one is known}
+
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         # One loop for all: what a task opens in it may be used by the next.
         if self._loop is None:
@@ -141,6 +203,10 @@ class Memory:
             args, kwargs = task.signature.decode(args, kwargs)
         options = _said(message, read.options or {})
         self.enqueued.append(Enqueued(id_text(accepted.id), read.task, tuple(args), kwargs, queue, options))
+
+
+def _name_of(task: object) -> str:
+    return task.name if isinstance(task, Task) else check_task_name(task)
 
 
 def _said(message: Outgoing, wire: dict[str, Any]) -> dict[str, Any]:
@@ -184,77 +250,18 @@ class _Recorder:
 
     def __init__(self, q: Memory) -> None:
         self._q = q
-        self.lookup = q.broker.lookup
+        self.faults = Faults()
+        self.enqueue = Lanes(self.accept, q.clock, self.faults).enqueue
         self.cancel = q.broker.cancel
         self.close = q.broker.close
 
-    def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
+    def lookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
+        self._q.broker.sweep(queue)  # what the clock has made due, or has ended
+        return self._q.broker.lookup(queue, ids)
+
+    def accept(self, queue: str, messages: Sequence[Outgoing]) -> list[Accepted]:
         answers = self._q.broker.enqueue(queue, messages)
         for message, accepted in zip(messages, answers, strict=True):
             if accepted.created:
                 self._q.record(queue, message, accepted)
         return answers
-
-
-class _Waiting:
-    """Where handles wait: whoever waits lets everything run first, and does not wait for what then is not over."""
-
-    def __init__(self, q: Memory) -> None:
-        self._q = q
-
-    def watch(self, keys: Iterable[Key]) -> _Watch:
-        return _Watch(self._q)
-
-    def close(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-
-class _Watch:
-    """Stands for the watches of `taskq.tasks.results` and `taskq.tasks.async_results`."""
-
-    def __init__(self, q: Memory) -> None:
-        self._q = q
-
-    def __enter__(self) -> _Look:
-        self._q.run_until_idle(raise_errors=False)
-        return _Look(self._q)
-
-    def __exit__(self, *_: object) -> None: ...
-
-    async def __aenter__(self) -> _AsyncLook:
-        await self._q.arun_until_idle(raise_errors=False)
-        return _AsyncLook(_Look(self._q))
-
-    async def __aexit__(self, *_: object) -> None: ...
-
-
-class _Look:
-    """One look at each message."""
-
-    seen: Found | None = None
-
-    def __init__(self, q: Memory) -> None:
-        self._broker = q.broker
-
-    def get(self, key: Key, deadline: float | None) -> Found:
-        queue, raw = key
-        found = self._broker.lookup(queue, [raw])[0]
-        if is_over(found):
-            return found
-        raise ResultTimeout(
-            f"message {id_text(raw)} in queue {queue!r} is {status_of(found)}: in memory nothing comes of waiting; "
-            "let its time come with q.clock.advance(seconds)"
-        )
-
-
-class _AsyncLook:
-    """The same, awaited."""
-
-    seen: Found | None = None
-
-    def __init__(self, look: _Look) -> None:
-        self._look = look
-
-    async def get(self, key: Key, deadline: float | None) -> Found:
-        return self._look.get(key, deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskq import RetryPolicy, TaskQ
+from taskq import RetryPolicy, TaskQ, current
 
 app = TaskQ("tested-shop")
 
@@ -19,6 +19,7 @@ def place_order(customer: str, items: list[str]) -> int:
     """Store an order; its receipt goes at once, a question about it after a day."""
     if not items:
         raise ValueError("an order without items")
-    send_mail.enqueue(customer, f"{len(items)} items are on their way")
-    send_mail.options(delay=86_400).enqueue(customer, "was all well?")
+    order = current().id  # the same each time that this message runs, so each of its mails is accepted once
+    send_mail.options(id=f"receipt-{order}").enqueue(customer, f"{len(items)} items are on their way")
+    send_mail.options(id=f"question-{order}", delay=86_400).enqueue(customer, "was all well?")
     return len(items)

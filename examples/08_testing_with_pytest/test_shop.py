@@ -42,6 +42,13 @@ def test_the_question_comes_a_day_later(q: Memory) -> None:
     assert shop.mailbox[1:] == ["ada: was all well?"]
 
 
+def test_an_order_that_runs_twice_sends_no_mail_twice(q: Memory) -> None:
+    shop.place_order.enqueue("ada", ["tea"])
+    with q.crash_before_settle(shop.place_order):  # it ends, its worker dies, and it runs again
+        q.run_until_idle()
+    assert shop.mailbox == ["ada: 1 items are on their way"]
+
+
 def test_an_order_without_items_ends_as_a_dead_letter(q: Memory) -> None:
     handle = shop.place_order.options(retry=False).enqueue("ada", [])
     q.run_until_idle(raise_errors=False)

@@ -20,8 +20,9 @@ from taskq.message import Message, decode, id_text
 from taskq.options import TaskOptions
 from taskq.tasks import failure
 from taskq.tasks.app import TaskQ
-from taskq.tasks.broker import Buried, Delivery, Finished, Flags, Held, Outgoing, Retried, Seat
+from taskq.tasks.broker import Buried, Delivery, Finished, Flags, Held, Mark, Outgoing, Retried, Seat
 from taskq.tasks.context import running
+from taskq.tasks.faults import Faults, die
 from taskq.tasks.hooks import Incident
 from taskq.tasks.memory import MemoryBroker
 from taskq.tasks.outbox import pack_follow
@@ -54,6 +55,7 @@ class Inline:
         self._broker = broker
         self._clock = clock
         self._send = send
+        self.crashes = Faults()
         self._seat = Seat()
         self._retries: dict[tuple[str, bytes], int] = {}
 
@@ -76,11 +78,11 @@ class Inline:
         while True:
             now = self._clock.now_ms()
             for queue in self._broker.queues():
-                while (due := self._broker.promote(queue)) is not None and due <= now:
-                    continue
-                for delivery in self._broker.lease(queue, self._seat.ticket(queue), 1).deliveries:
-                    self._retries.pop((queue, delivery.id), None)
-                    return delivery
+                self._broker.sweep(queue)
+                for alone in (True, False):
+                    for delivery in self._broker.lease(queue, self._seat.ticket(queue), 1, alone=alone).deliveries:
+                        self._retries.pop((queue, delivery.id), None)
+                        return delivery
             if not self._retries:
                 return None
             next_one = min(self._retries, key=self._retries.__getitem__)
@@ -104,13 +106,20 @@ class Inline:
         if delivery.flags & (Flags.CANCEL | Flags.EXPIRED):
             self._gone(attempt, "c" if delivery.flags & Flags.CANCEL else "e")
             return None
+        started = Mark(delivery.id, delivery.token, once=options.delivery == "at_most_once")
+        self._broker.extend(delivery.queue, [], [started])
+        return (yield from self._run(attempt))
+
+    def _run(self, attempt: Attempt) -> Generator[Work, Any, BaseException | None]:
         mark = running.set(attempt)
         try:
             value = yield from self._perform(attempt)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a task raises is its outcome
-            return (yield from self._failed(attempt, error))
+            return self._died(attempt) if self._dies(attempt) else (yield from self._failed(attempt, error))
         finally:
             running.reset(mark)
+        if self._dies(attempt):
+            return self._died(attempt)
         try:
             self._succeeded(attempt, value)
         except TaskqError as error:  # its result cannot be kept, which running it again would not change
@@ -126,6 +135,13 @@ class Inline:
 
         handler = self._app.middlewares.wrap("execute", innermost)
         return (yield Work(partial(handler, Request(attempt, args, kwargs)), task.is_async))
+
+    def _dies(self, attempt: Attempt) -> bool:
+        return self.crashes.strike(lambda: [attempt.task_name])
+
+    def _died(self, attempt: Attempt) -> BaseException | None:
+        self._seat = Seat()  # who died is handed nothing any more
+        return die(self._broker, attempt.delivery, attempt.task_name, WORKER)
 
     # -- outcomes ---------------------------------------------------------------------------------------------------
 

@@ -88,7 +88,7 @@ def test_unique_payment_with_fence(run_example: Run) -> None:
 def test_testing_with_pytest(bench: Bench) -> None:
     folder = EXAMPLES / "08_testing_with_pytest"
     del bench.env["TASKQ_URL"]  # it needs no server
-    assert "4 passed" in bench.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py", cwd=folder)
+    assert "5 passed" in bench.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py", cwd=folder)
 
 
 @pytest.fixture

@@ -1,0 +1,400 @@
+"""The faults that `taskq.testing` lets happen, and the time that it moves."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import taskq
+import taskq.clock
+import taskq.testing
+from taskq import (
+    EnqueueUnconfirmed,
+    Incident,
+    ResultUnavailable,
+    RetryPolicy,
+    TaskExpired,
+    TaskFailed,
+    TaskQ,
+)
+from taskq.errors import InvalidOption, UnknownTask
+from taskq.testing import Memory, memory
+
+app = TaskQ("testing-faults")
+runs: list[tuple[str, int, int]] = []
+
+
+@pytest.fixture
+def q() -> Iterator[Memory]:
+    runs.clear()
+    with memory(app) as q:
+        yield q
+
+
+@app.task(aliases=["old.charge"])
+def charge(order: int) -> int:
+    me = taskq.current()
+    runs.append(("charge", order, me.crashes))
+    return order * 2
+
+
+@app.task(queue="async")
+async def acharge(order: int) -> int:
+    await asyncio.sleep(0)
+    runs.append(("acharge", order, taskq.current().crashes))
+    return order * 2
+
+
+@app.task(delivery="at_most_once")
+def once(order: int) -> None:
+    runs.append(("once", order, taskq.current().crashes))
+
+
+@app.task(retry=RetryPolicy(max_attempts=2, base=60))
+def broken() -> None:
+    runs.append(("broken", 0, taskq.current().crashes))
+    raise ZeroDivisionError("broken")
+
+
+# -- a worker that dies before the settle
+
+
+def test_the_effects_have_happened_and_it_runs_again(q: Memory) -> None:
+    handle = charge.enqueue(1)
+    with q.crash_before_settle(charge) as fault:
+        q.run_until_idle()
+    assert runs == [("charge", 1, 0), ("charge", 1, 1)]
+    assert fault.fired == 1
+    assert handle.result() == 2
+
+
+async def test_in_an_event_loop(q: Memory) -> None:
+    handles = [await acharge.aenqueue(1), await charge.aenqueue(2)]
+    with q.crash_before_settle(times=2):
+        await q.arun_until_idle()
+    assert sorted(runs) == [("acharge", 1, 0), ("acharge", 1, 1), ("acharge", 1, 2), ("charge", 2, 0)]
+    assert [await handle.aresult() for handle in handles] == [2, 4]
+
+
+@pytest.mark.parametrize("name", [charge, charge.name, "old.charge"])
+def test_only_the_named_task_dies(q: Memory, name: Any) -> None:
+    acharge.enqueue(1)
+    app.enqueue("old.charge", 2)
+    with q.crash_before_settle(name):
+        q.run_until_idle()
+    assert runs == [("acharge", 1, 0), ("charge", 2, 0), ("charge", 2, 1)] or runs[-1] == ("acharge", 1, 0)
+    assert len(runs) == 3
+
+
+def test_an_error_that_was_not_stored_spends_no_attempt(q: Memory) -> None:
+    heard: list[int] = []
+
+    @app.task(name="failing", retry=RetryPolicy(max_attempts=2, base=60))
+    def failing() -> None:
+        raise ValueError(taskq.current().attempt)
+
+    @failing.on_failure
+    def note(incident: Incident) -> None:
+        heard.append(incident.failure.attempt)
+
+    handle = failing.enqueue()
+    with q.crash_before_settle(failing):
+        q.run_until_idle(raise_errors=False)
+    info = handle.info()
+    assert heard == [1, 2], "the run that died told no hook"
+    assert [line["kind"] for line in info.history] == ["crash", "error", "error"]
+    assert (info.status, info.attempts, info.crashes) == ("dead", 1, 0)
+
+
+def test_the_third_death_makes_a_dead_letter(q: Memory) -> None:
+    handle, other = charge.enqueue(1), charge.enqueue(2)
+    dead: list[Incident] = []
+    app.hooks.dead.append(dead.append)
+    try:
+        with q.crash_before_settle(charge, times=3), pytest.raises(TaskFailed, match="crashed its worker 3 times"):
+            q.run_until_idle()
+    finally:
+        app.hooks.dead.remove(dead.append)
+    assert dead == [], "who would call the hook has died"
+    info = handle.info()
+    assert (info.status, info.crashes, info.attempts) == ("dead", 3, 0)
+    assert {line["type"] for line in info.history} == {"WorkerDied"}
+    assert len(info.history) == 4
+    with pytest.raises(TaskFailed, match="WorkerDied"):
+        handle.result()
+    assert other.result() == 4
+
+
+def test_deaths_without_an_error_raised(q: Memory) -> None:
+    handle = charge.enqueue(1)
+    with q.crash_before_settle(times=3):
+        q.run_until_idle(raise_errors=False)
+    assert handle.status() == "dead"
+    assert runs == [("charge", 1, number) for number in range(3)]
+
+
+def test_a_run_that_ends_clears_the_count(q: Memory) -> None:
+    broken.enqueue()
+    with q.crash_before_settle(broken, times=2), suppress(ZeroDivisionError):
+        q.run_until_idle()
+    assert [crashes for _, _, crashes in runs] == [0, 1, 2, 0]
+
+
+def test_at_most_once_is_lost_and_says_so(q: Memory) -> None:
+    handle = once.enqueue(1)
+    with q.crash_before_settle(once), pytest.raises(TaskFailed, match="at_most_once does not run it again"):
+        q.run_until_idle()
+    assert runs == [("once", 1, 0)]
+    assert [line["kind"] for line in handle.info().history] == ["crash", "lost"]
+    assert handle.status() == "dead"
+
+
+def test_a_follow_up_comes_once(q: Memory) -> None:
+    charge.options(then=acharge.call(7)).enqueue(1)
+    with q.crash_before_settle(charge, times=2):
+        q.run_until_idle()
+    assert [call.task for call in q.enqueued] == [charge.name, acharge.name]
+    assert runs.count(("acharge", 7, 0)) == 1
+
+
+def test_what_it_enqueued_itself_is_there_twice(q: Memory) -> None:
+    @app.task(name="careless")
+    def careless() -> None:
+        charge.enqueue(1)
+
+    @app.task(name="careful")
+    def careful() -> None:
+        charge.options(id=f"charge-{taskq.current().id}").enqueue(1)
+
+    for task, messages in ((careless, 2), (careful, 1)):
+        task.enqueue()
+        with q.crash_before_settle(task):
+            q.run_until_idle()
+        assert runs.count(("charge", 1, 0)) == messages
+        runs.clear()
+
+
+def test_a_unique_key_is_held_through_a_death(q: Memory) -> None:
+    seen: list[bool] = []
+
+    @app.task(name="holder")
+    def holder() -> None:
+        seen.append(holder.options(unique="k").enqueue().created)
+
+    holder.options(unique="k").enqueue()
+    with q.crash_before_settle(holder):
+        q.run_until_idle()
+    assert seen == [False, False]
+
+
+def test_a_fence_grows_with_each_run(q: Memory) -> None:
+    fences: list[int] = []
+
+    @app.task(name="fenced")
+    def fenced() -> None:
+        fences.append(taskq.current().fence)
+
+    fenced.enqueue()
+    with q.crash_before_settle(fenced, times=2):
+        q.run_until_idle()
+    assert fences[0] < fences[1] < fences[2]
+
+
+def test_a_task_that_waits_for_another_that_dies(q: Memory) -> None:
+    @app.task(name="waits")
+    def waits() -> int:
+        return charge.enqueue(4).result() + 1
+
+    handle = waits.enqueue()
+    with q.crash_before_settle(charge):
+        assert handle.result() == 9
+
+
+def test_a_fault_that_did_not_fire_fails_the_test(q: Memory) -> None:
+    with pytest.raises(AssertionError, match=r"crash_before_settle\(.*charge\) fired 0 of 1 times"):  # noqa: SIM117
+        with q.crash_before_settle(charge):
+            charge.enqueue(1)
+    with pytest.raises(AssertionError, match="fired 3 of 5 times"):  # noqa: SIM117
+        with q.crash_before_settle(times=5):
+            q.run_until_idle(raise_errors=False)
+    charge.enqueue(2)
+    q.run_until_idle()
+    assert runs[3:] == [("charge", 2, 0)], "after its block a fault is gone"
+
+
+def test_an_error_of_the_block_is_not_covered_up(q: Memory) -> None:
+    for fault in (q.crash_before_settle(), q.lose_reply()):
+        with pytest.raises(KeyError), fault:
+            raise KeyError("mine")
+
+
+def test_what_cannot_be_meant_is_refused(q: Memory) -> None:
+    with pytest.raises(UnknownTask, match="did you mean"):
+        q.crash_before_settle(charge.name + "s")
+    with pytest.raises(InvalidOption, match="times=0"):
+        q.crash_before_settle(charge, times=0)
+    with pytest.raises(InvalidOption, match="times="):
+        q.lose_reply(times=True)
+
+
+# -- a reply that is lost
+
+
+def test_a_lost_reply_is_one_message_with_the_id_and_two_without(q: Memory) -> None:
+    with q.lose_reply(), pytest.raises(EnqueueUnconfirmed, match="may or may not") as caught:
+        charge.enqueue(1)
+    assert [call.id for call in q.enqueued] == [caught.value.id]
+    again = charge.options(id=caught.value.id).enqueue(1)
+    assert (again.id, again.created, len(q.enqueued)) == (caught.value.id, True, 1)
+    charge.enqueue(1)
+    q.run_until_idle()
+    assert runs == [("charge", 1, 0)] * 2
+
+
+def test_the_answer_that_was_lost_comes_even_when_the_message_is_over(q: Memory) -> None:
+    with q.lose_reply(), pytest.raises(EnqueueUnconfirmed) as caught:
+        charge.enqueue(1)
+    q.run_until_idle()
+    again = charge.options(id=caught.value.id).enqueue(1)
+    assert (again.created, again.status(), runs) == (True, "done", [("charge", 1, 0)])
+
+
+def test_a_reply_lost_twice_is_one_message(q: Memory) -> None:
+    name = None
+    with q.lose_reply(times=2):
+        for _ in range(2):
+            with pytest.raises(EnqueueUnconfirmed) as caught:
+                charge.options(id=name).enqueue(1)
+            name = caught.value.id
+    assert charge.options(id=name).enqueue(1).created
+    assert [call.id for call in q.enqueued] == [name]
+
+
+def test_the_answer_of_a_unique_key_is_kept_too(q: Memory) -> None:
+    holder = charge.options(unique="k").enqueue(1)
+    with q.lose_reply(), pytest.raises(EnqueueUnconfirmed) as caught:
+        charge.options(unique="k").enqueue(2)
+    q.run_until_idle()
+    again = charge.options(unique="k", id=caught.value.id).enqueue(2)
+    assert (again.id, again.created) == (holder.id, False)
+
+
+def test_only_the_named_task_loses_its_reply(q: Memory) -> None:
+    with q.lose_reply("old.charge"):
+        acharge.enqueue(1)
+        with pytest.raises(EnqueueUnconfirmed):
+            charge.enqueue(2)
+    with q.lose_reply("elsewhere.task"):
+        charge.enqueue(3)
+        with pytest.raises(EnqueueUnconfirmed):
+            app.enqueue("elsewhere.task")
+    assert len(q.enqueued) == 4
+
+
+async def test_a_lost_reply_in_an_event_loop(q: Memory) -> None:
+    with q.lose_reply(), pytest.raises(EnqueueUnconfirmed) as caught:
+        await charge.aenqueue(1)
+    again = await charge.options(id=caught.value.id).aenqueue(1)
+    await q.arun_until_idle()
+    assert (await again.aresult(), len(runs)) == (2, 1)
+
+
+def test_a_bulk_whose_first_replies_are_lost(q: Memory) -> None:
+    with q.lose_reply(), pytest.raises(EnqueueUnconfirmed) as caught:
+        charge.enqueue_many([(number,) for number in range(1_500)])
+    assert len(caught.value.ids) == 1_000
+    assert caught.value.accepted == ()
+    assert [call.id for call in q.enqueued] == list(caught.value.ids), "the rest was not sent"
+    again = app.enqueue_many([charge.options(id=one).call(at) for at, one in enumerate(caught.value.ids)])
+    assert len(again) == len(q.enqueued) == 1_000
+
+
+def test_an_unconfirmed_enqueue_is_remembered_for_half_an_hour(q: Memory) -> None:
+    with q.lose_reply(), pytest.raises(EnqueueUnconfirmed) as caught:
+        charge.options(delay=7_200).enqueue(1)
+    q.clock.advance(1_801)
+    again = charge.options(id=caught.value.id, delay=7_200).enqueue(1)
+    assert (again.created, len(q.enqueued)) == (False, 1), "it is found by its id, as long as it is there"
+
+
+def test_a_reply_lost_inside_a_task_is_the_tasks_error(q: Memory) -> None:
+    @app.task(name="orders", retry=RetryPolicy(max_attempts=2, base=1))
+    def orders() -> None:
+        charge.enqueue(1)
+
+    orders.enqueue()
+    with q.lose_reply(charge):
+        q.run_until_idle()
+    assert len(runs) == 2
+
+
+def test_a_follow_up_loses_no_reply(q: Memory) -> None:
+    charge.options(then=acharge.call(1)).enqueue(1)
+    with pytest.raises(AssertionError, match=r"lose_reply\(\) fired 0 of 1 times"), q.lose_reply():
+        q.run_until_idle()
+    assert len(runs) == 2
+
+
+# -- time
+
+
+def test_the_clock_is_set_to_a_moment(q: Memory) -> None:
+    tomorrow = q.clock.now() + timedelta(days=1)
+    handle = charge.options(at=tomorrow).enqueue(1)
+    q.clock.set(tomorrow - timedelta(seconds=1))
+    assert handle.status() == "delayed"
+    q.clock.set(tomorrow)
+    assert handle.status() == "ready"
+    with pytest.raises(ValueError, match="does not go back"):
+        q.clock.set(tomorrow - timedelta(seconds=1))
+    with pytest.raises(InvalidOption, match="time zone"):
+        q.clock.set(datetime(2099, 1, 1))  # noqa: DTZ001
+    q.clock.set(datetime(2099, 1, 1, tzinfo=UTC).timestamp())
+    assert q.clock.now() == datetime(2099, 1, 1, tzinfo=UTC)
+
+
+def test_all_that_is_kept_for_a_time_ends_with_it(q: Memory) -> None:
+    done = charge.options(result_ttl=60).enqueue(1)
+    gone = charge.options(delay=30, expires=20).enqueue(2)
+    named = charge.options(id="order-1", delay=3_600).enqueue(3)
+    q.run_until_idle()
+    q.clock.advance(59)
+    assert done.status() == "done"
+    assert not charge.options(id="order-1").enqueue(3).created
+    with pytest.raises(TaskExpired):
+        gone.result()
+    q.clock.advance(1)
+    assert done.status() == "unknown"
+    with pytest.raises(ResultUnavailable):
+        done.result()
+    q.clock.advance(3_600)
+    assert named.result() == 6
+    q.clock.advance(86_399)
+    assert not charge.options(id="order-1").enqueue(3).created, "its tombstone stands for a day"
+    q.clock.advance(1)
+    assert charge.options(id="order-1").enqueue(3).created
+
+
+def test_a_task_that_moves_the_clock_keeps_its_lease(q: Memory) -> None:
+    @app.task(name="slow")
+    def slow() -> str:
+        q.clock.advance(3_600)
+        charge.enqueue(1).result()
+        return app.handle(taskq.current().id).status()
+
+    assert slow.enqueue().result() == "running"
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("module", [taskq.testing, taskq.clock], ids=lambda module: module.__name__)
+def test_the_examples_run(module: ModuleType) -> None:
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 3
+    assert outcome.failed == 0
