@@ -136,6 +136,10 @@ class OwnedServer:
         """Whether somebody else's server is used."""
         return self._server is None
 
+    def ended(self) -> int | None:
+        """The exit code of a server of ours that has ended by itself; None while it runs, or if it is not ours."""
+        return None if self._server is None else self._server.poll()
+
     def close(self) -> None:
         server, self._server = self._server, None
         if server is not None:

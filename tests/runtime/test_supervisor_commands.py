@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,6 +135,87 @@ def test_dev_runs_a_server_and_a_worker_takes_changes_and_ends_both(project: Pro
     finally:
         running.kill()
         running.wait()
+
+
+def until_said(project: Project, running: subprocess.Popen[bytes], words: str, times: int = 1) -> None:
+    """Wait until the command has said these words."""
+    deadline = time.monotonic() + PATIENCE_S
+    while project.said().count(words) < times:
+        assert running.poll() is None, project.said()
+        assert time.monotonic() < deadline, project.said()
+        time.sleep(0.02)  # a file that another process writes gives no event to wait for
+
+
+@pytest.mark.crash
+def test_dev_starts_a_server_that_died_again_and_ends_when_it_dies_at_once_once_more(project: Project) -> None:
+    need_server()
+    running = project.start("dev", "--no-reload")
+    try:
+        app = _app(project, running)
+        assert app.enqueue("shop.version").result(timeout=PATIENCE_S) == 1
+        first = embedded.status(project.folder).pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        until_said(project, running, "the server is back")
+        assert project.said().count("the server died: signal 9 (SIGKILL)") == 1
+        assert app.enqueue("shop.version").result(timeout=PATIENCE_S) == 1
+        app.close()
+        second = embedded.status(project.folder).pid
+        assert second not in (None, first)
+        os.kill(second or 0, signal.SIGKILL)
+        assert running.wait(PATIENCE_S) == exits.UNREACHABLE
+        assert "died again (signal 9 (SIGKILL))" in project.said().splitlines()[-1]
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_dev_ends_when_its_server_is_stopped(project: Project) -> None:
+    need_server()
+    running = project.start("dev", "--no-reload")
+    try:
+        app = _app(project, running)
+        assert app.enqueue("shop.version").result(timeout=PATIENCE_S) == 1
+        app.close()
+        assert embedded.stop(project.folder)
+        assert running.wait(PATIENCE_S) == exits.UNREACHABLE
+        assert "was stopped" in project.said().splitlines()[-1]
+    finally:
+        running.kill()
+        running.wait()
+
+
+BROKEN = ("import nothing_of_that_name", "raise SystemExit(3)", "app.task(retry='often')(print)")
+HOOK = "@app.on_startup\ndef start() -> None:\n    raise RuntimeError('no start')"
+
+
+@pytest.mark.parametrize("broken", [*BROKEN, HOOK])
+def test_with_reload_an_app_that_cannot_start_is_told_and_waits_for_a_change(
+    server: RealServer, project: Project, broken: str
+) -> None:
+    pytest.importorskip("watchfiles")
+    app = TaskQ(project.namespace, url=server.url)
+    with (project.folder / "shop.py").open("a") as shop:
+        shop.write(broken + "\n")
+    running = project.start("worker", "--reload", "--url", server.url)
+    try:
+        until_said(project, running, "waiting for a change")
+        project.write(2)
+        assert app.enqueue("shop.version").result(timeout=PATIENCE_S) == 2
+        running.send_signal(signal.SIGINT)
+        assert running.wait(PATIENCE_S) == exits.OK
+    finally:
+        running.kill()
+        running.wait()
+        app.close()
+
+
+@pytest.mark.parametrize("line", ["worker --reload --url", "dev --url"])
+def test_with_reload_a_broker_that_no_change_can_mend_ends_the_worker(project: Project, line: str) -> None:
+    pytest.importorskip("watchfiles")
+    for url, code in (("http://nobody", exits.USAGE), ("memory://", exits.USAGE), ("redis://127.0.0.1:1", 3)):
+        assert project.run(*line.split(), url) == code
+        assert len([line for line in project.said().splitlines() if "error:" in line]) == 1
 
 
 def _app(project: Project, running: subprocess.Popen[bytes]) -> TaskQ:

@@ -288,7 +288,8 @@ def main() -> None:
     try:
         code = _serve(settings)
     except TaskqError as error:
-        os.write(settings.up_fd, json.dumps({"error": str(error), "code": exits.code_for(error)}).encode() + b"\n")
+        words = {"error": str(error), "code": exits.code_for(error), "hopeless": isinstance(error, _Outside)}
+        os.write(settings.up_fd, json.dumps(words).encode() + b"\n")
         code = exits.code_for(error)
     except Exception:
         log.exception("this child ends because of an error of its own")
@@ -299,14 +300,27 @@ def main() -> None:
     os._exit(code)
 
 
+class _Outside(ConfigError):
+    """The broker cannot be used, and what names it is no file of the project: a change there mends nothing."""
+
+
+def _check_broker(settings: ChildSettings, app: Any) -> None:
+    try:
+        if app.broker_url(settings.url).url.startswith("memory:"):
+            raise ConfigError("memory:// lives in one process, so a worker cannot reach it: name a server")
+    except ConfigError as error:
+        if settings.url is None and not os.environ.get("TASKQ_URL"):
+            raise
+        raise _Outside(str(error)) from error
+
+
 def _serve(settings: ChildSettings) -> int:
     app = load_app(settings.app)
     try:
         app.load_includes()
     except ImportError as error:
         raise AppImportError(f"cannot import a module of include=: {error}") from error
-    if app.broker_url(settings.url).url.startswith("memory:"):
-        raise ConfigError("memory:// lives in one process, so a worker cannot reach it: name a server")
+    _check_broker(settings, app)
     child = Child(settings, app)
     threading.Thread(target=_listen, args=(settings.down_fd, child.commands), name="taskq-orders", daemon=True).start()
     return child.run()

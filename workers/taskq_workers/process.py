@@ -91,6 +91,7 @@ class Child:
         self.alone = alone
         self.hello: Hello | None = None
         self.error: str | None = None
+        self.hopeless = False  # no change of a file mends that error
         self.retiring: str | None = None
         self.verdict: Verdict | None = None
         self.silent = False
@@ -214,14 +215,8 @@ class Child:
     # -- its end -----------------------------------------------------------------------------------------------------
 
     def how_it_died(self) -> str:
-        """In words: 'signal 9 (SIGKILL)' or 'exit code 3'."""
-        code = self.process.returncode
-        if code is None or code >= 0:
-            return f"exit code {code}"
-        try:
-            return f"signal {-code} ({signal.Signals(-code).name})"
-        except ValueError:
-            return f"signal {-code}"
+        """In words, as the function of that name says it."""
+        return how_it_died(self.process.returncode)
 
     def close(self) -> None:
         """Close the pipes and the table; the process has been reaped."""
@@ -231,3 +226,17 @@ class Child:
             if self._table is not None:
                 self._table.close()
             self._table = None
+
+
+def how_it_died(code: int | None) -> str:
+    """An exit code in words.
+
+    >>> how_it_died(-9), how_it_died(3)
+    ('signal 9 (SIGKILL)', 'exit code 3')
+    """
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

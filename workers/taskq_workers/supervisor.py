@@ -39,16 +39,23 @@ Ready = Callable[[Hello, SyncLink], None]
 class Supervisor:
     """Life: `run`, in the main thread, until the worker has ended; answers its exit code.
 
-    `on_ready` is called once, with the first hello and a link to the broker; what it raises ends the worker.
+    `on_ready` is called once, with the first hello and a link to the broker, `watch` in every turn of the main loop;
+    what they raise ends the worker.
     """
 
     def __init__(
-        self, config: WorkerConfig, on_ready: Ready | None = None, *, command: Sequence[str] = CHILD_COMMAND
+        self,
+        config: WorkerConfig,
+        on_ready: Ready | None = None,
+        *,
+        command: Sequence[str] = CHILD_COMMAND,
+        watch: Callable[[], None] | None = None,
     ) -> None:
         self.worker = new_worker_id()
         self._config = config
         self._on_ready = on_ready
         self._command = command
+        self._watch = watch
         self._children: list[Child] = []
         self._started = 0
         self._starts: list[float] = []
@@ -93,6 +100,7 @@ class Supervisor:
     # -- the loop ----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        self._look_around()
         now = time.monotonic()
         for at in [at for at in self._starts if at <= now]:
             self._starts.remove(at)
@@ -110,6 +118,13 @@ class Supervisor:
         for child in self._children:
             if why := enforce(child, time.monotonic(), self._config.kill_grace):
                 self._retire(child, why)
+
+    def _look_around(self) -> None:
+        try:
+            if self._watch is not None and not self._stops:
+                self._watch()
+        except TaskqError as error:
+            self._give_up(error)
 
     def _finished(self) -> bool:
         if self._children or self._starts:
@@ -170,7 +185,7 @@ class Supervisor:
             elif "retiring" in line:
                 self._retire(child, str(line["retiring"]))
             elif "error" in line:
-                child.error = str(line["error"])
+                child.error, child.hopeless = str(line["error"]), bool(line.get("hopeless"))
             elif "unseen" in line:
                 self._unseen |= line["unseen"]
         if child.silent:
@@ -222,17 +237,17 @@ class Supervisor:
 
     def _replace(self, child: Child) -> None:
         pause = self._restarts.pause(child.age, served=child.hello is not None)
+        waits = self._config.reload and not child.hopeless
         if self._keeper is None and not self._broken:
-            if child.error is not None:
-                if not self._config.reload:
-                    self._give_up(_error(child.process.returncode, child.error))
-                    return
-            elif self._restarts.quick >= HOPELESS_STARTS:
-                self._give_up(ConfigError(f"the children die while they start: {child.how_it_died()}"))
+            if child.error is None and self._restarts.quick >= HOPELESS_STARTS:
+                child.error = f"the children die while they start: {child.how_it_died()}"
+            if child.error is not None and not waits:
+                self._give_up(_error(child.process.returncode, child.error))
                 return
-        if child.error is not None and self._config.reload:
+        if child.error is not None and waits:
             self._broken = True
-            return
+        if self._broken and child.hello is None:
+            return  # a change of the project starts all of them anew
         self._starts.append(time.monotonic() + pause)
 
     def _tell(self, child: Child, how: str, ran: str) -> None:

@@ -98,15 +98,18 @@ def worker_config(settings: Settings, app: str | None, options: Mapping[str, Any
     )
 
 
-def run_worker(config: WorkerConfig, folder: Path, source: str = "") -> int:
-    """Run a supervisor to its end; answers its exit code. `source` says where the URL is from, if not the options."""
+def run_worker(config: WorkerConfig, folder: Path, source: str = "", watch: Callable[[], None] | None = None) -> int:
+    """Run a supervisor to its end; answers its exit code.
+
+    `source` says where the URL is from, if not the options; for `watch` see `Supervisor`.
+    """
     log.configure(config.log_format, config.verbosity, "worker")
 
     def ready(hello: Hello, link: SyncLink) -> None:
         _check_broker(config, hello, link)
         _show(config, hello, supervisor.worker, f"({server_facts(link).name}), from {source or hello.source}")
 
-    supervisor = Supervisor(config, ready)
+    supervisor = Supervisor(config, ready, watch=watch)
     watcher = Watcher(folder, supervisor.request_reload) if config.reload else None
     if watcher is None:
         return supervisor.run()
