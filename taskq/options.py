@@ -262,6 +262,15 @@ def _checked(options: Mapping[str, Any], base: TaskOptions | None) -> dict[str, 
 def _consistent(options: TaskOptions) -> TaskOptions:
     if options.delay is not None and options.at is not None:
         raise InvalidOption("delay= and at= both say when: give one of them")
+    if isinstance(options.expires, float) and options.delay is not None and options.delay > options.expires:
+        raise InvalidOption(
+            f"delay={options.delay:g} comes after expires={options.expires:g}: the message could never start"
+        )
+    if isinstance(options.expires, int) and options.at is not None and options.at > options.expires:
+        raise InvalidOption(
+            f"at={options.at / 1_000:.3f} comes after expires={options.expires / 1_000:.3f}: "
+            "the message could never start"
+        )
     hard = options.hard_timeout
     if isinstance(hard, float) and options.timeout is not None and hard < options.timeout:
         raise InvalidOption(f"hard_timeout={hard:g} comes before timeout={options.timeout:g}: raise it")

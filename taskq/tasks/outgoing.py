@@ -85,13 +85,23 @@ class Stamp:
     def outgoing(self, id: bytes, args: Sequence[Any], kwargs: Mapping[str, Any], created: int) -> Outgoing:
         """One call as the broker takes it. `id` is the one to use if the options name none.
 
-        Raises InvalidArguments, SerializationError, PayloadTooLarge.
+        Raises InvalidArguments, SerializationError, PayloadTooLarge, and InvalidOption for what could never start.
         """
         body = self._body(args, kwargs, created)
         if self.plain:
             return Outgoing(id, body)
+        if self.due * self.expires < 0:  # one is a moment, the other counts from now: only now they can be compared
+            self._can_start(created)
         explicit, priority = self.explicit, self.options.priority
         return Outgoing(explicit or id, body, priority, self.due, self.expires, self.unique, bool(explicit))
+
+    def _can_start(self, now: int) -> None:
+        due = self.due if self.due > 0 else now - self.due
+        expires = self.expires if self.expires > 0 else now - self.expires
+        if due > expires:
+            name = "at" if self.due > 0 else "delay"
+            late = (due - expires) / 1_000
+            raise InvalidOption(f"{name}= is {late:g} s after expires=: the message could never start")
 
     def outgoing_many(self, ids: Iterable[bytes], rows: Sequence[tuple[Any, ...]], created: int) -> list[Outgoing]:
         """Many calls by position; all are encoded before the first can be sent, so a bad one leaves nothing stored."""

@@ -172,6 +172,22 @@ def test_expiry_counts_from_enqueueing_or_is_a_moment() -> None:
     assert TaskOptions.of().expires_ms(1_000) is None
 
 
+def test_what_could_never_start_is_refused() -> None:
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    for early, late in (
+        ({"expires": 5}, {"delay": 5.001}),
+        ({"expires": moment}, {"at": moment + timedelta(seconds=1)}),
+    ):
+        for first, second in ((early, late), (late, early)):
+            with pytest.raises(InvalidOption, match=r"comes after expires=.*could never start"):
+                TaskOptions.of(**first).merge(**second)
+        with pytest.raises(InvalidOption, match="could never start"):
+            TaskOptions.of(**early, **late)
+    assert TaskOptions.of(delay=5, expires=5).delay == 5
+    assert TaskOptions.of(at=moment, expires=moment).at == 1_767_225_600_000
+    assert TaskOptions.of(expires=5).merge(delay=9, expires=None).delay == 9
+
+
 def test_the_hard_limit_follows_the_soft_one_unless_given() -> None:
     assert TaskOptions.of().hard_limit == 3_600
     assert TaskOptions.of(timeout=5).hard_limit == 15

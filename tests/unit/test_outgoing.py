@@ -79,6 +79,20 @@ def test_a_unique_key_belongs_to_its_task() -> None:
     assert len(made.unique) == 16
 
 
+def test_a_moment_and_a_span_are_compared_when_the_call_is_made() -> None:
+    now = 1_700_000_000_000
+    late: list[dict[str, Any]] = [
+        {"at": now / 1000 + 61, "expires": 60},
+        {"delay": 61, "expires": datetime.fromtimestamp(now / 1000 + 60, UTC)},
+    ]
+    for options in late:
+        with pytest.raises(InvalidOption, match="is 1 s after expires=: the message could never start"):
+            stamp(**options).outgoing(ID.bytes, (1,), {}, now)
+        with pytest.raises(InvalidOption, match="could never start"):
+            stamp(**options).outgoing_many(new_ids(2), [(1,), (2,)], now)
+        assert stamp(**options).outgoing(ID.bytes, (1,), {}, now + (2000 if "at" in options else -2000)).due
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs", "error", "text"),
     [

@@ -361,8 +361,9 @@ def test_the_clock_is_set_to_a_moment(q: Memory) -> None:
 
 
 def test_all_that_is_kept_for_a_time_ends_with_it(q: Memory) -> None:
+    gone = charge.options(expires=20).enqueue(2)
+    q.clock.advance(21)
     done = charge.options(result_ttl=60).enqueue(1)
-    gone = charge.options(delay=30, expires=20).enqueue(2)
     named = charge.options(id="order-1", delay=3_600).enqueue(3)
     q.run_until_idle()
     q.clock.advance(59)
