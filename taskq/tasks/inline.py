@@ -76,17 +76,33 @@ class Inline:
     def _take(self) -> Delivery | None:
         """The next message of any queue; if there is none, the clock moves to the next retry."""
         while True:
-            now = self._clock.now_ms()
             for queue in self._broker.queues():
                 self._broker.sweep(queue)
-                for alone in (True, False):
-                    for delivery in self._broker.lease(queue, self._seat.ticket(queue), 1, alone=alone).deliveries:
-                        self._retries.pop((queue, delivery.id), None)
-                        return delivery
-            if not self._retries:
+                delivery = self._lease(queue, alone=True) or self._lease(queue, alone=False)
+                if delivery is not None:
+                    self._retries.pop((queue, delivery.id), None)
+                    return delivery
+            at = self._next_retry()
+            if at is None:
                 return None
-            next_one = min(self._retries, key=self._retries.__getitem__)
-            self._clock.advance(max(self._retries.pop(next_one) - now, 0) / 1000)
+            self._clock.advance(max(at - self._clock.now_ms(), 0) / 1000)
+
+    def _lease(self, queue: str, *, alone: bool) -> Delivery | None:
+        """One message. A lease that met cancelled ones and left something behind rings: then there may be more."""
+        while True:
+            for delivery in self._broker.lease(queue, self._seat.ticket(queue), 1, alone=alone).deliveries:
+                return delivery
+            if self._broker.wait([queue], 0) is None:
+                return None
+
+    def _next_retry(self) -> int | None:
+        """When the next failed message is due that still waits for it."""
+        while self._retries:
+            queue, raw = min(self._retries, key=self._retries.__getitem__)
+            at = self._retries.pop((queue, raw))
+            if self._broker.lookup(queue, [raw])[0].state == "d":
+                return at
+        return None
 
     def _attempt(self, delivery: Delivery) -> Generator[Work, Any, BaseException | None]:
         """Run one message and settle it; answers the exception that made it a dead letter."""

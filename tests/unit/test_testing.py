@@ -307,6 +307,28 @@ def test_cancelling(q: Memory) -> None:
             handle.result()
 
 
+def test_what_is_behind_cancelled_ones_is_run(q: Memory) -> None:
+    handles = [double.enqueue(number) for number in range(4)]
+    for handle in handles[:3]:
+        handle.cancel()
+    q.run_until_idle()
+    assert handles[3].status() == "done"
+
+
+def test_the_clock_does_not_move_for_a_retry_that_was_cancelled(q: Memory) -> None:
+    handle = third_time_lucky.enqueue()
+
+    @app.task(name="canceller")
+    def canceller() -> None:
+        handle.cancel()
+
+    canceller.enqueue()
+    before = q.clock.monotonic()
+    q.run_until_idle()
+    assert handle.status() == "cancelled"
+    assert q.clock.monotonic() == before
+
+
 def test_no_result_is_kept_without_a_ttl(q: Memory) -> None:
     handle = double.options(result_ttl=0).enqueue(1)
     q.run_until_idle()
