@@ -159,6 +159,7 @@ class Chaos:
         os.kill(worker.process.pid, signal.SIGSTOP)  # first, so that none of its children comes or goes
         pids += children_of(worker.process.pid)
         self.here.disturbed.update(pids)
+        self.here.late.update(pids)
         for pid in pids[1:]:
             os.kill(pid, signal.SIGSTOP)
         self._stopped = (time.monotonic() + LEASE_S * self._dice.uniform(1.5, 3.0), pids)
@@ -182,7 +183,7 @@ class Chaos:
             return bool(count("HLEN", names.body) == count("ZCARD", names.dead) and not count("ZCARD", names.leases))
 
         here.until(drained, "the queue to drain")
-        return here.history().judge(here.disturbed, dead=True)
+        return here.history().judge(here.disturbed, here.late, dead=True)
 
 
 def main() -> int:

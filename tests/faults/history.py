@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeAlias
 
 from taskq.store import keys
 from taskq.tasks.broker import Found
@@ -19,6 +20,8 @@ from tests.runtime.world import Said
 
 LASTING = ("meta", "results", "results:due", "tombs", "wake", "dead", "quarantine", "errors", "body", "state")
 """Keys of a queue that may have no expiry after a drain; `body`, `state` and `errors` only for dead letters."""
+
+Pids: TypeAlias = frozenset[int] | set[int]
 
 MORTAL = ("lane:", "worker:", "progress:")
 """Keys of a queue that may remain, since they expire."""
@@ -108,13 +111,23 @@ class History:
 
     # -- questions --------------------------------------------------------------------------------------------------
 
-    def judge(self, disturbed: frozenset[int] | set[int] = frozenset(), *, dead: bool = False) -> Report:
-        """Hold it all against each other. `disturbed` are processes that were killed or stopped beyond their lease;
-        `dead` says that dead letters are expected.
+    def judge(self, disturbed: Pids = frozenset(), late: Pids = frozenset(), *, dead: bool = False) -> Report:
+        """Hold it all against each other. `disturbed` are processes that were killed, stopped or cut off beyond their
+        lease, `late` those of them that went on afterwards; `dead` says that dead letters are expected.
         """
         report = Report(len(self.accepted), runs=sum(len(runs) for runs in self.runs.values()))
         for message, tag in self.accepted.items():
-            self._judge_one(report, self.found[message], tag, disturbed, dead)
+            found = self.found[message]
+            if found.state == "o" and found.result[:1] == b"d":
+                report.done += 1
+                if not self.ends.get(tag):
+                    report.lost.append(f"{tag} is done and no run of it came to its end")
+            elif found.state in "xq" and dead:
+                report.dead += found.state == "x"
+                report.quarantined += found.state == "q"
+            else:
+                report.lost.append(f"{tag}: {found}")
+            self._judge_runs(report, found, tag, disturbed, late)
         for tag in self.runs.keys() - set(self.accepted.values()):
             report.unexpected.append(f"{tag} ran and was never accepted")
         for name, expected in (("done", report.done), ("dead", report.dead), ("quarantined", report.quarantined)):
@@ -123,36 +136,28 @@ class History:
         self._leaks(report)
         return report
 
-    def check(self, disturbed: frozenset[int] | set[int] = frozenset(), *, dead: bool = False) -> Report:
+    def check(self, disturbed: Pids = frozenset(), late: Pids = frozenset(), *, dead: bool = False) -> Report:
         """`judge`, and fail unless it is clean."""
-        report = self.judge(disturbed, dead=dead)
+        report = self.judge(disturbed, late, dead=dead)
         assert report.clean, f"{report}: {report.details}"
         return report
 
-    def _judge_one(
-        self, report: Report, found: Found, tag: str, disturbed: set[int] | frozenset[int], dead: bool
-    ) -> None:
+    def _judge_runs(self, report: Report, found: Found, tag: str, disturbed: Pids, late: Pids) -> None:
         runs = self.runs.get(tag, ())
-        if found.state == "o" and found.result[:1] == b"d":
-            report.done += 1
-            if not self.ends.get(tag):
-                report.lost.append(f"{tag} is done and no run of it came to its end")
-        elif found.state in "xq" and dead:
-            report.dead += found.state == "x"
-            report.quarantined += found.state == "q"
-        else:
-            report.lost.append(f"{tag}: {found}")
         fences = [run.fence for run in runs]
-        if fences != sorted(set(fences)):
+        # One that stood still may have started after others took over, under a fence that is lower than theirs: that is
+        # what users guard their rows against with it. Its outcome counts for nothing.
+        grown = [run.fence for run in runs if run.pid not in late]
+        if grown != sorted(grown) or len(set(fences)) < len(fences):
             report.stale.append(f"{tag} ran under fences that do not grow: {fences}")
-        for run, again in pairwise(runs):
+        for run, again in pairwise(sorted(runs, key=lambda run: run.fence)):
             if run.pid in disturbed:
                 report.allowed += 1
             elif again.attempt == run.attempt:  # with the next attempt it is a retry, which was asked for
                 report.duplicated.append(f"{tag}: {run} was followed by {again}")
         if found.state == "o" and found.result[1:2] == b"[":
             fence = int(found.result[2:-1].split(b",")[1])
-            if fence != fences[-1]:
+            if fence != max(fences):
                 report.stale.append(f"{tag} has the outcome of fence {fence}, its runs had {fences}")
 
     def _leaks(self, report: Report) -> None:

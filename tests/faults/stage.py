@@ -33,6 +33,7 @@ class Stage(World):
         self.proxies: list[Proxy] = []
         self.accepted: dict[bytes, str] = {}
         self.disturbed: set[int] = set()
+        self.late: set[int] = set()
         self.forgotten: set[str] = set()
         self.fallen: list[Worker] = []
         self._numbers = itertools.count()
@@ -86,7 +87,8 @@ class Stage(World):
 
     def disturb(self, worker: Worker) -> None:
         """What this worker runs now may run again elsewhere: it is cut off, or stopped."""
-        self.disturbed.update([worker.process.pid, *worker.children])
+        for pids in (self.disturbed, self.late):
+            pids.update([worker.process.pid, *worker.children])
 
     def kill(self, pid: int) -> None:
         """SIGKILL one of our processes; what it ran may run again."""
@@ -115,7 +117,7 @@ class Stage(World):
             assert found.result[:1] == b"d", found
         states = {found.state for found in self.broker.lookup("work", list(self.accepted))}
         if not ids or states <= set("oxq"):
-            self.history().check(self.disturbed, dead=dead)
+            self.history().check(self.disturbed, self.late, dead=dead)
 
     def runs(self, tag: str) -> int:
         """How often a message was started so far."""
