@@ -18,6 +18,7 @@ from taskq.settings import BrokerChoice
 from taskq_workers import cli
 from taskq_workers.commands.doctor import examine
 from taskq_workers.commands.rights import ARGUMENTS, script_commands
+from tests.runtime.old_server import server_that_says
 from tests.servers import RealServer, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -176,6 +177,22 @@ def test_health_does_not_wait_for_a_server_that_hangs(shell: Shell, start_server
     done = shell("health", "--timeout", "0.2", "--url", server.tcp_url)
     assert done.returncode == 3
     assert "in time" in one_error(done)
+
+
+@pytest.mark.parametrize("command", ["health", "doctor"])
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ("redis_version:6.0.16", "is redis 6.0.16; taskq needs at least Redis 6.2 or Valkey 7.2"),
+        ("redis_version:7.2.4\r\nvalkey_version:7.1.9", "is valkey 7.1.9"),
+        ("redis_version:7.0.0\r\nredis_mode:sentinel", "is a Sentinel"),
+    ],
+)
+def test_a_server_that_is_too_old_or_none_fails_the_check(shell: Shell, command: str, info: str, said: str) -> None:
+    with server_that_says(info) as url:
+        done = shell(command, "--url", url)
+    assert done.returncode == 6
+    assert said in (one_error(done) if command == "health" else done.stdout)
 
 
 # -- taskq doctor

@@ -1,4 +1,4 @@
-"""`taskq health`: one PING, for container and service probes."""
+"""`taskq health`: whether the broker answers and will do, for container and service probes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 
 import click
 
-from taskq.errors import BrokerError
-from taskq.store.connection import SyncLink
+from taskq.errors import BrokerError, BrokerRefused
+from taskq.store.connection import SyncLink, check_server, server_facts
 from taskq.store.url import parse_url
 from taskq_workers import exits
 from taskq_workers.commands.shared import broker_options, chosen_broker, json_option, print_json
@@ -22,7 +22,7 @@ def health(ctx: click.Context, url: str | None, app: str | None, timeout: float,
     """Say whether the broker answers.
 
     Exit code 0 if it does, 3 if it cannot be reached, 6 if it answers but is not ready (loading its data, out of
-    disk, refusing our password).
+    disk, refusing our password) or too old for taskq.
     """
     choice = chosen_broker(ctx.obj, url, app)
     link = SyncLink(choice.url, timeout=timeout, connect_timeout=timeout)
@@ -32,9 +32,10 @@ def health(ctx: click.Context, url: str | None, app: str | None, timeout: float,
         began = time.perf_counter()  # the first one also connected
         link.execute("PING")
         took = time.perf_counter() - began
+        check_server(server_facts(link), parse_url(choice.url).masked)
     except BrokerError as error:
         # An error reply has a code; a connection that failed has none.
-        answered = getattr(error.__cause__, "status_code", None) is not None
+        answered = isinstance(error, BrokerRefused) or getattr(error.__cause__, "status_code", None) is not None
         problem, code = str(error), exits.UNHEALTHY if answered else exits.UNREACHABLE
     finally:
         link.close()
