@@ -116,7 +116,10 @@ class Context:
             raise TaskCancelled(f"message {self.id} was cancelled")
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Say how far this attempt is; the newest word is what others see, at most once a second."""
+        """Say how far this attempt is; the newest word is what others see, at most once a second.
+
+        Nothing is stored once the lease is lost: what others see is then the word of whoever has the message now.
+        """
         self._running.report_progress(done, total, note)
 
     def __repr__(self) -> str:
