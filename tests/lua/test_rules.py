@@ -11,6 +11,7 @@ from taskq.errors import BrokerRefused
 from taskq.store.scripts import Call
 from taskq.tasks import calls
 from taskq.tasks.broker import Finished, Mark
+from taskq.tasks.operator_calls import purge
 from tests.lua.kit import LEASE_MS, Queue, buried, done, held, message, retried
 
 KEY, OTHER = b"u" * 16, b"v" * 16
@@ -70,7 +71,8 @@ def unpark(queue: Queue) -> Call[Any]:
 
 
 def expire_parked(queue: Queue) -> Call[Any]:
-    queue.run(park(queue))
+    for delivery in reversed(taken(queue)):
+        queue.park((held(delivery), "t"))
     queue.now += queue.limits.parked_age
     return calls.expire_parked(queue.keys, "t", b"{}", b"x{}", queue.limits, queue.at)
 
@@ -128,6 +130,14 @@ def discard(queue: Queue) -> Call[Any]:
     return calls.discard(queue.keys, dead(queue))
 
 
+def discard_quarantined(queue: Queue) -> Call[Any]:
+    return calls.discard(queue.keys, dead(queue)[::-1])
+
+
+def redrive_quarantined(queue: Queue) -> Call[Any]:
+    return calls.redrive(queue.keys, dead(queue)[::-1])
+
+
 def pause(queue: Queue) -> Call[Any]:
     return calls.pause(queue.keys, True)
 
@@ -137,9 +147,26 @@ def resume(queue: Queue) -> Call[Any]:
     return calls.pause(queue.keys, False)
 
 
+def purge_ready(queue: Queue) -> Call[Any]:
+    queue.enqueue(message(1, unique=KEY, explicit=True), message(2), message(3))
+    queue.cancel(message(2).id)
+    return purge(queue.keys, "ready", queue.keys.ready_for(0), queue.limits, limit=250, now=queue.at)
+
+
+def purge_parked(queue: Queue) -> Call[Any]:
+    queue.run(park(queue))
+    return purge(queue.keys, "parked", queue.keys.parked_task("t"), queue.limits, task="t", limit=250, now=queue.at)
+
+
+def purge_dead(queue: Queue) -> Call[Any]:
+    dead(queue)
+    return purge(queue.keys, "dead", queue.keys.dead, queue.limits, limit=250, now=queue.at)
+
+
 BUILDS: tuple[Build, ...] = (
     *(enqueue, lease, ack, nack, dead_letter, release, park, unpark, expire_parked, reclaim, extend),
     *(cancel_ready, cancel_delayed, cancel_held, promote, sweep, redrive, discard, pause, resume),
+    *(purge_ready, purge_parked, purge_dead, discard_quarantined, redrive_quarantined),
 )
 builds = pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)
 

@@ -1,0 +1,180 @@
+"""A pytest session that is not run once but once per mutant: the tests are collected once, and its servers stay up.
+
+The text that `taskq.store.scripts.load` reads is exchanged here, from outside; nothing in the product knows of mutants.
+Each text begins with a line for the server's log: what that log does not show has not been run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from taskq.store import scripts
+from tests.mutants.catalogue import all_mutants
+from tests.mutants.mutant import Mutant, source
+from tests.mutants.mutant import scripts as all_scripts
+from tests.servers import RealServer, server_binaries
+
+STAGES = ("tests/lua/", "tests/model/test_conformance.py", "tests/contract/")
+BASELINE = "baseline"
+
+Verdict = str  # killed, survived, unrun: the script was never run; unclear: the true script failed as well
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one mutant, and by which test. A baseline has no name: there every test has to pass."""
+
+    script: str
+    name: str
+    verdict: Verdict
+    test: str = ""
+    seconds: float = 0.0
+
+
+class Overlay:
+    """Stands for the folder of the scripts; some files have another text there."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        pytest.MonkeyPatch().setattr(scripts, "files", self.files)
+
+    def put(self, texts: dict[str, str]) -> None:
+        self.texts = {f"{name}.lua": f"redis.log(redis.LOG_WARNING, 'runs {name}.')\n{texts[name]}" for name in texts}
+        scripts.load.cache_clear()
+
+    def files(self, package: str) -> Any:
+        return _Folder(files(package), self.texts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    folder: Any
+    texts: dict[str, str]
+
+    def joinpath(self, *parts: str) -> Any:
+        text = self.texts.get(parts[-1]) if parts[1:2] == ("tasks",) else None
+        return self.folder.joinpath(*parts) if text is None else _File(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    text: str
+
+    def read_text(self, encoding: str) -> str:
+        return self.text
+
+
+class Logs:
+    """What the servers of this session wrote since it was last asked."""
+
+    def __init__(self) -> None:
+        self.paths: dict[Path, int] = {}
+        start = RealServer.start
+
+        def noted(server: RealServer) -> RealServer:
+            self.paths[server.log] = 0
+            return start(server)
+
+        pytest.MonkeyPatch().setattr(RealServer, "start", noted)
+
+    def ran(self) -> set[str]:
+        """Names of the scripts that were run."""
+        found = set[str]()
+        for path, at in self.paths.items():
+            if path.exists():
+                with path.open("rb") as log:
+                    log.seek(at)
+                    text = log.read()
+                self.paths[path] = at + len(text)
+                found |= {name for name in all_scripts() if f"runs {name}.".encode() in text}
+        return found
+
+
+class Plugin:
+    """Runs the tests for each mutant that it is given, up to the first that fails, and tells the parent."""
+
+    def __init__(self, wanted: Sequence[tuple[str, str]], out: int) -> None:
+        every = {(mutant.script, mutant.name): mutant for mutant in all_mutants()}
+        self.mutants = [every[key] for key in wanted]
+        self.out = os.fdopen(out, "w", buffering=1)
+        self.overlay, self.logs = Overlay(), Logs()
+        self.failed = False
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        first = next(iter(server_binaries()), "")
+        items[:] = sorted((item for item in items if _on(item, first)), key=_stage)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.failed = self.failed or report.failed
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            raise session.Interrupted("the tests could not be collected")
+        if self.baseline(session):
+            for mutant in self.mutants:
+                self.tell(self.judge(session, mutant))
+        session.testsfailed = 0
+        return True
+
+    def baseline(self, session: pytest.Session) -> bool:
+        """Every test passes with the true scripts, and every script is run by one."""
+        started = time.monotonic()
+        self.overlay.put({script: source(script) for script in all_scripts()})
+        failed = next((item for item in session.items if not self.passes(session, item)), None)
+        missing = set(all_scripts()) - self.logs.ran() if failed is None else set[str]()
+        verdict = "killed" if failed else "unrun" if missing else "survived"
+        self.tell(
+            Result(BASELINE, "", verdict, failed.nodeid if failed else " ".join(missing), time.monotonic() - started)
+        )
+        return verdict == "survived"
+
+    def judge(self, session: pytest.Session, mutant: Mutant) -> Result:
+        started = time.monotonic()
+        self.overlay.put({mutant.script: mutant.text})
+        killer = next((item for item in self.ordered(session, mutant) if not self.passes(session, item)), None)
+        ran = mutant.script in self.logs.ran()
+        verdict = "unrun" if not ran else "survived" if killer is None else "killed"
+        self.overlay.put({})
+        if killer is not None and not self.passes(session, killer):
+            verdict = "unclear"
+        return Result(mutant.script, mutant.name, verdict, killer.nodeid if killer else "", time.monotonic() - started)
+
+    def ordered(self, session: pytest.Session, mutant: Mutant) -> Iterator[pytest.Item]:
+        """Cheap stages first; within each of them, what has the name of the script in its own."""
+        yield from sorted(session.items, key=lambda item: (_stage(item), mutant.script not in item.nodeid))
+
+    def passes(self, session: pytest.Session, item: pytest.Item) -> bool:
+        """Run one test. Next comes the session, as far as pytest is told: so only what belongs to it stays set up."""
+        self.failed = False
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=cast("pytest.Item", session))
+        return not self.failed
+
+    def tell(self, result: Result) -> None:
+        self.out.write(json.dumps(asdict(result)) + "\n")
+
+
+def _on(item: pytest.Item, server: str) -> bool:
+    """Mutants are looked for on one server, through the list transport."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    place = [params[name] for name in ("server_binary", "transport", "lists") if name in params]
+    return all(one in (server, f"list-{server}") for one in place)
+
+
+def _stage(item: pytest.Item) -> int:
+    return next(at for at, stage in enumerate(STAGES) if item.nodeid.startswith(stage))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    task = json.loads(os.environ["TASKQ_MUTANTS"])
+    config.pluginmanager.register(Plugin([tuple(key) for key in task["mutants"]], task["out"]), "mutants")
