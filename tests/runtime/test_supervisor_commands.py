@@ -73,6 +73,18 @@ def test_a_worker_says_what_it_chose_and_from_where(server: RealServer, project:
         assert part in said
 
 
+def test_a_queue_that_nobody_uses_is_hinted_at(server: RealServer, project: Project) -> None:
+    app = TaskQ(project.namespace, url=server.url)
+    app.remote("shop.version", queue="mail").enqueue()
+    app.close()
+    assert project.run("worker", "--burst", "--url", server.url, "-q", "defalt,maill,mail,default,images") == exits.OK
+    hints = [line for line in project.said().splitlines() if "no task of this app uses queue" in line]
+    assert len(hints) == 3
+    assert "'defalt', and nothing is in it (did you mean 'default'?); it is served" in hints[0]
+    assert "'maill', and nothing is in it (did you mean 'mail'?)" in hints[1]
+    assert "'images', and nothing is in it; it is served" in hints[2]
+
+
 def test_a_password_is_never_said(start_server: Callable[..., RealServer], project: Project) -> None:
     server = start_server(requirepass="hunter2secret")
     assert project.run("worker", "--burst", "-vv", "--url", server.url) == exits.OK

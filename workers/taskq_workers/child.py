@@ -187,6 +187,7 @@ class Child:
             "tasks": self.plans.names,
             "aliases": [name for name in self.app.tasks if name not in self.plans.names],
             "queues": [name for name, _ in self.queues],
+            "task_queues": self.app.task_queues(),
             "python": sys.version.split()[0],
             "limits": {name: getattr(limits, name) for name in limits.__slots__},
         }

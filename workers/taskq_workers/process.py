@@ -31,6 +31,7 @@ class Hello:
     """What a child says of itself once its app is imported.
 
     `url` may hold a password; `lease` in seconds; `aliases` are the names besides `tasks` under which it runs messages.
+    `queues` are those that it serves, `task_queues` those of its tasks.
     """
 
     app: str
@@ -41,6 +42,7 @@ class Hello:
     tasks: tuple[str, ...]
     queues: tuple[str, ...]
     aliases: tuple[str, ...] = ()
+    task_queues: tuple[str, ...] = ()
     source: str = ""
     python: str = ""
     version: str = ""
@@ -60,6 +62,7 @@ class Hello:
                 tasks=tuple(fields["tasks"]),
                 queues=tuple(fields["queues"]),
                 aliases=tuple(fields.get("aliases", ())),
+                task_queues=tuple(fields.get("task_queues", ())),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from taskq import __version__
 from taskq.errors import BrokerRefused, ConfigError
 from taskq.names import did_you_mean
 from taskq.settings import Settings
-from taskq.store import layout
+from taskq.store import keys, layout
 from taskq.store.connection import SyncLink, check_server, server_facts
 from taskq.store.url import masked
 from taskq_workers import log
@@ -23,6 +24,7 @@ from taskq_workers.process import Hello
 from taskq_workers.reload import Watcher
 from taskq_workers.supervisor import Supervisor
 
+logger = logging.getLogger("taskq.worker")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAMES_SHOWN = 12
@@ -107,6 +109,7 @@ def run_worker(config: WorkerConfig, folder: Path, source: str = "", watch: Call
 
     def ready(hello: Hello, link: SyncLink) -> None:
         _check_broker(config, hello, link)
+        _hint_at_queues(hello, link)
         _show(config, hello, supervisor.worker, f"({server_facts(link).name}), from {source or hello.source}")
 
     supervisor = Supervisor(config, ready, watch=watch)
@@ -132,6 +135,21 @@ def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink) -> None:
             "messages; set it to noeviction, or run with --allow-eviction"
         )
     layout.check(link, hello.namespace)
+
+
+def _hint_at_queues(hello: Hello, link: SyncLink) -> None:
+    """Warn of queues that look like a slip: no task here uses them, and nothing was ever enqueued there."""
+    odd = [name for name in hello.queues if name not in hello.task_queues]
+    seen = {
+        str(name, "utf-8", "replace")
+        for name in (link.execute("SMEMBERS", keys.queues(hello.namespace)) if odd else ())
+    }
+    for name in odd:
+        if name not in seen:
+            hint = did_you_mean(name, [*hello.task_queues, *seen])
+            logger.warning(
+                "no task of this app uses queue %r, and nothing is in it%s; it is served all the same", name, hint
+            )
 
 
 def _show(config: WorkerConfig, hello: Hello, worker_id: str, about: str) -> None:
