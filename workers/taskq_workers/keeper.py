@@ -17,7 +17,7 @@ from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.tasks.lists import ListBroker
 from taskq_workers.beats import Beats
 from taskq_workers.deaths import Death, give_back
-from taskq_workers.outage import Outage
+from taskq_workers.outage import Outage, Parts
 from taskq_workers.presence import Presence
 from taskq_workers.process import Child, Verdict
 from taskq_workers.sweeper import Sweeper
@@ -89,9 +89,14 @@ class Keeper:
         while not (self._stopping.is_set() and not self._deaths):
             self._wake.wait(pause)
             self._wake.clear()
+            parts = Parts(self._broker.link)
             try:
-                self._urgent()
-                self._round()
+                with parts.part():
+                    self._urgent()
+                with parts.part():
+                    self._round()
+                parts.end()
+                self._outage.ended()
                 pause = max(self._next() - time.monotonic(), 0.0)
             except BrokerUnavailable as error:
                 pause = self._outage.began(error)
@@ -113,27 +118,33 @@ class Keeper:
         return min(self._next_beat, self._sweeper.due(), self._presence.due())
 
     def _urgent(self) -> None:
-        while self._deaths:
-            death = self._deaths[0]
+        parts = Parts(self._broker.link)
+        for death in list(self._deaths):
             try:
-                give_back(self._broker, death)
+                with parts.part():
+                    give_back(self._broker, death)
+                    self._deaths.remove(death)
             except BrokerUnavailable:
                 raise
             except TaskqError as error:
+                self._deaths.remove(death)
                 # Refused for good; its leases are no longer extended, so they lapse.
                 self._outage.complain(f"cannot give back what {death.child} held, it comes back in one lease", error)
             except Exception:  # whatever is wrong with one death, the heartbeats of the living come after it
+                self._deaths.remove(death)
                 log.exception("what %s held was not given back, it comes back in one lease", death.child)
-            self._deaths.popleft()
+        parts.end()
 
     def _round(self) -> None:
         now, asked = time.monotonic(), self._asked
         children = self._calls.children()
         wires: list[Wire] = []
+        parts = Parts(self._broker.link)
         if asked > self._settled:
             self._sweeper.hurry()
         if now >= self._next_beat:
-            self._beats.recall(children)
+            with parts.part():
+                self._beats.recall(children)
             wires += self._beats.wires(children)
             self._next_beat = now + self._beat_s
         # What is almost due comes along: a round trip costs more than a script.
@@ -141,7 +152,9 @@ class Keeper:
         wires += self._sweeper.wires(soon)
         wires += self._presence.wires(soon, self._sweeper.guard.server_ms(now), children, self._calls.state())
         if wires:
-            self._exchange(wires)
+            with parts.part():
+                self._exchange(wires)
+        parts.end()
         with self._turn:
             self._settled = asked
             self._turn.notify_all()
@@ -150,13 +163,18 @@ class Keeper:
         before = time.monotonic()
         answers = exchange(self._broker.link, wires)
         after = time.monotonic()
-        self._outage.ended()
+        parts = Parts(self._broker.link)
         for wire, answer in answers:
-            if isinstance(answer, TaskqError):
+            if isinstance(answer, BrokerUnavailable):
+                with parts.part():
+                    raise answer
+            elif isinstance(answer, TaskqError):
                 self._outage.complain(wire.what, answer)
             elif wire.then is not None:
                 wire.then(answer)
-        self._sweeper.follow_up(before, after)
+        with parts.part():
+            self._sweeper.follow_up(before, after)
+        parts.end()
 
     def _farewell(self) -> None:
         try:

@@ -1,12 +1,18 @@
-"""Trouble with the broker, said once: when it begins, when it ends, and each other complaint once a minute."""
+"""Trouble with the broker, said once: when it begins, when it ends, and each other complaint once a minute.
+
+And how one shard of a cluster that is away does not keep the others waiting.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 
-from taskq.errors import TaskqError
+from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.store.connection import SyncLink
 
 log = logging.getLogger("taskq.worker")
 
@@ -50,3 +56,28 @@ class Outage:
             self._told = {old: at for old, at in self._told.items() if now - at < _AGAIN_S}
             self._told[text] = now
             log.error("%s", text)
+
+
+class Parts:
+    """The parts of a round that may need different shards: in a cluster, one that is away leaves the others alone.
+
+    A single server is not asked again after it did not answer, since each try may take a whole time-out.
+    """
+
+    def __init__(self, link: SyncLink) -> None:
+        self._cluster = link.url.kind == "cluster"
+        self._lost: BrokerUnavailable | None = None
+
+    @contextmanager
+    def part(self) -> Generator[None]:
+        try:
+            yield
+        except BrokerUnavailable as error:
+            if not self._cluster:
+                raise
+            self._lost = error
+
+    def end(self) -> None:
+        """Raises BrokerUnavailable if a part was not answered: it is then due again."""
+        if self._lost is not None:
+            raise self._lost

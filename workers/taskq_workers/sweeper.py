@@ -14,6 +14,7 @@ from taskq.tasks.failure import Failure
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outbox import relay
 from taskq_workers.deaths import bury
+from taskq_workers.outage import Parts
 from taskq_workers.wires import Wire
 
 log = logging.getLogger("taskq.worker")
@@ -101,13 +102,16 @@ class Sweeper:
             self._jumped.update(self._next)
             self._next = dict.fromkeys(self._next, after)
             return
+        parts = Parts(self._broker.link)
         for queue, swept in todo:
             try:
-                self._chores(queue, swept)
+                with parts.part():
+                    self._chores(queue, swept)
             except BrokerUnavailable:
                 raise
             except TaskqError as error:  # a key of another type, say: the other queues have chores of their own
                 self._complain(queue, error)
+        parts.end()
 
     def _wait(self, swept: Swept) -> float:
         times = [at for at in (swept.due, swept.deadline) if at is not None]

@@ -24,7 +24,8 @@ class Wire:
 def exchange(link: SyncLink, wires: Sequence[Wire]) -> list[tuple[Wire, Any]]:
     """Send them in one round trip; answers each with its decoded reply or its error.
 
-    Raises BrokerUnavailable if any of them was not answered: the whole round is then due again.
+    Raises BrokerUnavailable if a single server left one of them unanswered: the whole round is then due again. The
+    shards of a cluster answer for themselves.
     """
     replies = link.pipeline([wire.call.command() if wire.call is not None else wire.command for wire in wires])
     answers = []
@@ -36,7 +37,7 @@ def exchange(link: SyncLink, wires: Sequence[Wire]) -> list[tuple[Wire, Any]]:
                 answer = run(link, wire.call) if isinstance(reply, NoScript) else _decoded(wire.call, reply)
         except TaskqError as error:
             answer = error
-        if isinstance(answer, BrokerUnavailable):
+        if isinstance(answer, BrokerUnavailable) and link.url.kind != "cluster":
             raise answer
         answers.append((wire, answer))
     return answers
