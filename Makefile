@@ -5,12 +5,13 @@
 #   make test PYTEST_ARGS="-k lease -x"          a part of the suite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults chaos soak clean
+.PHONY: help demo test check mutants bench faults chaos soak clean
 
 SHELL := /bin/sh
 PYTHON ?=
 PYTEST_ARGS ?= -n auto --maxprocesses 8 --dist loadgroup
 BENCH_ARGS ?=
+MUTANTS_ARGS ?=
 SEED ?=
 MINUTES ?= 60
 VENV_PYTHON := .venv/bin/python
@@ -20,6 +21,7 @@ help:
 	@echo 'make demo    real work on a real server, from nothing; ends with a table and one line of figures'
 	@echo 'make test    all checks, then the whole test suite'
 	@echo 'make check   format, lint and types'
+	@echo 'make mutants one rule broken in one server script at a time: some test must fail each time (about 20 minutes)'
 	@echo 'make chaos   every fault scenario, then random kills and server restarts (about 25 minutes; SEED=n replays)'
 	@echo 'make soak    random faults for MINUTES=60, with the growth of memory'
 	@echo 'make bench   the benchmarks, as a table and as JSON'
@@ -44,6 +46,9 @@ check: .venv/.ready-to-test
 
 bench: .venv/.ready-to-run
 	@$(VENV_PYTHON) -m benchmarks $(BENCH_ARGS)
+
+mutants: .venv/.ready-to-test
+	@$(VENV_PYTHON) -m tests.mutants $(MUTANTS_ARGS)
 
 faults: .venv/.ready-to-test
 	@$(VENV_PYTHON) -m pytest tests/faults $(PYTEST_ARGS)

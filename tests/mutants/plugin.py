@@ -25,6 +25,7 @@ from tests.servers import RealServer, server_binaries
 
 STAGES = ("tests/lua/", "tests/model/test_conformance.py", "tests/contract/")
 BASELINE = "baseline"
+FIRST = 25  # tests that are tried before all others
 
 Verdict = str  # killed, survived, unrun: the script was never run; unclear: the true script failed as well
 
@@ -108,6 +109,7 @@ class Plugin:
         self.out = os.fdopen(out, "w", buffering=1)
         self.overlay, self.logs = Overlay(), Logs()
         self.failed = False
+        self.killers: dict[str, list[pytest.Item]] = {}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -143,6 +145,9 @@ class Plugin:
         started = time.monotonic()
         self.overlay.put({mutant.script: mutant.text})
         killer = next((item for item in self.ordered(session, mutant) if not self.passes(session, item)), None)
+        if killer is not None:
+            seen = self.killers.setdefault(mutant.script, [])
+            seen[:] = [killer, *(item for item in seen if item is not killer)]
         ran = mutant.script in self.logs.ran()
         verdict = "unrun" if not ran else "survived" if killer is None else "killed"
         self.overlay.put({})
@@ -151,8 +156,12 @@ class Plugin:
         return Result(mutant.script, mutant.name, verdict, killer.nodeid if killer else "", time.monotonic() - started)
 
     def ordered(self, session: pytest.Session, mutant: Mutant) -> Iterator[pytest.Item]:
-        """Cheap stages first; within each of them, what has the name of the script in its own."""
-        yield from sorted(session.items, key=lambda item: (_stage(item), mutant.script not in item.nodeid))
+        """First what found other mutants of this script. Then cheap stages first, and in each what names the script."""
+        seen = self.killers.get(mutant.script, [])[:FIRST]
+        yield from seen
+        for item in sorted(session.items, key=lambda item: (_stage(item), mutant.script not in item.nodeid)):
+            if item not in seen:
+                yield item
 
     def passes(self, session: pytest.Session, item: pytest.Item) -> bool:
         """Run one test. Next comes the session, as far as pytest is told: so only what belongs to it stays set up."""

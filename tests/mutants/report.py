@@ -29,7 +29,8 @@ class Report:
         if key in self.equivalent:
             word = "equivalent" if result.verdict == "survived" else "WRONG"
         self.found[key] = word, result
-        print(f"{word:<10} {self.mutants[key]}{f' - by {result.test}' if result.test else ''}", flush=True)
+        by = f" - by {result.test}" if result.test else ""
+        print(f"{word:<10} {self.mutants[key]}{by} ({result.seconds:.1f} s)", flush=True)
 
     def _baseline(self, result: Result) -> None:
         said = {
