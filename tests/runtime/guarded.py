@@ -7,6 +7,8 @@ import ctypes
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -74,6 +76,14 @@ def gated(tag: str, gate: str) -> str:
     wait_for_file(gate)
     say("end", tag)
     return f"{tag} by {os.getpid()}"
+
+
+@app.task(queue="work", retry=False)
+def prints(tag: str) -> None:
+    print(tag, flush=True)
+    print(tag, file=sys.stderr, flush=True)
+    subprocess.run(["echo", tag], check=True)
+    say("end", tag)
 
 
 @app.task(queue="work")

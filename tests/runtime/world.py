@@ -46,11 +46,16 @@ class Said:
 class Worker:
     """One `taskq worker` process with its children."""
 
-    def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
+    def __init__(self, command: list[str], env: dict[str, str], log: Path, stdout: int | None = None) -> None:
         self.log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
-                command, env=env, stdout=out, stderr=out, cwd=ROOT, preexec_fn=die_with_parent()
+                command,
+                env=env,
+                stdout=out if stdout is None else stdout,
+                stderr=out,
+                cwd=ROOT,
+                preexec_fn=die_with_parent(),
             )
 
     @property
@@ -102,10 +107,12 @@ class World:
         self.broker = ListBroker(server.link(), namespace, Limits(lease=int(lease * 1000)))
         self.app = TaskQ(namespace, url=server.url, lease=lease)
 
-    def worker(self, *options: str, app: str = "tests.runtime.guarded:app", **env: str) -> Worker:
-        """Start a worker; wait for what it says with `hear`."""
+    def worker(
+        self, *options: str, app: str = "tests.runtime.guarded:app", stdout: int | None = None, **env: str
+    ) -> Worker:
+        """Start a worker; wait for what it says with `hear`. `stdout` is a descriptor instead of its log."""
         command = [sys.executable, "-m", "taskq_workers", "worker", app, *options]
-        one = Worker(command, self.env | env, self.dir / f"worker-{len(self.workers)}.log")
+        one = Worker(command, self.env | env, self.dir / f"worker-{len(self.workers)}.log", stdout)
         self.workers.append(one)
         return one
 

@@ -29,7 +29,7 @@ from taskq.message import layout_name
 from taskq.store.scripts import preload
 from taskq.tasks.broker import Delivery, Seat
 from taskq.tasks.outbox import relay
-from taskq_workers import exits
+from taskq_workers import exits, streams
 from taskq_workers.attempt import Plans
 from taskq_workers.config import CHILD_VARIABLE, ChildSettings
 from taskq_workers.executor import Executor
@@ -113,8 +113,8 @@ class Child:
     def _completed(self) -> int:
         return self.threads.completed + (self._loop.completed if self._loop else 0)
 
-    def _deliver(self, deliveries: list[Delivery], recall: int) -> None:
-        threads, loop = self.intake.sort(deliveries, recall)
+    def _deliver(self, deliveries: list[Delivery], recall: int, fresh_until: float) -> None:
+        threads, loop = self.intake.sort(deliveries, recall, fresh_until)
         # A tenth of what was just fetched is the mark at which more is asked for.
         if threads:
             self.threads.low = len(threads) // 2
@@ -284,6 +284,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # Ctrl+C reaches the whole group; the supervisor decides. A handler, since ignoring is inherited by programs.
         signal.signal(number, lambda *_: None)
+    streams.guard()
     configure(settings.log_format, settings.verbosity, f"child-{settings.index}")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:

@@ -20,6 +20,7 @@ from taskq import __version__
 from taskq.errors import ConfigError, TaskqError
 from taskq.settings import Settings, read_settings
 from taskq_workers import exits
+from taskq_workers.streams import hold
 from taskq_workers.terminal import clean, encodable
 
 # name -> (module:attribute, help). A name is listed once its module exists.
@@ -150,4 +151,5 @@ def _say(text: str, code: int) -> int:
 
 def main() -> NoReturn:
     """The console script."""
+    hold()
     sys.exit(run())
