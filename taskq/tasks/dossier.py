@@ -14,7 +14,6 @@ from taskq.names import shown
 from taskq.options import TaskOptions
 from taskq.tasks import failure
 from taskq.tasks.broker import Flags
-from taskq.tasks.letters import tried
 from taskq.tasks.operator_calls import Examined, created_ms
 from taskq.tasks.outcomes import Status, status_of
 
@@ -84,7 +83,7 @@ def message_info(seen: Examined, id: bytes, queue: str, contents: bool) -> Messa
         status=status_of(found),
         task=message.task if message else (named[-1] if named else ""),
         priority=found.priority,
-        attempts=tried(found.attempts, history) if found.state in "xq" else found.attempts,
+        attempts=failure.tried(found.attempts, history) if found.state in "xq" else found.attempts,
         crashes=found.crashes,
         deliveries=found.deliveries,
         created=message.created if message else created_ms(id),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
@@ -109,3 +110,9 @@ def _cut_head(text: str) -> str:
     """The end of a long traceback: the frames next to the error say most."""
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= TRACEBACK_CHARS else "... (truncated)\n" + text[-TRACEBACK_CHARS:]
+
+
+def tried(attempts: int, history: Sequence[Mapping[str, Any]]) -> int:
+    """How many runs ended in an error: the record of a dead letter does not count the last, its history does."""
+    numbers = [entry.get("attempt") for entry in history]
+    return max([attempts, *(number for number in numbers if isinstance(number, int))])

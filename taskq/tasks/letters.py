@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,17 +140,11 @@ def letter_of(row: Row, queue: str, quarantined: bool, task: str = "") -> DeadLe
         text["type"],
         text["message"],
         text["worker"],
-        tried(row.found.attempts, history),
+        failure.tried(row.found.attempts, history),
         row.found.crashes,
         row.found.deliveries,
         quarantined,
     )
-
-
-def tried(attempts: int, history: Sequence[Mapping[str, Any]]) -> int:
-    """How many runs ended in an error: the record of a dead letter does not count the last, its history does."""
-    numbers = [entry.get("attempt") for entry in history]
-    return max([attempts, *(number for number in numbers if isinstance(number, int))])
 
 
 def page_limit(limit: int) -> int:

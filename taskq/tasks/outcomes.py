@@ -77,7 +77,7 @@ def info_of(found: Found, id: bytes, queue: str, task: str) -> Info:
         task,
         status_of(found),
         found.priority,
-        found.attempts,
+        failure.tried(found.attempts, history) if found.state in "xq" else found.attempts,
         found.crashes,
         found.deliveries,
         history,

@@ -67,6 +67,14 @@ def test_the_history_of_a_message_can_be_read(app: TaskQ) -> None:
     assert asyncio.run(handle.ainfo()) == info
 
 
+def test_a_dead_letter_counts_its_last_attempt(app: TaskQ) -> None:
+    task, hands = app.task(name="add")(add), Hands(app)
+    handle = task.enqueue(1)
+    hands.bury(hands.take_one())
+    assert (handle.status(), handle.info().attempts, len(handle.info().history)) == ("dead", 1, 1)
+    assert asyncio.run(handle.ainfo()).attempts == 1
+
+
 async def test_a_waiting_message_is_cancelled_at_once(app: TaskQ) -> None:
     task, hands = app.task(name="add")(add), Hands(app)
     async with app:
