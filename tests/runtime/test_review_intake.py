@@ -26,7 +26,7 @@ def test_odd_options_are_quarantined_and_the_rest_of_the_batch_runs(options: Any
     bodies = [encode("echo", [1], {}, 0, options), encode("echo", [1], {}, 0)]
     ids = new_ids(len(bodies))
     deliveries = [Delivery("q", one, body, bytes(20), 1) for one, body in zip(ids, bodies, strict=True)]
-    threads, loop = intake.sort(deliveries, 0)
+    threads, loop = intake.sort(deliveries, 0, float("inf"))
     assert [attempt.id for attempt in threads + loop] == ids[1:]
     ((queue, item),) = settled
     assert queue == "q"

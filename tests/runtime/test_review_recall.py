@@ -41,12 +41,13 @@ class Bench:
             cast("ListBroker", None), self.table, self.settled.put, Report("w"), lambda *_: None, {"q": 0}
         )
 
-    def attempt(self, recall: int) -> Attempt:
+    def attempt(self, recall: int, fresh_s: float = 60.0) -> Attempt:
         delivery = Delivery("q", os.urandom(16), b"", bytes(20), 1)
         message = Message(delivery.id, "echo", [1], {}, 0)
         plan = self.plans.of(message)
         assert plan is not None
-        return Attempt(delivery, message, plan, time.monotonic(), recall)
+        now = time.monotonic()
+        return Attempt(delivery, message, plan, now, recall, now + fresh_s)
 
 
 def test_what_is_leased_during_a_recall_does_not_start_even_while_that_goes_on(
@@ -62,7 +63,7 @@ def test_what_is_leased_during_a_recall_does_not_start_even_while_that_goes_on(
         Source((("q", 1),)),
         TokenBook(bench.table),
         Demand(1, lambda: 0, delivered.qsize, lambda: 0),
-        lambda deliveries, recall: delivered.put((deliveries, recall)),
+        lambda deliveries, recall, _: delivered.put((deliveries, recall)),
         bench.table.recall_number,
     )
     broker.enqueue("q", [Outgoing(os.urandom(16), b"body")])
@@ -88,3 +89,43 @@ def test_a_cancel_request_counts_only_while_it_is_posted(seconds: float, starts:
         settled = bench.settled.get(timeout=PATIENCE_S)[1]
         assert isinstance(settled, Finished)
         assert settled.kind == "c"
+
+
+def test_what_was_leased_more_than_a_lease_ago_is_given_back_unstarted() -> None:
+    bench = Bench()
+    recall = bench.table.recall_number()
+    assert bench.executor.begin(bench.attempt(recall), 0)
+    bench.table.clear(0)
+    late = bench.attempt(recall, fresh_s=0.0)  # the process stood still since: others may have taken over
+    assert not bench.executor.begin(late, 0)
+    assert bench.settled.get_nowait() == ("q", Held(late.id, late.delivery.token))
+    assert not bench.table.running()
+
+
+def test_the_lease_is_counted_from_before_it_was_asked_for(server: RealServer, namespace: str) -> None:
+    bench = Bench()
+    broker = ListBroker(server.link(), namespace)
+    asked: list[float] = []
+    pipeline = broker.link.pipeline
+
+    def noting(*args: Any, **options: Any) -> list[Any]:
+        asked.append(time.monotonic())
+        return pipeline(*args, **options)
+
+    broker.link.pipeline = noting  # type: ignore[method-assign]
+    delivered: SimpleQueue[float] = SimpleQueue()
+    fetcher = Fetcher(
+        broker,
+        Seat(),
+        Source((("q", 1),)),
+        TokenBook(bench.table),
+        Demand(1, lambda: 0, delivered.qsize, lambda: 0),
+        lambda deliveries, recall, fresh_until: delivered.put(fresh_until),
+        bench.table.recall_number,
+    )
+    broker.enqueue("q", [Outgoing(os.urandom(16), b"body")])
+    fetcher.start()
+    fresh_until = delivered.get(timeout=PATIENCE_S)
+    fetcher.stop()
+    assert fresh_until - broker.limits.lease / 1000 <= asked[-1]
+    broker.close()

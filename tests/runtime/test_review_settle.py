@@ -87,7 +87,7 @@ def test_a_fetcher_whose_thread_has_ended_says_so(server: RealServer, namespace:
     broker.enqueue("q", [Outgoing(new_ids(1)[0], b"body")])
     threads: SimpleQueue[threading.Thread] = SimpleQueue()
 
-    def deliver(deliveries: list[Delivery], recall: int) -> None:
+    def deliver(deliveries: list[Delivery], recall: int, fresh_until: float) -> None:
         threads.put(threading.current_thread())
         raise RuntimeError("can't start new thread")
 

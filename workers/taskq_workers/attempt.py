@@ -127,6 +127,7 @@ class Attempt:
         "deadline",
         "delivery",
         "fetched",
+        "fresh_until",
         "lease_lost",
         "message",
         "plan",
@@ -138,12 +139,21 @@ class Attempt:
         "timed_out",
     )
 
-    def __init__(self, delivery: Delivery, message: Message, plan: Plan, fetched: float, recall: int) -> None:
+    def __init__(
+        self,
+        delivery: Delivery,
+        message: Message,
+        plan: Plan,
+        fetched: float,
+        recall: int,
+        fresh_until: float = float("inf"),
+    ) -> None:
         self.delivery = delivery
         self.message = message
         self.plan = plan
         self.fetched = fetched
         self.recall = recall  # the table's recall number before the lease call was sent
+        self.fresh_until = fresh_until  # a lease after that call was sent: started later, it may be someone else's
         self.slot = -1
         self.started = 0.0
         self.deadline: float | None = None

@@ -63,8 +63,10 @@ class Executor:
             plan.once,
         )
         # The order matters: announced first, asked second. Whoever takes back what waits reads the table after that.
-        if table.recall_number() == attempt.recall and not (
-            plan.once or delivery.flags or self.cancelled or self.lost_tokens
+        if (
+            table.recall_number() == attempt.recall
+            and now < attempt.fresh_until
+            and not (plan.once or delivery.flags or self.cancelled or self.lost_tokens)
         ):
             return True
         if self._may_run(attempt):
@@ -80,8 +82,9 @@ class Executor:
                 time.sleep(0.005)
             self.release(attempt)
             return False
-        if delivery.token in self.lost_tokens:
-            self.release(attempt)  # the broker will refuse it; so the lease call is accounted for
+        if delivery.token in self.lost_tokens or attempt.started >= attempt.fresh_until:
+            # This process stood still, and others may have taken over. If so the broker refuses what is given back.
+            self.release(attempt)
             return False
         if attempt.started < self.cancelled.pop(delivery.id, 0.0) or delivery.flags & Flags.CANCEL:
             self.settle_gone(attempt, "c")

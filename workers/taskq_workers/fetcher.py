@@ -84,7 +84,7 @@ class Fetcher:
         source: Source,
         tokens: TokenBook,
         demand: Demand,
-        deliver: Callable[[list[Delivery], int], None],
+        deliver: Callable[[list[Delivery], int, float], None],
         recall_number: Callable[[], int],
     ) -> None:
         self._broker = broker
@@ -206,6 +206,7 @@ class Fetcher:
             self._signal.wait(0.05)  # the table is full of lease calls; settling makes room
             return 0
         got = 0
+        fresh_until = time.monotonic() + self._broker.limits.lease / 1000
         for (ticket, _), answer in zip(tickets, self._send(queue, tickets, parked), strict=True):
             if isinstance(answer, BrokerUnavailable):
                 continue  # it may hold messages, so it stays announced
@@ -220,7 +221,7 @@ class Fetcher:
             self._note_due(queue, answer)
             if answer.deliveries:
                 got += len(answer.deliveries)
-                self._deliver(answer.deliveries, recall)
+                self._deliver(answer.deliveries, recall, fresh_until)
         return got
 
     def _send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> Sequence[Leased | TaskqError]:

@@ -28,7 +28,9 @@ class Intake:
         self._alone = alone
         self._told: dict[str, float] = {}
 
-    def sort(self, deliveries: Sequence[Delivery], recall: int) -> tuple[list[Attempt], list[Attempt]]:
+    def sort(
+        self, deliveries: Sequence[Delivery], recall: int, fresh_until: float
+    ) -> tuple[list[Attempt], list[Attempt]]:
         """The attempts for threads and those for the event loop."""
         threads: list[Attempt] = []
         loop: list[Attempt] = []
@@ -49,7 +51,8 @@ class Intake:
                 if plan is None:
                     self._park(delivery, message.task, "no worker here knows this task")
                 else:
-                    (loop if plan.is_async else threads).append(Attempt(delivery, message, plan, now, recall))
+                    attempt = Attempt(delivery, message, plan, now, recall, fresh_until)
+                    (loop if plan.is_async else threads).append(attempt)
         return threads, loop
 
     def _park(self, delivery: Delivery, task: str, why: str) -> None:
