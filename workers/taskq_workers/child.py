@@ -75,7 +75,9 @@ class Child:
         self._loop: LoopSlots | None = None
         self._loop_lock = threading.Lock()
         self.hooks = HookRunner(app.hooks, self.loop_slots, settings.worker)
-        self.settler = Settler(self.broker, self.seat, self.tokens, self.report.lost, self._relay)
+        self.settler = Settler(
+            self.broker, self.seat, self.tokens, self.report.lost, self._relay, lambda: self.executor.lost_tokens
+        )
         index = {name: number for number, (name, _) in enumerate(self.queues)}
         self.executor = Executor(self.broker, self.table, self.settler.put, self.report, self.hooks.incident, index)
         self.intake = Intake(self.plans, self.settler.put, settings.worker, settings.alone)

@@ -2,7 +2,8 @@
 
 Slots put outcomes in without waiting. One thread takes all that is there, groups it by queue and verb, and sends it
 in one round trip; while that is under way the next outcomes gather. An outcome is sent again, with the same call
-number, until the broker has answered: the broker stores it at most once, and only while the lease is held.
+number, until the broker has answered: the broker stores it at most once, and only while the lease is held. A missing
+right or a changed password counts as no answer, for somebody is going to mend that.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
-from taskq.errors import BrokerError, BrokerUnavailable, TaskqError
+from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable, TaskqError
 from taskq.message import id_text
 from taskq.store.scripts import Call, run_many
 from taskq.tasks import calls
@@ -26,6 +27,9 @@ log = logging.getLogger("taskq.worker")
 
 Item: TypeAlias = "Delivery | Finished | Retried | Buried | Held | tuple[Held, str]"
 """A delivery by itself is done, without a result: the commonest outcome has no value of its own to make."""
+
+
+_RIGHTS = ("NOAUTH", "WRONGPASS", "NOPERM", "DENIED")
 
 
 class Tokens(Protocol):
@@ -44,12 +48,14 @@ class Settler:
         tokens: Tokens,
         on_lost: Callable[[str, int], None],
         on_follow: Callable[[str], None],
+        lost_tokens: Callable[[], Container[bytes]] = frozenset[bytes],
     ) -> None:
         self._broker = broker
         self._seat = seat
         self._tokens = tokens
         self._on_lost = on_lost
         self._on_follow = on_follow
+        self._lost_tokens = lost_tokens
         self._inbox: SimpleQueue[tuple[str, Item] | threading.Event | None] = SimpleQueue()
         self.put = self._inbox.put
         self._thread = threading.Thread(target=self._main, name="taskq-settle", daemon=True)
@@ -113,7 +119,7 @@ class Settler:
         lost: list[bytes] = []
         for part, answer in zip(parts, self._send(queue, jobs), strict=True):
             if isinstance(answer, TaskqError):
-                # Refused for good: wrong type at a key, missing right. The leases lapse, so nothing is lost.
+                # Refused for good: wrong type at a key, or no right until the lease was lost. They run again elsewhere.
                 log.error("%d outcomes of queue %s cannot be stored: %s", len(part), queue, answer)
             elif not isinstance(part[0], Held):  # what was given back has no outcome that could be lost
                 lost += answer
@@ -129,7 +135,7 @@ class Settler:
         counts: dict[bytes, int] = {}
         for part in parts:
             for item in part:
-                token = item[0].token if isinstance(item, tuple) else item.token
+                token = _token(item)
                 counts[token] = counts.get(token, 0) + 1
         for token, count in counts.items():
             self._tokens.settled(token, count)
@@ -156,9 +162,9 @@ class Settler:
         since = time.monotonic()
         told = False
         tries = pauses(float("inf"))
-        while again := [index for index, answer in enumerate(answers) if isinstance(answer, BrokerUnavailable)]:
-            if not told and time.monotonic() - since > 0.2:
-                log.warning("broker unreachable: outcomes wait to be stored")
+        while again := [index for index, answer in enumerate(answers) if self._waits(answer, jobs[index][1])]:
+            if not told and (time.monotonic() - since > 0.2 or isinstance(answers[again[0]], BrokerRefused)):
+                log.warning("outcomes wait to be stored: %s", answers[again[0]])
                 told = True
             time.sleep(next(tries))
             for index, answer in zip(again, self._try([wires[index] for index in again]), strict=True):
@@ -168,14 +174,25 @@ class Settler:
                 else:
                     answers[index] = [] if index in renewed and not isinstance(answer, TaskqError) else answer
         if told:
-            log.warning("broker is back after %.1f s: outcomes are stored", time.monotonic() - since)
+            log.warning("the broker answers after %.1f s: outcomes do not wait any more", time.monotonic() - since)
         return answers
+
+    def _waits(self, answer: list[bytes] | TaskqError, part: list[Item]) -> bool:
+        """Whether to send a call again: as long as waiting may help, and somebody may still want the outcome."""
+        if isinstance(answer, BrokerRefused) and answer.code in _RIGHTS:
+            lost = self._lost_tokens()
+            return not all(_token(item) in lost for item in part)
+        return isinstance(answer, BrokerUnavailable)
 
     def _try(self, wires: Sequence[Call[list[bytes]]]) -> Sequence[list[bytes] | TaskqError]:
         try:
             return run_many(self._broker.link, wires)
         except TaskqError as error:
             return [error] * len(wires)
+
+
+def _token(item: Item) -> bytes:
+    return item[0].token if isinstance(item, tuple) else item.token
 
 
 _VERBS: dict[type, str] = {
