@@ -104,7 +104,7 @@ def test_an_error_that_was_not_stored_spends_no_attempt(q: Memory) -> None:
     info = handle.info()
     assert heard == [1, 2], "the run that died told no hook"
     assert [line["kind"] for line in info.history] == ["crash", "error", "error"]
-    assert (info.status, info.attempts, info.crashes) == ("dead", 1, 0)
+    assert (info.status, info.attempts, info.crashes) == ("dead", 2, 0)
 
 
 def test_the_third_death_makes_a_dead_letter(q: Memory) -> None:
