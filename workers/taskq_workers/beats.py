@@ -40,6 +40,8 @@ class Beats:
         self._doomed: dict[bytes, float] = {}
         self._recalled: dict[int, float] = {}
         self._recalling: set[int] = set()
+        self._beat = 0
+        self._posted: dict[str, dict[bytes, int]] = {}  # by queue: the beat with which a cancel request was last posted
 
     # -- extend ------------------------------------------------------------------------------------------------------
 
@@ -67,15 +69,21 @@ class Beats:
         self._marked &= keys
         self._doomed = {doomed: at for doomed, at in self._doomed.items() if doomed in ids}
         self._last = time.monotonic()
-        return [self._wire(queue, held, marks.get(queue, [])) for queue, held in tokens.items() if queue]
+        self._beat += 1
+        self._posted = {queue: posted for queue, posted in self._posted.items() if queue in tokens}
+        room = max(CANCEL_ENTRIES // max(len(tokens), 1), 1)
+        return [self._wire(queue, held, marks.get(queue, []), room) for queue, held in tokens.items() if queue]
 
-    def _wire(self, queue: str, held: list[tuple[Child, int, bytes]], marks: list[tuple[_Key, Mark]]) -> Wire:
+    def _wire(
+        self, queue: str, held: list[tuple[Child, int, bytes]], marks: list[tuple[_Key, Mark]], room: int
+    ) -> Wire:
         names = [token for _, _, token in held]
         call = calls.extend(self._broker.keys(queue), names, [mark for _, mark in marks], self._broker.limits)
 
         def then(extended: Extended) -> None:
             self._marked.update(key for key, _ in marks)
             self._answered(held, extended)
+            self._cancel(queue, {child for child, _, _ in held}, extended.cancelled, room)
 
         return Wire(f"cannot extend the leases of queue {queue}", call, then=then)
 
@@ -89,19 +97,26 @@ class Beats:
                 with child.table() as table:
                     if table is not None:
                         table.set_lost(entry, token)
-        if extended.cancelled:
-            self._cancel({child for child, _, _ in held}, extended.cancelled)
 
     # -- cancel ------------------------------------------------------------------------------------------------------
 
-    def _cancel(self, children: set[Child], cancelled: dict[bytes, bool]) -> None:
-        """Post it to every child that may hold it, on each beat until it is settled: the ring is small."""
-        for message, kill in list(cancelled.items())[:CANCEL_ENTRIES]:
+    def _cancel(self, queue: str, children: set[Child], cancelled: dict[bytes, bool], room: int) -> None:
+        """Post it to every child that may hold it, again and again until it is settled.
+
+        The ring of a child is small, and the queues of one beat share it. So if there are more than `room`, those come
+        first that have waited longest: tasks that ignore their requests do not keep others from theirs.
+        """
+        before = self._posted.get(queue, {})
+        posted = self._posted[queue] = {one: before.get(one, 0) for one in cancelled}
+        for message in sorted(posted, key=posted.__getitem__)[:room]:
+            posted[message] = self._beat
             for child in children:
                 with child.table() as table:
                     if table is not None:
-                        table.post_cancel(message, kill)
-                if kill and any(run.id == message for run in child.running()):
+                        table.post_cancel(message, cancelled[message])
+        for message in [message for message, kill in cancelled.items() if kill]:
+            for child in children:
+                if any(run.id == message for run in child.running()):
                     self._kill(child, message)
 
     def _kill(self, child: Child, id: bytes) -> None:

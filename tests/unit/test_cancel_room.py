@@ -1,0 +1,67 @@
+"""Cancel requests of which a child takes only so many at a time: all get their turn, whoever ignores theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, cast
+
+from taskq.message import new_ids
+from taskq.store.connection import SyncLink
+from taskq.tasks.broker import Extended
+from taskq.tasks.lists import ListBroker
+from taskq_workers.beats import Beats
+from taskq_workers.process import Child, Verdict
+from taskq_workers.sightings import HeldToken, Running
+from taskq_workers.table import CANCEL_ENTRIES, Table
+
+QUEUES = ("mail", "images")
+
+
+class OneChild:
+    """A child as the heartbeat sees it: it holds a lease call of each queue."""
+
+    index = 1
+
+    def __init__(self) -> None:
+        self.shared = Table.create(1)
+
+    @contextmanager
+    def table(self) -> Generator[Table]:
+        yield self.shared
+
+    def held(self) -> list[HeldToken]:
+        return [HeldToken(number, number, b"%020d" % number) for number in range(len(QUEUES))]
+
+    def running(self) -> list[Running]:
+        return []
+
+    def queue(self, index: int) -> str:
+        return QUEUES[index]
+
+
+def test_more_requests_than_fit_are_posted_one_part_after_the_other() -> None:
+    ended: list[Verdict] = []
+    child: Any = OneChild()
+    beats = Beats(ListBroker(SyncLink("redis://nobody"), "ns"), lambda _, verdict: ended.append(verdict))
+    ignored = {queue: new_ids(CANCEL_ENTRIES + 6) for queue in QUEUES}
+    heard: list[list[bytes]] = []
+    for _ in range(6):
+        for queue, wire in zip(QUEUES, beats.wires([cast("Child", child)]), strict=True):
+            assert wire.then is not None
+            wire.then(Extended(0, [], dict.fromkeys(ignored[queue], False), []))
+        heard.append([one for one, _ in child.shared.new_cancels()])
+    assert all(len(beat) == CANCEL_ENTRIES for beat in heard), (
+        "nothing that was posted was overwritten before it was read"
+    )
+    everybody = {one for ids in ignored.values() for one in ids}
+    assert set(chain(*heard[:3])) == everybody
+    assert set(chain(*heard[3:])) == everybody, "they are posted again"
+    (late,) = new_ids(1)
+    for queue, wire in zip(QUEUES, beats.wires([cast("Child", child)]), strict=True):
+        assert wire.then is not None
+        wire.then(Extended(0, [], dict.fromkeys([*ignored[queue], late], False), []))
+    assert late in [one for one, _ in child.shared.new_cancels()], "a new one does not wait for its turn"
+    assert not ended
+    child.shared.close()
