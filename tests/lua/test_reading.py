@@ -190,7 +190,7 @@ def test_a_page_is_the_newest_first_and_goes_on_behind_the_last_one_seen(queue: 
 
 def test_a_row_has_its_last_line_or_what_its_body_begins_with(queue: Queue) -> None:
     body = b'\1crc!["shop.send",1]' + b"x" * 400
-    queue.enqueue(message(1, body), message(2, b'\1crc!["shop.scan",1]'), message(3, b"y" * 65537))
+    queue.enqueue(message(1, body), message(2, b'\1crc!["shop.scan",1]'), message(3, body + b"y" * 65537))
     one, two, three = queue.take()
     queue.bury(buried(one, b'{"n":1}\n{"n":2}'), buried(two, b'{"task":"other"}'), buried(three, b"{}"))
     found = {number_of(row.id): (row.line, row.task, row.found.state, row.found.deliveries) for row in rows(queue).rows}
@@ -201,6 +201,13 @@ def test_a_row_has_its_last_line_or_what_its_body_begins_with(queue: Queue) -> N
     }
     brief = rows(queue, brief=True)
     assert {(row.line, row.task, row.found.state) for row in brief.rows} == {(b"", "", "?")}
+
+
+def test_a_page_has_no_more_rows_than_it_may(queue: Queue) -> None:
+    bury(queue, 1, 2, 3, 4)
+    call = ops.buried(queue.keys, quarantined=False)
+    call.args[2] = 2  # type: ignore[index]
+    assert [number_of(row.id) for row in read(queue, call).rows] == [4, 3]
 
 
 def test_the_quarantine_has_pages_of_its_own(queue: Queue) -> None:

@@ -29,14 +29,15 @@ TESTS = (
     "tests/model/test_conformance.py",
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "lost_replies", "settling")),
 )
+QUICK = TESTS[:2]
 TRACES = 300
 
 
 class Runner:
     """Worker processes, each a pytest session over its share of the mutants."""
 
-    def __init__(self, report: Report, jobs: int, limit: float) -> None:
-        self.report, self.jobs, self.limit = report, jobs, limit
+    def __init__(self, report: Report, jobs: int, limit: float, tests: Sequence[str]) -> None:
+        self.report, self.jobs, self.limit, self.tests = report, jobs, limit, tests
         self.lock = threading.Lock()
 
     def run(self, mutants: Sequence[Mutant]) -> None:
@@ -52,7 +53,7 @@ class Runner:
         task = {"mutants": [(mutant.script, mutant.name) for mutant in mutants], "out": there}
         env = os.environ | {"TASKQ_MUTANTS": json.dumps(task), "TASKQ_TRACES": str(TRACES), "PYTHONPATH": _path()}
         command = [sys.executable, "-m", "pytest", "-p", "tests.mutants.plugin", "-p", "no:xdist"]
-        command += ["-p", "no:cacheprovider", "--tb=line", "-q", "-o", f"timeout={self.limit}", *TESTS]
+        command += ["-p", "no:cacheprovider", "--tb=line", "-q", "-o", f"timeout={self.limit}", *self.tests]
         with tempfile.TemporaryFile() as noise:
             child = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[there], stdout=noise, stderr=noise)
             os.close(there)
@@ -80,6 +81,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes (default: one a core)")
     parser.add_argument("--timeout", type=float, default=60, help="seconds for one test (default: 60)")
     parser.add_argument("--write", type=Path, metavar="FILE", help="store the result as a page")
+    parser.add_argument("--quick", action="store_true", help="without tests/contract, for work on the catalogue")
     parser.add_argument("--list", action="store_true", help="name them, and run nothing")
     options = parser.parse_args()
     mutants = chosen(options.words)
@@ -87,7 +89,8 @@ def main() -> int:
         print("\n".join(f"{mutant.rule:10}{mutant}" for mutant in mutants))
         return 0
     report = Report(mutants, EQUIVALENT)
-    Runner(report, min(options.jobs, len(mutants)), options.timeout).run(mutants)
+    tests = QUICK if options.quick else TESTS
+    Runner(report, min(options.jobs, len(mutants)), options.timeout, tests).run(mutants)
     print(report.totals())
     if options.write and report.good():
         options.write.write_text(page(report), "utf-8")

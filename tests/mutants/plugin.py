@@ -110,6 +110,7 @@ class Plugin:
         self.overlay, self.logs = Overlay(), Logs()
         self.failed = False
         self.killers: dict[str, list[pytest.Item]] = {}
+        self.runs: dict[pytest.Item, set[str]] = {}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -133,8 +134,13 @@ class Plugin:
         """Every test passes with the true scripts, and every script is run by one."""
         started = time.monotonic()
         self.overlay.put({script: source(script) for script in all_scripts()})
-        failed = next((item for item in session.items if not self.passes(session, item)), None)
-        missing = set(all_scripts()) - self.logs.ran() if failed is None else set[str]()
+        failed = None
+        for item in session.items:
+            if not self.passes(session, item):
+                failed = item
+                break
+            self.runs[item] = self.logs.ran()
+        missing = set(all_scripts()).difference(*self.runs.values()) if failed is None else set[str]()
         verdict = "killed" if failed else "unrun" if missing else "survived"
         self.tell(
             Result(BASELINE, "", verdict, failed.nodeid if failed else " ".join(missing), time.monotonic() - started)
@@ -156,11 +162,15 @@ class Plugin:
         return Result(mutant.script, mutant.name, verdict, killer.nodeid if killer else "", time.monotonic() - started)
 
     def ordered(self, session: pytest.Session, mutant: Mutant) -> Iterator[pytest.Item]:
-        """First what found other mutants of this script. Then cheap stages first, and in each what names the script."""
+        """First what found other mutants of this script. Then cheap stages first, and in each what names the script.
+
+        A test that does not run the script is left out; and only the first stage has keys of a wrong type at all.
+        """
         seen = self.killers.get(mutant.script, [])[:FIRST]
         yield from seen
         for item in sorted(session.items, key=lambda item: (_stage(item), mutant.script not in item.nodeid)):
-            if item not in seen:
+            runs = mutant.script in self.runs[item] or not self.runs[item]
+            if runs and item not in seen and not (mutant.rule == "types" and _stage(item)):
                 yield item
 
     def passes(self, session: pytest.Session, item: pytest.Item) -> bool:
