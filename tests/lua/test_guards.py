@@ -10,6 +10,7 @@ import pytest
 from taskq.store.subscription import Notice
 from taskq.tasks.broker import Delivery, Finished, Mark
 from taskq.tasks.calls import Limits
+from taskq.tasks.progress import progress
 from tests.lua.kit import Queue, buried, done, held, message, retried
 
 KEY, OTHER = b"u" * 16, b"v" * 16
@@ -42,6 +43,12 @@ def test_a_token_is_compared_only_in_the_record_of_a_leased_message(queue: Queue
     before = queue.dump()
     assert settle(queue, delivery) == [delivery.id]
     assert queue.dump() == before
+
+
+def test_progress_is_stored_only_for_a_leased_message(queue: Queue) -> None:
+    delivery = not_leased(queue)
+    assert not queue.run(progress(queue.keys, delivery.token, delivery.id, b"half"))
+    assert queue.link.execute("GET", queue.keys.progress(delivery.id)) is None
 
 
 @pytest.mark.parametrize("mode", ["crash", "recall"])

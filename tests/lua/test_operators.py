@@ -19,7 +19,7 @@ def test_ready_messages_go_in_parts_and_a_mark_is_not_counted(queue: Queue) -> N
     queue.cancel(message(1).id)
     assert purged(queue, "ready", queue.keys.ready_for(0), limit=2) == Purged(1, 2, 2)
     assert queue.ready() == [2, 3]
-    assert "state" in queue.dump(), "what is in other lists stays"
+    assert set(queue.dump()["state"]) == {message(7).id}, "the mark is gone, and what is in other lists stays"
     assert purged(queue, "ready", queue.keys.ready_for(0)) == Purged(2, 2, 0)
     assert purged(queue, "ready", queue.keys.ready_for(0)) == Purged(0, 0, 0)
     assert queue.ready(1) == [7]
@@ -98,6 +98,8 @@ def test_entries_of_messages_that_are_elsewhere_go_alone(queue: Queue) -> None:
     assert queue.dump() == before
     assert purged(queue, "ready", queue.keys.ready_for(0)) == Purged(2, 4, 0)
     assert set(queue.dump()["body"]) == {message(1).id}
+    assert queue.state(message(1).id) == "l"
+    assert purged(queue, "dead", queue.keys.dead) == Purged(0, 0, 0)
 
 
 def test_a_mark_outside_of_the_lists_is_left_to_its_list(queue: Queue) -> None:
@@ -128,6 +130,16 @@ def test_large_bodies_are_freed_a_few_at_a_time(queue: Queue) -> None:
     assert purged(queue, "ready", ready) == Purged(1, 1, 2)
     assert purged(queue, "ready", ready) == Purged(1, 1, 1), "even the largest goes"
     assert purged(queue, "ready", ready) == Purged(1, 1, 0)
+
+
+def test_large_dead_letters_are_freed_a_few_at_a_time(queue: Queue) -> None:
+    for number in range(2):
+        queue.enqueue(message(number, b"x" * (PURGE_BYTES * 2 // 3)))
+    for delivery in queue.take(1) + queue.take(1):
+        queue.bury(buried(delivery))
+    assert purged(queue, "dead", queue.keys.dead) == Purged(1, 1, 1)
+    assert queue.dump()["dead"][::2] == [message(1).id]
+    assert purged(queue, "dead", queue.keys.dead) == Purged(1, 1, 0)
 
 
 def test_a_task_is_struck_off_only_when_nothing_of_it_is_parked(queue: Queue) -> None:

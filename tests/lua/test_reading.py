@@ -141,6 +141,20 @@ def test_overview_sees_who_has_run_before(queue: Queue) -> None:
     assert counted(queue, 10, 10) == (0, 0, 1)
 
 
+def test_overview_counts_what_must_run_alone_and_bounds_the_tasks_it_names(queue: Queue) -> None:
+    queue.enqueue(message(1), message(2), message(3, due=-50))
+    queue.park(*((held(delivery), f"t{number_of(delivery)}") for delivery in queue.take()))
+    queue.link.execute("RPUSH", queue.keys.alone, message(1).id, message(2).id)
+    queue.link.execute("HDEL", queue.keys.state, message(3).id)
+    call = ops.overview(queue.keys)
+    assert len(read(queue, call).tasks) == 2
+    call.args[2] = 1  # type: ignore[index]
+    reading = read(queue, call)
+    assert reading.tasks == (("t1", float(queue.now)),)
+    assert reading.counts[1] == 2
+    assert reading.counts[6] == 0, "a delayed one without a record has not run"
+
+
 def test_overview_counts_a_batch_only_while_it_is_held(queue: Queue) -> None:
     queue.enqueue(message(1), message(2))
     one, two = queue.take()

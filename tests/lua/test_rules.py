@@ -85,6 +85,7 @@ def reclaim(queue: Queue) -> Call[Any]:
 
 def extend(queue: Queue) -> Call[Any]:
     one, two = taken(queue)
+    queue.now += 1
     return calls.extend(queue.keys, [one.token], [Mark(two.id, two.token)], queue.limits, queue.at)
 
 
@@ -250,6 +251,8 @@ def test_settling_what_is_lost_works_on_a_full_server_too(queue: Queue, full: Ca
     assert queue.ack(done(delivery), op=queue.seat.op("q", "ack")) == [delivery.id]
     assert queue.nack(retried(delivery), op=queue.seat.op("q", "nack")) == [delivery.id]
     assert queue.bury(buried(delivery), op=queue.seat.op("q", "bury")) == [delivery.id]
+    assert len(queue.take()) == 1
+    assert queue.take() == [], "and so does a lease that finds nothing"
 
 
 KEPT = {"meta", "wake", "results", "results:due", "tombs"}
