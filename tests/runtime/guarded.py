@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -154,6 +155,17 @@ def loops(tag: str) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until:
         time.sleep(0.01)
+
+
+@app.task(queue="work", retry=False, timeout=0.1)
+def logs_all_the_time(tag: str) -> None:
+    say("start", tag)
+    logger = logging.getLogger(__name__)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        logger.error("%s goes on", tag)
+        if time.monotonic() % 1 < 0.5:
+            time.sleep(0.0005)
 
 
 @app.task(queue="work", result_ttl=0)

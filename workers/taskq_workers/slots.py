@@ -21,6 +21,7 @@ from taskq.errors import TaskCancelled, TaskTimeout
 from taskq.tasks.context import running
 from taskq_workers.attempt import SLOW_S, Attempt
 from taskq_workers.executor import Executor
+from taskq_workers.moments import still
 from taskq_workers.table import Table
 
 log = logging.getLogger("taskq.worker")
@@ -210,13 +211,19 @@ class ThreadSlots:
 
     # -- what the ticker does ---------------------------------------------------------------------------------------
 
-    def interrupt(self, thread: _Thread, attempt: Attempt, error: type[BaseException]) -> None:
-        """Raise in a thread, if it still runs that attempt. A call into C code returns first; Python cannot help it."""
+    def interrupt(self, thread: _Thread, attempt: Attempt, error: type[BaseException]) -> bool:
+        """Raise in a thread, if it still runs that attempt; False if it is at no place for that now: ask again.
+
+        A call into C code returns first; Python cannot help it.
+        """
         with self._firing:
             # Told before it is asked: a thread that ends its attempt in between sees that something is on its way.
             thread.fired = attempt
             if thread.attempt is attempt:
+                if not still(thread.ident, _perform.__code__):
+                    return False
                 _raise_in(thread.ident, error)
+        return True
 
     def _absorb(self, mine: _Thread) -> None:
         """Take an interruption back that was meant for the attempt that has just ended."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from taskq.errors import LeaseLost, TaskCancelled, TaskTimeout
 from taskq.message import id_text
@@ -32,6 +33,8 @@ CANCEL_KEPT_S = 5.0
 """A cancel request is posted with each heartbeat until it is settled; one that is posted no more is meant no more."""
 
 _LOOP_BLOCKED_S = 1.0
+_TRIES = 5  # to interrupt in one tick
+_TRY_S = 0.002
 
 
 class Ticker:
@@ -58,6 +61,7 @@ class Ticker:
         self._second = time.monotonic()
         self._recall = table.recall_number()
         self._blocked_told = False
+        self._owed: list[tuple[Any, Attempt, type[BaseException]]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="taskq-tick", daemon=True)
 
@@ -80,6 +84,7 @@ class Ticker:
         self._cancels(now)
         self._losses()
         self._time_limits(now)
+        self._interrupt()
         self._slow()
         self._give_back(now)
         if now - self._second >= 1.0:
@@ -107,7 +112,7 @@ class Ticker:
             for thread, attempt in self._threads.current():
                 if attempt.id == message and not attempt.cancel_requested:
                     attempt.cancel_requested = True
-                    self._threads.interrupt(thread, attempt, TaskCancelled)
+                    self._owed.append((thread, attempt, TaskCancelled))
                     log.info("cancelling %s %s", attempt.plan.name, id_text(message))
                     break
             else:
@@ -145,7 +150,16 @@ class Ticker:
         for thread, attempt in self._threads.current():
             if attempt.deadline is not None and now >= attempt.deadline and not attempt.timed_out:
                 attempt.timed_out = True
-                self._threads.interrupt(thread, attempt, TaskTimeout)
+                self._owed.append((thread, attempt, TaskTimeout))
+
+    def _interrupt(self) -> None:
+        """Raise what is owed to threads. One that logs is left alone until it is through, which the hard limit ends."""
+        for go in range(_TRIES):
+            self._owed = [owed for owed in self._owed if not self._threads.interrupt(*owed)]
+            if not self._owed:
+                return
+            if go < _TRIES - 1:
+                time.sleep(_TRY_S)
 
     def _slow(self) -> None:
         """Work waits and nothing has ended since the last tick: what runs is slow, so the next needs a slot of its
