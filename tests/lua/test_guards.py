@@ -160,3 +160,22 @@ def test_an_id_with_a_time_counts_only_if_it_was_buried_then(queue: Queue, verb:
     assert run(message(1).id + b"%d" % (queue.now - 1)) == 0
     assert queue.dump() == before
     assert run(message(1).id + b"%d" % queue.now) == 1
+
+
+def test_what_has_no_body_is_not_brought_back(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    queue.bury(buried(queue.take()[0]))
+    queue.link.execute("HDEL", queue.keys.body, message(1).id)
+    before = queue.dump()
+    assert queue.redrive(message(1).id) == 0
+    assert queue.dump() == before
+
+
+def test_entries_of_a_parked_list_whose_messages_are_elsewhere_go_alone(queue: Queue) -> None:
+    queue.enqueue(message(1))
+    queue.take()
+    queue.enqueue(message(2, explicit=True))
+    before = queue.dump()
+    queue.link.execute("RPUSH", queue.keys.parked_task("t"), message(1).id, message(2).id, message(3).id)
+    assert queue.unpark("t") == (0, 0)
+    assert queue.dump() == before

@@ -35,6 +35,7 @@ def test_a_lapse_waits_for_the_deadline(queue: Queue) -> None:
 
 def test_a_token_without_a_batch_is_struck_off(queue: Queue) -> None:
     queue.link.execute("ZADD", queue.keys.leases, queue.now, b"t" * 20)
+    queue.link.execute("HSET", queue.keys.left, b"t" * 20, 1)
     assert queue.reclaim(b"t" * 20) == []
     assert queue.dump() == {}
 

@@ -20,8 +20,9 @@ Build = Callable[[Queue], Call[Any]]
 
 def taken(queue: Queue) -> list[Any]:
     """Two messages with everything a message can have, leased; one was to be cancelled, one has an error line."""
-    queue.enqueue(message(1, unique=KEY, explicit=True), message(2, unique=OTHER, explicit=True), message(3))
+    queue.enqueue(message(1, unique=KEY, explicit=True), message(2, unique=OTHER, explicit=True))
     queue.nack(retried(queue.take(1)[0], line=b"{}"))
+    queue.enqueue(message(3))
     deliveries = queue.take(2)
     queue.cancel(deliveries[0].id)
     queue.enqueue(message(8, due=-50))

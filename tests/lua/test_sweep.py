@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskq.tasks import calls
 from taskq.tasks.broker import Delivery
 from taskq.tasks.calls import Limits
 from tests.lua.kit import LEASE_MS, Queue, buried, done, held, message, number_of
@@ -117,6 +118,45 @@ def test_a_sweep_rings_for_work_that_nobody_was_told_of(queue: Queue) -> None:
     queue.now += STEP
     queue.sweep()
     assert queue.rings() == 0
+
+
+def test_a_sweep_rings_for_the_most_urgent_and_not_for_what_must_run_alone(queue: Queue) -> None:
+    queue.enqueue(message(1, priority=2))
+    queue.rings()
+    queue.sweep()
+    assert queue.rings() == 1
+    queue.take()
+    queue.link.execute("RPUSH", queue.keys.alone, message(1).id)
+    queue.now += STEP
+    assert queue.sweep().alone == 1
+    assert queue.rings() == 0
+
+
+def test_one_sweep_does_a_bounded_number_of_each_chore(queue: Queue) -> None:
+    queue.limits = Limits(tombstone=100, lease=LEASE_MS)
+    queue.enqueue(*(message(number, explicit=True) for number in range(12)))
+    queue.ack(*(done(delivery, b"d", 100) for delivery in queue.take(12)))
+    queue.enqueue(message(20), message(21))
+    assert len(queue.take(1) + queue.take(1)) == 2
+    queue.sweep()
+    for lapsed in (0, 0, 0, 1):
+        queue.now += LEASE_MS // 4
+        call = calls.sweep(queue.keys, queue.limits, now=queue.at)
+        call.args[2] = 1  # type: ignore[index]
+        assert len(queue.run(call).lapsed) == lapsed
+    dump = queue.dump()
+    assert [len(dump[name]) for name in ("results", "results:due")] == [8, 16]
+    assert "tombs" not in dump
+
+
+def test_one_sweep_drops_a_bounded_number_of_tombstones(queue: Queue) -> None:
+    queue.limits = Limits(tombstone=100)
+    queue.enqueue(*(message(number, explicit=True) for number in range(12)))
+    queue.now += 100
+    call = calls.sweep(queue.keys, queue.limits, now=queue.at)
+    call.args[2] = 1  # type: ignore[index]
+    queue.run(call)
+    assert len(queue.dump()["tombs"]) == 2 * 2
 
 
 def test_old_results_tombstones_and_dead_letters_go(queue: Queue) -> None:

@@ -22,7 +22,17 @@ _TYPES: dict[str, dict[str, str]] = {
     "park": {"state (key 2)": READ, "left (key 5)": FIRST},
     "pause": {"meta (key 1)": FIRST},
     "progress": {"state (key 1)": READ},
-    "reclaim": {"worker (key 1)": FIRST},
+    "release": {"state (key 1)": READ},
+    "reclaim": {"worker (key 1)": FIRST, "leases (key 4)": READ, "held (key 5)": READ},
+    "redrive": {"body (key 2)": READ, "state (key 3)": READ},
+    "sweep": dict.fromkeys(
+        (
+            *("meta (key 1)", "leases (key 4)", "delayed (key 5)", "outbox (key 13)", "parked (key 14)"),
+            "alone (key 21)",
+        ),
+        READ,
+    ),
+    "unpark": {"state (key 2)": READ, "parked list of the task (key 4)": READ},
     "purge": {"state (key 3)": READ, "a ready list (key 12)": READ},
 }
 
