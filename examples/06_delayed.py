@@ -26,8 +26,8 @@ if __name__ == "__main__":
     tea = remind.options(delay=1).enqueue("the tea is ready")
     train = remind.options(at=datetime.now(UTC) + timedelta(seconds=0.5)).enqueue("the train leaves")
     party = remind.options(delay=timedelta(days=3)).enqueue("the party")
-    # Worth something within half a second only, but it waits for a whole one: it is dropped, not run late.
-    offer = remind.options(delay=1, expires=0.5).enqueue("the offer ends")
+    # Its time was over a second ago, as after a long wait behind other messages: it is dropped, not run late.
+    offer = remind.options(expires=datetime.now(UTC) - timedelta(seconds=1)).enqueue("the offer ends")
 
     print(f"the party: {party.status()}, then {party.cancel()}, then {party.status()}")
     print(f"the train: {train.result(timeout=30) - now >= 0.5}")
