@@ -7,7 +7,7 @@ Try it:           curl -X POST 'localhost:8000/words?text=to+be+or+not'
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -24,7 +24,7 @@ def count_words(text: str) -> int:
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
     async with tasks:  # closes the connections of this event loop at the end
         yield
 

@@ -7,6 +7,9 @@ The site:        pip install 'django<6', then    python 10_django.py
 In a project the settings are in settings.py; the app and its tasks in a module that calls django.setup() first.
 """
 
+# Django brings no types: a project has django-stubs for them, and needs neither this line nor the comment at Order.
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+
 from __future__ import annotations
 
 import os
@@ -42,7 +45,7 @@ django.setup()
 app = TaskQ("bookshop")
 
 
-class Order(models.Model):
+class Order(models.Model):  # type: ignore[misc]
     title = models.CharField(max_length=200)
     receipt = models.CharField(max_length=200, default="")
 
