@@ -113,6 +113,9 @@ def _cut_head(text: str) -> str:
 
 
 def tried(attempts: int, history: Sequence[Mapping[str, Any]]) -> int:
-    """How many runs ended in an error: the record of a dead letter does not count the last, its history does."""
-    numbers = [entry.get("attempt") for entry in history]
-    return max([attempts, *(number for number in numbers if isinstance(number, int))])
+    """How many runs ended in an error: the record of a dead letter does not count the last, its history does.
+
+    Earlier lines are not asked: a run that spent no attempt has the number of the one after it. Crashes have none.
+    """
+    last = history[-1].get("attempt") if history else None
+    return max(attempts, last) if isinstance(last, int) else attempts

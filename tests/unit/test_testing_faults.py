@@ -19,6 +19,7 @@ from taskq import (
     TaskQ,
 )
 from taskq.errors import InvalidOption, UnknownTask
+from taskq.tasks.failure import tried
 from taskq.testing import Memory, memory
 
 app = TaskQ("testing-faults")
@@ -105,6 +106,12 @@ def test_an_error_that_was_not_stored_spends_no_attempt(q: Memory) -> None:
     assert heard == [1, 2], "the run that died told no hook"
     assert [line["kind"] for line in info.history] == ["crash", "error", "error"]
     assert (info.status, info.attempts, info.crashes) == ("dead", 2, 0)
+
+
+def test_a_dead_letter_that_crashed_counts_no_run_that_spent_no_attempt() -> None:
+    free, died = {"kind": "error", "attempt": 1}, {"kind": "crash", "attempt": 0}
+    assert tried(0, [free, died, died, died, died]) == 0
+    assert tried(1, [{"kind": "error", "attempt": 1}, {"kind": "error", "attempt": 2}]) == 2
 
 
 def test_the_third_death_makes_a_dead_letter(q: Memory) -> None:
