@@ -71,11 +71,14 @@ def unpark(queue: Queue) -> Call[Any]:
     return calls.unpark(queue.keys, "t")
 
 
-def expire_parked(queue: Queue) -> Call[Any]:
-    for delivery in reversed(taken(queue)):
-        queue.park((held(delivery), "t"))
+def expire_parked(queue: Queue, step: int = 1) -> Call[Any]:
+    queue.run(calls.park(queue.keys, [(held(delivery), "t") for delivery in taken(queue)[::step]], queue.at))
     queue.now += queue.limits.parked_age
     return calls.expire_parked(queue.keys, "t", b"{}", b"x{}", queue.limits, queue.at)
+
+
+def expire_parked_backwards(queue: Queue) -> Call[Any]:
+    return expire_parked(queue, -1)
 
 
 def reclaim(queue: Queue) -> Call[Any]:
@@ -168,7 +171,7 @@ def purge_dead(queue: Queue) -> Call[Any]:
 BUILDS: tuple[Build, ...] = (
     *(enqueue, lease, ack, nack, dead_letter, release, park, unpark, expire_parked, reclaim, extend),
     *(cancel_ready, cancel_delayed, cancel_held, promote, sweep, redrive, discard, pause, resume),
-    *(purge_ready, purge_parked, purge_dead, discard_quarantined, redrive_quarantined),
+    *(purge_ready, purge_parked, purge_dead, discard_quarantined, redrive_quarantined, expire_parked_backwards),
 )
 builds = pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)
 

@@ -27,7 +27,7 @@ STAGES = ("tests/lua/", "tests/model/test_conformance.py", "tests/contract/")
 BASELINE = "baseline"
 FIRST = 25  # tests that are tried before all others
 
-Verdict = str  # killed, survived, unrun: the script was never run; unclear: the true script failed as well
+Verdict = str  # killed, survived, unrun: the script was never run; unclear: a test failed, but not each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +149,29 @@ class Plugin:
 
     def judge(self, session: pytest.Session, mutant: Mutant) -> Result:
         started = time.monotonic()
+        verdict, test = "survived", ""
         self.overlay.put({mutant.script: mutant.text})
-        killer = next((item for item in self.ordered(session, mutant) if not self.passes(session, item)), None)
-        if killer is not None:
-            seen = self.killers.setdefault(mutant.script, [])
-            seen[:] = [killer, *(item for item in seen if item is not killer)]
-        ran = mutant.script in self.logs.ran()
-        verdict = "unrun" if not ran else "survived" if killer is None else "killed"
+        for item in self.ordered(session, mutant):
+            if not self.passes(session, item):
+                verdict, test = "unclear", item.nodeid
+                if self.again(session, mutant, item):
+                    verdict = "killed"
+                    break
+        if mutant.script not in self.logs.ran():
+            verdict = "unrun"
         self.overlay.put({})
-        if killer is not None and not self.passes(session, killer):
-            verdict = "unclear"
-        return Result(mutant.script, mutant.name, verdict, killer.nodeid if killer else "", time.monotonic() - started)
+        return Result(mutant.script, mutant.name, verdict, test, time.monotonic() - started)
+
+    def again(self, session: pytest.Session, mutant: Mutant, item: pytest.Item) -> bool:
+        """A test that failed counts if it passes with the true script, and then fails with the mutant once more."""
+        self.overlay.put({})
+        sound = self.passes(session, item)
+        self.overlay.put({mutant.script: mutant.text})
+        if not sound or self.passes(session, item):
+            return False
+        seen = self.killers.setdefault(mutant.script, [])
+        seen[:] = [item, *(other for other in seen if other is not item)]
+        return True
 
     def ordered(self, session: pytest.Session, mutant: Mutant) -> Iterator[pytest.Item]:
         """First what found other mutants of this script. Then cheap stages first, and in each what names the script.
