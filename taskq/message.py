@@ -133,6 +133,17 @@ def decode(id: bytes, body: bytes) -> Message:
     return Message(id, task, args, kwargs, created, options, headers)
 
 
+def task_in(body: bytes | None) -> str:
+    """The name of the task in stored bytes, or '' if there is none to be read. No argument is decoded."""
+    try:
+        fields = orjson.loads(
+            (body or b"")[5:].partition(b"\0")[0]
+        )  # JSON has no such byte, what other codecs write may
+    except ValueError:
+        return ""
+    return fields[0] if isinstance(fields, list) and fields and isinstance(fields[0], str) else ""
+
+
 def _with_codec(payload: bytes) -> list[Any]:
     """The fields of a message whose arguments were written by a codec of its own."""
     envelope, _, rest = payload.partition(b"\0")

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from taskq.errors import BrokerUnavailable
+from taskq.errors import BrokerError, BrokerUnavailable
+from taskq.message import task_in
 from taskq.settings import BrokerChoice
 from taskq.store.connection import AsyncLink, SyncLink
 from taskq.store.subscription import Notice
@@ -63,6 +64,24 @@ class Ends:
 
     async def alookup(self, queue: str, ids: Sequence[bytes]) -> list[Found]:
         return await _async_again(lambda: self.async_broker.lookup(queue, ids))
+
+    def task_of(self, queue: str, id: bytes) -> str:
+        """The task of a message that is not over; '' if it is, or if nobody can say now: this is a courtesy."""
+        if not isinstance(self.broker, ListBroker):
+            return ""
+        try:
+            return task_in(self.broker.link.execute("HGET", self.broker.keys(queue).body, id))
+        except BrokerError:
+            return ""
+
+    async def atask_of(self, queue: str, id: bytes) -> str:
+        """`task_of`, awaited."""
+        if not isinstance(self.async_broker, AsyncListBroker):
+            return ""
+        try:
+            return task_in(await self.async_broker.link.execute("HGET", self.async_broker.keys(queue).body, id))
+        except BrokerError:
+            return ""
 
     def cancel(self, queue: str, id: bytes, kill: bool) -> str:
         return _again(lambda: self.broker.cancel(queue, id, kill=kill))

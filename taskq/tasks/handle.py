@@ -23,7 +23,9 @@ Cancelled: TypeAlias = Literal["cancelled", "requested", "too_late"]
 class Handle(Generic[T_co]):
     """One message, seen from outside. Any process that knows its id and queue can make one: `app.handle(id, queue)`.
 
-    `created` is False if the id or the unique key was taken: then this is the message that was there before.
+    `created` is False if the id or the unique key was taken: then this is the message that was there before. An
+    explicit id may be that of another task's message. While that one is not over, the handle of `enqueue` tells its
+    task and gives its result as plain JSON; afterwards, and in a batch, `task` is the one that was called.
     """
 
     __slots__ = ("_ends", "_raw", "_target", "created", "queue")

@@ -10,11 +10,12 @@ from taskq.message import new_ids
 from taskq.middleware import Middlewares
 from taskq.options import TaskOptions
 from taskq.tasks.batch import Batch
-from taskq.tasks.brokers import Brokers
+from taskq.tasks.broker import Accepted
+from taskq.tasks.brokers import Brokers, Ends
 from taskq.tasks.bulk import Bulk, Item, calls_of, items_of, one_more, rows_of
 from taskq.tasks.handle import Handle
 from taskq.tasks.loops import warn_of_blocking
-from taskq.tasks.outgoing import Call, Stamp, now_ms
+from taskq.tasks.outgoing import Call, Stamp, Target, now_ms
 
 
 class Request:
@@ -87,13 +88,15 @@ class Producer:
         ends, queue = self.brokers.ends(), stamp.options.queue
         message = stamp.outgoing(new_ids(1)[0], args, kwargs, now_ms())
         accepted = ends.broker.enqueue(queue, (message,))[0]
-        return Handle(ends, queue, accepted.id, accepted.created, stamp.target)
+        task = ends.task_of(queue, accepted.id) if stamp.explicit and not accepted.created else ""
+        return _handle(ends, stamp, accepted, task)
 
     async def _aput(self, stamp: Stamp, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Handle[Any]:
         ends, queue = self.brokers.ends(), stamp.options.queue
         message = stamp.outgoing(new_ids(1)[0], args, kwargs, now_ms())
         accepted = (await ends.async_broker.enqueue(queue, (message,)))[0]
-        return Handle(ends, queue, accepted.id, accepted.created, stamp.target)
+        task = await ends.atask_of(queue, accepted.id) if stamp.explicit and not accepted.created else ""
+        return _handle(ends, stamp, accepted, task)
 
     def _store(self, request: Request) -> Handle[Any]:
         call = request.call()
@@ -132,6 +135,12 @@ class Producer:
             await handler(Request(call.stamp, call.args, call.kwargs or {}))
             one_more(taken, place)
         return Bulk.of_calls(taken)
+
+
+def _handle(ends: Ends, stamp: Stamp, accepted: Accepted, task: str) -> Handle[Any]:
+    """The handle of what counts; `task` is whose message was there before, if that can be said."""
+    target = stamp.target if task in ("", stamp.target.name) else Target(task)
+    return Handle(ends, stamp.options.queue, accepted.id, accepted.created, target)
 
 
 def _encoded(stamp: Stamp | None, given: list[Item]) -> Bulk:

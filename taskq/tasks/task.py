@@ -69,10 +69,10 @@ class Sender(Generic[P, T]):
         """The same task with other options, for one call or many: `task.options(delay=60).enqueue(42)`.
 
         `delay` in seconds or `at` a moment; `expires` not to be started after, so no sooner than these; `priority` -2
-        to 2, larger is sooner;
-        `unique` a key that is held until the message is over, per queue and task; `id` a UUID, or any text, that is
-        accepted once; `then` a call that is enqueued when this one is done; `queue`, `timeout`, `hard_timeout`,
-        `retry`, `result_ttl`, `max_result`, `delivery` and `headers` instead of the task's. Raises InvalidOption.
+        to 2, larger is sooner; `unique` a key that is held until the message is over, per queue and task; `id` a UUID,
+        or any text, that is accepted once in its queue, whatever the task (see `Handle`); `then` a call that is
+        enqueued when this one is done; `queue`, `timeout`, `hard_timeout`, `retry`, `result_ttl`, `max_result`,
+        `delivery` and `headers` instead of the task's. Raises InvalidOption.
         """
         wire = self._stamp.wire.get("then")
         if "then" in options:

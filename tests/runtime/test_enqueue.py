@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from taskq import AppOptions, BrokerFull, BrokerUnavailable, EnqueueUnconfirmed, TaskQ
+from taskq import AppOptions, BrokerFull, BrokerUnavailable, EnqueueUnconfirmed, Handle, TaskQ
 from tests.runtime.hands import Hands
 from tests.servers import RealServer
 
@@ -64,6 +64,27 @@ def test_an_explicit_id_is_accepted_once(app: TaskQ) -> None:
     hands.finish(hands.take_one(), 1)
     assert not task.enqueue(3).created, "its tombstone stands"
     assert not hands.take()
+
+
+def test_the_handle_of_an_id_that_another_task_holds_tells_that_task(app: TaskQ) -> None:
+    first = app.task(name="add")(add).options(id="order-42").enqueue(1)
+    other = app.task(name="other")(remind).options(id="order-42")
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    handle, awaited = other.enqueue(moment, "x"), asyncio.run(_closing(app, other.aenqueue(moment, "x")))
+    assert (handle.created, handle.task, awaited.task) == (False, "add", "add")
+    assert handle == awaited == first
+    again = app.remote("add").options(id="order-42").enqueue(1)
+    assert (again.created, again.task) == (False, "add")
+    hands = Hands(app)
+    hands.finish(hands.take_one(), 7)
+    assert handle.result(timeout=5) == 7
+    late = other.enqueue(moment, "x")
+    assert (late.created, late.task) == (False, "other"), "it is over, and nobody can tell whose it was"
+
+
+async def _closing(app: TaskQ, call: Coroutine[Any, Any, Handle[Any]]) -> Handle[Any]:
+    async with app:
+        return await call
 
 
 def test_a_unique_key_is_held_until_its_message_is_over(app: TaskQ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from taskq import codec as codecs
 from taskq.codec import JSON, Compressed
 from taskq.errors import DecodeError, InvalidArguments, InvalidOption, PayloadTooLarge, SerializationError
-from taskq.message import decode, encode, id_text, new_ids
+from taskq.message import decode, encode, id_text, new_ids, task_in
 from taskq.options import TaskOptions
 from taskq.signature import Signature
 from taskq.tasks.outgoing import Call, Stamp, Target, follow_outgoing, follow_wire, unique_digest
@@ -146,6 +146,14 @@ def test_another_codec_carries_the_arguments() -> None:
     assert len(made.body) < 500
     read = decode(made.id, made.body)
     assert (read.args, read.kwargs, read.created) == ([1], {"note": "x" * 10_000}, 5)
+    assert task_in(made.body) == task_in(stamp().outgoing(ID.bytes, (1,), {}, 0).body) == "shop.send"
+
+
+@pytest.mark.parametrize(
+    "body", [None, b"", b"\x01abcd", b"\x01abcd[]", b"\x01abcd[7]", b"\x01abcd{}", b"\x80\x04junk"]
+)
+def test_bytes_that_are_no_message_name_no_task(body: bytes | None) -> None:
+    assert task_in(body) == ""
 
 
 def test_a_follow_up_travels_as_json_and_arrives_as_a_message() -> None:
