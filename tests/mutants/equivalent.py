@@ -4,7 +4,7 @@ from __future__ import annotations
 
 READ = "It is read before the first write, and there the server refuses a wrong type by itself."
 FIRST = "The first write goes there: the server refuses it, and nothing has been written."
-DIGEST = "Without a unique key these bytes are empty or too short for a digest, so nothing is found under them."
+DIGEST = "Without the flag a message holds no unique key: whatever these bytes are, its id is not found under them."
 SETTLING = "It is read first if the call has a number, and not touched at all if it has none."
 
 _TYPES: dict[str, dict[str, str]] = {
@@ -54,6 +54,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("enqueue", "does not `call('HLEN', KEYS[4])`"): "A message that is new has been looked for there before the first "
     "write; if none is new, nothing is written there.",
     ("lease", "does not `call('HLEN', KEYS[6])`"): READ,
+    (
+        "redrive",
+        "does not `call('DEL', KEYS[10])`",
+    ): "The first write is a ZREM then, which a full server takes as well.",
     (
         "purge",
         "leaves out `ARGV[6] ~= ''` in `ARGV[6] ~= '' and left == 0`",
