@@ -242,7 +242,8 @@ class OnLists(Stage):
         self.control.resume(queue)
 
     def redrive(self, queue: str, ids: Sequence[bytes]) -> int:
-        return self.control.redrive(queue, Filter() if set(ids) == set(self.dead(queue)) else ids)
+        # By filter the one that was buried last goes back first.
+        return self.control.redrive(queue, Filter() if list(ids) == self.dead(queue) else ids)
 
     def discard(self, queue: str, ids: Sequence[bytes]) -> int:
         return self.control.discard(queue, ids)
