@@ -231,7 +231,10 @@ class Condemned:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where a message is. `state` is the letter of its state; `result` and `lines` are empty if there are none."""
+    """Where a message is. `state` is the letter of its state; `result` and `lines` are empty if there are none.
+
+    `priority` is None of one that has no record: if it waits, only its place in a list tells.
+    """
 
     state: str
     result: bytes
@@ -240,7 +243,7 @@ class Found:
     deliveries: int = 0
     crashes: int = 0
     attempts: int = 0
-    priority: int = 0
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

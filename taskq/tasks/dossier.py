@@ -45,7 +45,7 @@ class MessageInfo:
     queue: str
     status: Status
     task: str
-    priority: int
+    priority: int | None
     attempts: int
     crashes: int
     deliveries: int

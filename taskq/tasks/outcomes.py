@@ -37,14 +37,15 @@ class Info:
     """Where a message is, how often it was tried, and what went wrong so far (oldest first).
 
     `attempts` counts runs that ended in an error, `crashes` deaths of the process that ran it, `deliveries` how often
-    it was handed to a worker. Once a message is over, only its status is known.
+    it was handed to a worker. Once a message is over, only its status is known. `priority` is None where the broker
+    does not know it: a message that only waits may have nothing but its place in a list.
     """
 
     id: str
     queue: str
     task: str
     status: Status
-    priority: int = 0
+    priority: int | None = None
     attempts: int = 0
     crashes: int = 0
     deliveries: int = 0

@@ -12,6 +12,7 @@ import pytest
 from taskq.message import new_ids
 from taskq.store.connection import SyncLink
 from taskq.tasks.broker import Delivery, Outgoing, Seat
+from taskq.tasks.calls import Limits
 from taskq.tasks.lists import ListBroker
 from taskq_workers.settle import Settler
 from tests.servers import RealServer
@@ -72,9 +73,11 @@ def leased(server: RealServer, namespace: str, seat: Seat) -> list[Delivery]:
     return deliveries
 
 
-def settler(server: RealServer, namespace: str, seat: Seat, lost: list[int], **more: Any) -> tuple[Settler, Count]:
+def settler(
+    server: RealServer, namespace: str, seat: Seat, lost: list[int], lease: int = 60_000, **more: Any
+) -> tuple[Settler, Count]:
     link, tokens = SyncLink(f"redis://worker:pw@127.0.0.1:{server.port}"), Count()
-    broker = ListBroker(link, namespace)
+    broker = ListBroker(link, namespace, Limits(lease=lease))
     return Settler(broker, seat, tokens, lambda _, number: lost.append(number), lambda _: None, **more), tokens
 
 
@@ -115,6 +118,22 @@ def test_outcomes_wait_no_longer_than_the_lease_is_held(
     assert ear.waits.wait(PATIENCE_S), ear.lines
     gone.add(deliveries[0].token)
     assert one.flush(PATIENCE_S)
+    assert one.stop(PATIENCE_S)
+    assert tokens.settled_count == 3
+    assert [line for line in ear.lines if "3 outcomes of queue q cannot be stored" in line]
+
+
+def test_a_queue_without_rights_keeps_the_outcomes_of_others_for_one_lease_at_most(
+    server: RealServer, namespace: str, change: Change, ear: Ear
+) -> None:
+    seat = Seat()
+    deliveries = leased(server, namespace, seat)
+    one, tokens = settler(server, namespace, seat, [], lease=300)
+    change("-hdel")
+    for delivery in deliveries:
+        one.put(("q", delivery))
+    one.start()
+    assert one.flush(PATIENCE_S)  # nobody ever says that the lease is lost: the heartbeat may have no rights either
     assert one.stop(PATIENCE_S)
     assert tokens.settled_count == 3
     assert [line for line in ear.lines if "3 outcomes of queue q cannot be stored" in line]

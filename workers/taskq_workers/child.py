@@ -117,7 +117,7 @@ class Child:
 
     def _deliver(self, deliveries: list[Delivery], recall: int, fresh_until: float) -> None:
         threads, loop = self.intake.sort(deliveries, recall, fresh_until)
-        # A tenth of what was just fetched is the mark at which more is asked for.
+        # Half of what was just fetched is the mark at which more is asked for.
         if threads:
             self.threads.low = len(threads) // 2
             self.threads.feed(threads)

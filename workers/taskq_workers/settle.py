@@ -119,7 +119,7 @@ class Settler:
         lost: list[bytes] = []
         for part, answer in zip(parts, self._send(queue, jobs), strict=True):
             if isinstance(answer, TaskqError):
-                # Refused for good: wrong type at a key, or no right until the lease was lost. They run again elsewhere.
+                # Refused for good: a wrong type at a key, or no right for a whole lease. They run again.
                 log.error("%d outcomes of queue %s cannot be stored: %s", len(part), queue, answer)
             elif not isinstance(part[0], Held):  # what was given back has no outcome that could be lost
                 lost += answer
@@ -162,7 +162,7 @@ class Settler:
         since = time.monotonic()
         told = False
         tries = pauses(float("inf"))
-        while again := [index for index, answer in enumerate(answers) if self._waits(answer, jobs[index][1])]:
+        while again := [index for index, answer in enumerate(answers) if self._waits(answer, jobs[index][1], since)]:
             if not told and (time.monotonic() - since > 0.2 or isinstance(answers[again[0]], BrokerRefused)):
                 log.warning("outcomes wait to be stored: %s", answers[again[0]])
                 told = True
@@ -177,11 +177,15 @@ class Settler:
             log.warning("the broker answers after %.1f s: outcomes do not wait any more", time.monotonic() - since)
         return answers
 
-    def _waits(self, answer: list[bytes] | TaskqError, part: list[Item]) -> bool:
-        """Whether to send a call again: as long as waiting may help, and somebody may still want the outcome."""
+    def _waits(self, answer: list[bytes] | TaskqError, part: list[Item], since: float) -> bool:
+        """Whether to send a call again: as long as waiting may help, and somebody may still want the outcome.
+
+        A right that is missing at one queue must not keep the outcomes of the others for ever: one lease is the limit.
+        """
         if isinstance(answer, BrokerRefused) and answer.code in _RIGHTS:
             lost = self._lost_tokens()
-            return not all(_token(item) in lost for item in part)
+            late = time.monotonic() - since > self._broker.limits.lease / 1000
+            return not late and not all(_token(item) in lost for item in part)
         return isinstance(answer, BrokerUnavailable)
 
     def _try(self, wires: Sequence[Call[list[bytes]]]) -> Sequence[list[bytes] | TaskqError]:
