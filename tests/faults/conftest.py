@@ -15,20 +15,11 @@ from tests.servers import RealServer, need_server
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The whole suite only takes the tests of the proxy itself; `tests/faults` by name (`make faults`) its quick set.
-
-    With `-m`, or a test named by its id, nothing is left out.
-    """
+    """The slow scenarios are left to `make chaos`, unless `-m` is given or a test is named by its id."""
     if config.option.markexpr or any("::" in str(argument) for argument in config.args):
         return
     here = Path(__file__).parent
-    named = any("faults" in str(argument) for argument in config.args)
-    later = [
-        item
-        for item in items
-        if here in item.path.parents
-        and (item.get_closest_marker("slow") or not (named or item.path.name == "test_proxy.py"))
-    ]
+    later = [item for item in items if here in item.path.parents and item.get_closest_marker("slow")]
     if later:
         config.hook.pytest_deselected(items=later)
         items[:] = [item for item in items if item not in later]
