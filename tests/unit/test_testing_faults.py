@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 
 import taskq
-import taskq.clock
-import taskq.testing
 from taskq import (
     Incident,
     RetryPolicy,
