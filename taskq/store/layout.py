@@ -17,7 +17,7 @@ def check(link: Link, namespace: str, own: int = LAYOUT) -> int:
 
     Raises LayoutMismatch if that is more than one above ours. Works on a full server.
     """
-    newest = run(link, _raise_to(namespace, own))
+    newest = run(link, raise_to(namespace, own))
     if newest > own + 1:
         raise LayoutMismatch(
             f"namespace {namespace!r} is used by a release that stores layout {newest}, and this one reads up to"
@@ -26,5 +26,6 @@ def check(link: Link, namespace: str, own: int = LAYOUT) -> int:
     return newest
 
 
-def _raise_to(namespace: str, own: int) -> Call[int]:
+def raise_to(namespace: str, own: int = LAYOUT) -> Call[int]:
+    """Store a number if it is higher than what is there; answers the newest one."""
     return Call(load("layout"), [keys.layout(namespace)], [own], int)

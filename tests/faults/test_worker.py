@@ -146,15 +146,17 @@ def test_a10_a_worker_with_the_process_numbers_of_its_dead_forerunner(short: Sta
     here.settled(message)
 
 
-def test_a11_a_child_without_descriptors_goes_on_with_the_connections_it_has(here: Stage) -> None:
+def test_a11_a_child_without_descriptors_goes_on_with_the_connections_it_has_and_is_replaced(here: Stage) -> None:
     """The task that leaked them fails with what the system said; work that needs none is still done."""
-    here.hire("-c", "2", wrap=["prlimit", "--nofile=80"])
+    worker = here.hire("-c", "2", wrap=["prlimit", "--nofile=80"])
     here.settled(here.put("effective", "before"))
     found = here.until_state(here.put("eats_descriptors", "d"), "x")
     assert "Too many open files" in parse(found.lines)[-1]["message"]
     for n in range(5):
         silent = here.put("silent", f"s{n}")
         assert here.until_state(silent, "o").result[:1] == b"d"
+    here.until(lambda: "its last file descriptor" in worker.text(), "the child to retire")
+    assert here.until_state(here.put("effective", "after"), "o").result[:1] == b"d"  # it opens a file
     assert here.counter("reclaimed") == 0
 
 

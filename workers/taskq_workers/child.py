@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import json
 import logging
@@ -202,6 +203,8 @@ class Child:
             self._retire(f"{completed} tasks")
         elif settings.max_memory_mb and (used := _memory_mb()) > settings.max_memory_mb:
             self._retire(f"{used} MiB of memory")
+        elif not _descriptor_left():
+            self._retire("its last file descriptor")
 
     def _retire(self, why: str) -> None:
         self._retiring = True
@@ -277,6 +280,15 @@ def _memory_mb() -> int:
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak // (1_048_576 if sys.platform == "darwin" else 1024)
+
+
+def _descriptor_left() -> bool:
+    """Whether this process could open one more file: tasks that leak them leave none, and it does not get better."""
+    try:
+        os.close(os.dup(0))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
 
 
 def main() -> None:

@@ -1,8 +1,12 @@
-"""What a worker says of itself while it is there: one record with an expiry, and its name in the list of workers."""
+"""What a worker says of itself while it is there: one record with an expiry, and its name in the list of workers.
+
+With it goes the question whether the broker still has its data: a server that comes back empty looks like an idle one.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import socket
@@ -12,10 +16,12 @@ from typing import Any
 
 from taskq import __version__
 from taskq.message import id_text
-from taskq.store import keys
+from taskq.store import keys, layout
 from taskq_workers.config import WorkerConfig
 from taskq_workers.process import Child, Hello
 from taskq_workers.wires import Wire
+
+log = logging.getLogger("taskq.worker")
 
 EVERY_S = 1.0
 TTL_MS = 10_000
@@ -36,6 +42,8 @@ class Presence:
         self._namespace = hello.namespace
         self._list = keys.workers(hello.namespace)
         self._record = keys.worker_record(hello.namespace, worker)
+        self._layout = keys.layout(hello.namespace)
+        self._forgotten = False
         self._next = 0.0
         self._facts: dict[str, Any] = {
             "id": worker,
@@ -65,11 +73,28 @@ class Presence:
         self._next = now + EVERY_S
         record = json.dumps(self._facts | {"at": int(server_ms), "state": state} | _of(children, now))
         what = "cannot store the record of this worker"
+        wires = [Wire("cannot look for the layout number", None, ("EXISTS", self._layout), then=self._looked)]
+        if self._forgotten:
+            wires = [Wire("cannot store the layout number", layout.raise_to(self._namespace), then=self._renewed)]
         return [
+            *wires,
             Wire(what, None, ("SET", self._record, record, "PX", TTL_MS)),
             Wire(what, None, ("ZADD", self._list, int(server_ms), self._worker)),
             Wire(what, None, ("ZREMRANGEBYSCORE", self._list, "-inf", int(server_ms) - _FORGET_MS)),
         ]
+
+    def _looked(self, there: int) -> None:
+        if there:
+            return
+        self._forgotten = True
+        log.error(
+            "the broker has lost its data (the layout number of namespace %r is gone): what waited there is lost, and"
+            " outcomes of before are refused. The work goes on; `taskq doctor` tells how the server keeps its data",
+            self._namespace,
+        )
+
+    def _renewed(self, _: int) -> None:
+        self._forgotten = False
 
     def farewell(self) -> list[Wire]:
         """Takes the record away at the end."""
