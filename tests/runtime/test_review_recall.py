@@ -37,8 +37,15 @@ class Bench:
         self.plans = Plans(app.tasks, app.middlewares)
         self.table = Table.create(1)
         self.settled: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self.held_until = 0.0
         self.executor = Executor(
-            cast("ListBroker", None), self.table, self.settled.put, Report("w"), lambda *_: None, {"q": 0}
+            cast("ListBroker", None),
+            self.table,
+            self.settled.put,
+            Report("w"),
+            lambda *_: None,
+            {"q": 0},
+            lambda _: self.held_until,
         )
 
     def attempt(self, recall: int, fresh_s: float = 60.0) -> Attempt:
@@ -100,6 +107,8 @@ def test_what_was_leased_more_than_a_lease_ago_is_given_back_unstarted() -> None
     assert not bench.executor.begin(late, 0)
     assert bench.settled.get_nowait() == ("q", Held(late.id, late.delivery.token))
     assert not bench.table.running()
+    bench.held_until = time.monotonic() + 60  # the supervisor has extended it meanwhile
+    assert bench.executor.begin(bench.attempt(recall, fresh_s=0.0), 0)
 
 
 def test_the_lease_is_counted_from_before_it_was_asked_for(server: RealServer, namespace: str) -> None:
@@ -129,3 +138,14 @@ def test_the_lease_is_counted_from_before_it_was_asked_for(server: RealServer, n
     fetcher.stop()
     assert fresh_until - broker.limits.lease / 1000 <= asked[-1]
     broker.close()
+
+
+def test_a_child_learns_when_its_leases_were_extended() -> None:
+    table, token = Table.create(1), os.urandom(20)
+    book = TokenBook(table)
+    assert book.extended(token) == 0.0
+    assert book.announce(0, token)
+    (held,) = table.held()
+    table.set_extended(held.entry, 5.0)
+    assert book.extended(token) == 5.0
+    table.close()

@@ -81,8 +81,12 @@ def test_quiet_starts_nothing_new_and_stacks_are_shown_on_demand(here: World) ->
     worker = here.worker("-c", "2")
     running = here.enqueue("gated", "g", here.gate("g"))
     here.hear("start", "g")
-    worker.process.send_signal(signal.SIGUSR2)
-    here.until(lambda: "wait_for_file" in worker.text(), "the stacks of the child")
+
+    def shown() -> bool:
+        worker.process.send_signal(signal.SIGUSR2)  # again: the first may come before the task waits
+        return "wait_for_file" in worker.text()
+
+    here.until(shown, "the stacks of the child")
     worker.process.send_signal(signal.SIGUSR1)
     here.until(lambda: "quiet" in worker.text(), "the worker to be quiet")
     waiting = here.enqueue("quick", "w")

@@ -47,6 +47,7 @@ class Beats:
 
     def wires(self, children: Sequence[Child]) -> list[Wire]:
         """One call per queue of which anything is held."""
+        began = time.monotonic()
         tokens: dict[str, list[tuple[Child, int, bytes]]] = {}
         marks: dict[str, list[tuple[_Key, Mark]]] = {}
         seen: set[bytes] = set()
@@ -72,31 +73,32 @@ class Beats:
         self._beat += 1
         self._posted = {queue: posted for queue, posted in self._posted.items() if queue in tokens}
         room = max(CANCEL_ENTRIES // max(len(tokens), 1), 1)
-        return [self._wire(queue, held, marks.get(queue, []), room) for queue, held in tokens.items() if queue]
+        return [self._wire(queue, held, marks.get(queue, []), room, began) for queue, held in tokens.items() if queue]
 
     def _wire(
-        self, queue: str, held: list[tuple[Child, int, bytes]], marks: list[tuple[_Key, Mark]], room: int
+        self, queue: str, held: list[tuple[Child, int, bytes]], marks: list[tuple[_Key, Mark]], room: int, began: float
     ) -> Wire:
         names = [token for _, _, token in held]
         call = calls.extend(self._broker.keys(queue), names, [mark for _, mark in marks], self._broker.limits)
 
         def then(extended: Extended) -> None:
             self._marked.update(key for key, _ in marks)
-            self._answered(held, extended)
+            self._answered(held, extended, began)
             self._cancel(queue, {child for child, _, _ in held}, extended.cancelled, room)
 
         return Wire(f"cannot extend the leases of queue {queue}", call, then=then)
 
-    def _answered(self, held: list[tuple[Child, int, bytes]], extended: Extended) -> None:
+    def _answered(self, held: list[tuple[Child, int, bytes]], extended: Extended, began: float) -> None:
         lost = set(extended.lost)
         for child, entry, token in held:
-            if token not in lost:
-                self._known.add(token)
-            elif token in self._known:
-                # One that was never seen held may still be on its way: announced, but not leased yet.
-                with child.table() as table:
+            with child.table() as table:
+                if token not in lost:
+                    self._known.add(token)
                     if table is not None:
-                        table.set_lost(entry, token)
+                        table.set_extended(entry, began)
+                elif token in self._known and table is not None:
+                    # One that was never seen held may still be on its way: announced, but not leased yet.
+                    table.set_lost(entry, token)
 
     # -- cancel ------------------------------------------------------------------------------------------------------
 

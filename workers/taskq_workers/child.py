@@ -80,7 +80,16 @@ class Child:
             self.broker, self.seat, self.tokens, self.report.lost, self._relay, lambda: self.executor.lost_tokens
         )
         index = {name: number for number, (name, _) in enumerate(self.queues)}
-        self.executor = Executor(self.broker, self.table, self.settler.put, self.report, self.hooks.incident, index)
+        lease_s = self.broker.limits.lease / 1000
+        self.executor = Executor(
+            self.broker,
+            self.table,
+            self.settler.put,
+            self.report,
+            self.hooks.incident,
+            index,
+            lambda token: self.tokens.extended(token) + lease_s,
+        )
         self.intake = Intake(self.plans, self.settler.put, settings.worker, settings.alone)
         self.threads = ThreadSlots(self.pool, self.executor, self.table, self._hungry)
         known = frozenset([*app.tasks, *(layout_name(number) for number in range(1, message.LAYOUT + 1))])

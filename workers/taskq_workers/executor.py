@@ -32,7 +32,14 @@ class Executor:
     """The steps around a task; shared by all slots of a child, holds no state of an attempt."""
 
     def __init__(
-        self, broker: ListBroker, table: Table, put: Put, report: Report, hook: Hook, queues: dict[str, int]
+        self,
+        broker: ListBroker,
+        table: Table,
+        put: Put,
+        report: Report,
+        hook: Hook,
+        queues: dict[str, int],
+        held_until: Callable[[bytes], float],
     ) -> None:
         self._broker = broker
         self._table = table
@@ -40,6 +47,7 @@ class Executor:
         self._report = report
         self._hook = hook
         self._queues = queues
+        self._held_until = held_until
         self.cancelled: dict[bytes, float] = {}
         """Ids that are to be cancelled before they start, and until when that was meant; the ticker adds, `begin` takes
         out."""
@@ -82,7 +90,7 @@ class Executor:
                 time.sleep(0.005)
             self.release(attempt)
             return False
-        if delivery.token in self.lost_tokens or attempt.started >= attempt.fresh_until:
+        if delivery.token in self.lost_tokens or attempt.started >= self._surely_ours(attempt):
             # This process stood still, and others may have taken over. If so the broker refuses what is given back.
             self.release(attempt)
             return False
@@ -93,6 +101,10 @@ class Executor:
             self.settle_gone(attempt, "e")
             return False
         return not attempt.plan.once or self._mark_once(attempt)
+
+    def _surely_ours(self, attempt: Attempt) -> float:
+        """Until when the lease is known to last: on a slow line it is extended before the answer of its call is here."""
+        return max(attempt.fresh_until, self._held_until(attempt.delivery.token))
 
     def _mark_once(self, attempt: Attempt) -> bool:
         """Have it stored that the message was started, before it is: from then on nobody runs it again."""

@@ -22,7 +22,7 @@ from taskq_workers.sightings import Command, Counters, HeldToken, Running, State
 __all__ = ["Command", "Counters", "HeldToken", "Running", "State", "Table"]
 
 MAGIC = 0x74614B51
-VERSION = 1
+VERSION = 2
 TOKEN_ENTRIES = 256
 """Lease calls of which something may be left, besides one for each slot: long-running messages that came one by one
 hold one each.
@@ -66,7 +66,8 @@ class Table:
         self._tokens_at = _HEADER_BYTES
         self._slots_at = self._tokens_at + self.entries * _TOKEN_BYTES
         self._cancels_at = self._slots_at + slots * _SLOT_BYTES
-        self._journal_at = self._cancels_at + CANCEL_ENTRIES * _cancel.size
+        self._extended_at = self._cancels_at + CANCEL_ENTRIES * _cancel.size
+        self._journal_at = self._extended_at + self.entries * 8
         self.size = self._journal_at + JOURNAL_IDS * 16
         if os.fstat(file.fileno()).st_size == 0:
             os.ftruncate(file.fileno(), self.size)
@@ -77,6 +78,7 @@ class Table:
         self._words = head.cast("I")
         self._doubles = head.cast("d")
         self._head = head
+        self._extended = self._bytes[self._extended_at : self._journal_at].cast("d")
         self._sequence = itertools.count(1)
         self._free = list(range(self.entries - 1, -1, -1))
         self._seen_lost = self._seen_cancels = 0
@@ -105,7 +107,7 @@ class Table:
         return self._file.fileno()
 
     def close(self) -> None:
-        for view in (self._words, self._doubles, self._head, self._bytes):
+        for view in (self._words, self._doubles, self._head, self._extended, self._bytes):
             view.release()
         self._memory.close()
         self._file.close()
@@ -204,6 +206,12 @@ class Table:
                 lost.append(entry)
         return lost
 
+    def extended(self, entry: int) -> float:
+        """When the supervisor last asked with success for the lease of this entry; a time before it was announced may
+        be that of the token which had the entry then.
+        """
+        return self._extended[entry]
+
     def new_cancels(self) -> list[tuple[bytes, bool]]:
         """Ids to cancel since the last time this was asked, and whether the child may be ended for it; may repeat."""
         count, seen = self._words[_CANCELS], self._seen_cancels
@@ -259,6 +267,10 @@ class Table:
         at = self._tokens_at + entry * _TOKEN_BYTES
         self._bytes[at + 24 : at + 32] = token[12:20]
         self._words[_LOST] = (self._words[_LOST] + 1) & 0xFFFFFFFF
+
+    def set_extended(self, entry: int, now: float) -> None:
+        """Tell the child that a lease was extended; `now` is from before the tokens were read."""
+        self._extended[entry] = now
 
     def post_cancel(self, id: bytes, kill: bool) -> None:
         """Ask the child to cancel a message."""

@@ -42,6 +42,12 @@ class TokenBook:
             if held[1] <= 0:
                 self._drop(token, held[0])
 
+    def extended(self, token: bytes) -> float:
+        """The monotonic time from which the last heartbeat counts that had this call extended; 0 if there was none."""
+        with self._lock:
+            held = self._held.get(token)
+            return 0.0 if held is None else self._table.extended(held[0])
+
     def entries(self) -> dict[int, bytes]:
         """The tokens by their entry in the table."""
         with self._lock:
