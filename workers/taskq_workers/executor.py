@@ -103,7 +103,7 @@ class Executor:
         return not attempt.plan.once or self._mark_once(attempt)
 
     def _surely_ours(self, attempt: Attempt) -> float:
-        """Until when the lease is known to last: on a slow line it is extended before the answer of its call is here."""
+        """Until when the lease is known to last: on a slow line it is extended before its call is answered."""
         return max(attempt.fresh_until, self._held_until(attempt.delivery.token))
 
     def _mark_once(self, attempt: Attempt) -> bool:
