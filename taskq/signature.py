@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, Optional, get_args, get_origin, get_type_hints
@@ -15,7 +16,7 @@ from taskq.records import resolved
 from taskq.scalars import ANY, Convert, Converter, Unfit
 
 _NOTHING: frozenset[type] = frozenset()
-_Way = Literal["encode", "decode"]
+_Way = Literal["encode", "decode", "read"]
 
 
 class _Misfit(Exception):
@@ -132,6 +133,24 @@ class Signature:
             raise ArgumentsMismatch(f"{self.name}{self.shape}: {error}") from error.__cause__
         except RecursionError:
             raise ArgumentsMismatch(f"{self.name}{self.shape}: an argument nests too deep") from None
+
+    def typed(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, texts: bool) -> tuple[list[Any], dict[str, Any]]:
+        """What somebody typed, as the values that the function takes: JSON values, or with `texts` plain words.
+
+        A word is what the text in JSON would be (a date, an id, base64), or else a number, true, false or null. Raises
+        `InvalidArguments`.
+
+        >>> from datetime import date
+        >>> def remind(day: date, times: int = 1) -> None: ...
+        >>> Signature.of(remind, "shop.remind").typed(["2026-05-01", "3"], {}, texts=True)
+        ([datetime.date(2026, 5, 1), 3], {})
+        """
+        try:
+            return self._convert(args, kwargs, "read" if texts else "decode")
+        except _Misfit as error:
+            raise InvalidArguments(f"{self.name}{self.shape}: {error}") from error.__cause__
+        except RecursionError:
+            raise InvalidArguments(f"{self.name}{self.shape}: an argument nests too deep") from None
 
     def encode_result(self, value: Any) -> Any:
         """A return value as JSON; `SerializationError` if it does not fit the return annotation."""
@@ -261,13 +280,37 @@ def _plain(made: Converter, way: _Way) -> frozenset[type] | None:
 
 
 def _step(name: str, made: Converter, value: Any, way: _Way) -> Any:
-    step: Convert | None = getattr(made, way)
+    step: Convert | None = _reader(made) if way == "read" else getattr(made, way)
     if step is None:
         return value
     try:
         return step(value)
     except Unfit as error:
         _misfit(error.text(name), error.__cause__)
+
+
+def _reader(made: Converter) -> Convert | None:
+    """The way from a word to a value; lists and objects are not typed as one word."""
+    decode = made.decode
+    if decode is None:
+        return None
+
+    def read(word: str) -> Any:
+        try:
+            return decode(word)
+        except Unfit as error:
+            try:
+                value = json.loads(word)
+            except ValueError:
+                raise error from None
+            if isinstance(value, (str, list, dict)):
+                raise
+            try:
+                return decode(value)
+            except Unfit as second:
+                raise (error if error.why else second) from None
+
+    return read
 
 
 def _count(number: int) -> str:

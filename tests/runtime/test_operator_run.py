@@ -44,11 +44,76 @@ def test_delay_id_unique_and_queue_reach_the_message(operator: Operator) -> None
     assert told["due"] > 3_700_000_000_000
 
 
+TYPED = """
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import Path
+from uuid import UUID
+
+Size = Enum("Size", {"SMALL": 1.5, "LARGE": 2.5})
+
+@dataclass
+class Box:
+    size: Size
+    day: date
+"""
+
+
+@pytest.mark.parametrize(
+    ("annotation", "typed", "stored"),
+    [
+        ("date", "2026-01-01", "2026-01-01"),
+        ("date | None", "null", None),
+        ("datetime", "2026-01-01T10:00", "2026-01-01T10:00:00"),
+        ("timedelta", "90", "PT90S"),
+        ("Decimal", "1.10", "1.10"),
+        ("UUID", "6f3cdb5a-4a52-4c9a-a12c-7ee0ad9d3b11", "6f3cdb5a-4a52-4c9a-a12c-7ee0ad9d3b11"),
+        ("Size", "LARGE", "LARGE"),
+        ("Path", "a/b", "a/b"),
+        ("bytes", "YQ==", "YQ=="),
+        ("float", "5", 5.0),
+        ("int", "-3", -3),
+        ("bool", "true", True),
+        ("str", "7", "7"),
+    ],
+)
+def test_a_typed_argument_is_rebuilt_from_a_word_and_from_json(
+    operator: Operator, annotation: str, typed: str, stored: Any
+) -> None:
+    with (operator.folder / "store.py").open("a") as file:
+        file.write(f"{TYPED}\n@app.task(queue='mail')\ndef typed(value: {annotation}, *more: date) -> None: ...\n")
+    operator.ok("run", "store.typed", "--", typed, "2026-02-03")
+    operator.ok("run", "store.typed", "--json-args", "-k", f"value={json.dumps(stored)}")
+    first, second = operator.shop.hands.read("mail")
+    assert (first.args, second.kwargs) == ([stored, "2026-02-03"], {"value": stored})
+
+
+def test_what_has_parts_is_rebuilt_from_json(operator: Operator) -> None:
+    with (operator.folder / "store.py").open("a") as file:
+        file.write(
+            f"{TYPED}\n@app.task(queue='mail')\n"
+            "def typed(box: Box, pair: tuple[int, Decimal], days: dict[int, date]) -> None: ...\n"
+        )
+    values = ['{"size": "SMALL", "day": "2026-01-01"}', '[1, "2.50"]', '{"7": "2026-01-02"}']
+    operator.ok("run", "store.typed", "--json-args", *values)
+    (message,) = operator.shop.hands.read("mail")
+    assert list(message.args) == [json.loads(value) for value in values]
+    text = error_of(operator("run", "store.typed", "--json-args", '{"size": "TINY"}', *values[1:]), 2)
+    assert "does not fit" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["store.sned"], "no task 'store.sned' is registered in the app (did you mean 'store.send'?)"),
-        (["store.send", "7"], "arguments are texts unless --json-args is given"),
+        (
+            ["store.send", "seven"],
+            "'seven' (str) does not fit int; arguments are single words unless --json-args is given",
+        ),
+        (["store.send", "[7]"], "single words unless --json-args is given"),
+        (["store.send", '"7"', "--json-args"], "'7' (str) does not fit int"),
         (["store.send"], "order"),
         (["store.send", "{", "--json-args"], "'{' is no JSON"),
         (["store.text", "a", "-k", "nonsense"], "'nonsense' is not NAME=VALUE"),

@@ -19,6 +19,7 @@ from taskq.errors import (
     UnknownTask,
 )
 from taskq.names import did_you_mean
+from taskq.signature import Signature
 from taskq.tasks.app import TaskQ
 from taskq.tasks.handle import Handle
 from taskq.tasks.task import Sender
@@ -53,7 +54,7 @@ def _at(_: click.Context, __: click.Parameter, value: str | None) -> datetime | 
 @click.argument("task", metavar="TASK")
 @click.argument("args", metavar="[ARG]...", nargs=-1)
 @click.option(
-    "--json-args", is_flag=True, help="Arguments are JSON: 42, true, '[1, 2]', '\"text\"'; else they are texts."
+    "--json-args", is_flag=True, help="Arguments are JSON: 42, true, '[1, 2]', '\"text\"'; else single words."
 )
 @click.option(
     "-k", "--kwarg", "kwargs", multiple=True, metavar="NAME=VALUE", help="An argument by name; may be repeated."
@@ -86,14 +87,16 @@ def run(
 ) -> None:
     """Enqueue a call of TASK, named as the worker prints it.
 
-    With an app (--app or [tool.taskq]) the task must be registered there and its arguments must fit; with a namespace
-    alone nothing is checked. Exit code 1 if it is waited for and does not succeed.
+    With an app (--app or [tool.taskq]) the task must be registered there, and its arguments are rebuilt as it annotates
+    them: 7, 2026-05-01, a UUID. With a namespace alone nothing is checked, and without --json-args all are texts. Exit
+    code 1 if it is waited for and does not succeed.
     """
     with closing(_app_of(desk)) as app:
         if desk.app is not None and task not in app.tasks:
             raise UnknownTask(f"no task {task!r} is registered in the app{did_you_mean(task, app.tasks)}")
         sender = app.remote(task, **{name: value for name, value in options.items() if value is not None})
-        handle = _enqueued(sender, args, kwargs, json_args)
+        signature = app.tasks[task].signature if task in app.tasks else None
+        handle = _enqueued(sender, signature, *_arguments(args, kwargs, json_args), json_args)
         facts: dict[str, Any] = {"id": handle.id, "task": task, "queue": handle.queue, "created": handle.created}
         if wait is not None:
             # Without the task's signature the value stays plain JSON, which is what is printed.
@@ -108,12 +111,15 @@ def run(
     warn(f"enqueued in {handle.queue}{when}" if handle.created else "not created: this message was there before")
 
 
-def _enqueued(sender: Sender[..., Any], args: tuple[str, ...], kwargs: tuple[str, ...], as_json: bool) -> Handle[Any]:
-    positional, named = _arguments(args, kwargs, as_json)
+def _enqueued(
+    sender: Sender[..., Any], signature: Signature | None, args: list[Any], kwargs: dict[str, Any], as_json: bool
+) -> Handle[Any]:
     try:
-        return sender.enqueue(*positional, **named)
+        if signature is not None:
+            args, kwargs = signature.typed(args, kwargs, texts=not as_json)
+        return sender.enqueue(*args, **kwargs)
     except (InvalidArguments, SerializationError) as error:
-        hint = "" if as_json else "; arguments are texts unless --json-args is given"
+        hint = "" if as_json else "; arguments are single words unless --json-args is given"
         raise InvalidArguments(f"{error}{hint}") from error
 
 
