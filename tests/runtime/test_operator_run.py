@@ -173,3 +173,15 @@ def test_a_wait_that_is_too_short_says_where_the_message_is(operator: Operator) 
     told = json.loads(done.stdout)
     assert (told["status"], told["result"]) == ("delayed", None)
     assert "was not finished in time; it is delayed" in told["error"]
+
+
+def test_in_a_subfolder_the_app_of_the_project_is_found(operator: Operator) -> None:
+    below = operator.folder / "scripts"
+    below.mkdir()
+    inside = Operator(below, operator.env, operator.shop)
+    inside.ok("run", "store.text", "a")
+    worker = subprocess.run(
+        inside.command("worker", "--burst"), cwd=below, env=operator.env, capture_output=True, text=True, check=False
+    )
+    assert worker.returncode == 0, worker.stderr
+    assert [one["leased"] + one["ready"] for one in inside.objects("queue", "ls", "mail")] == [0]

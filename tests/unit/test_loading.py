@@ -126,3 +126,21 @@ def test_a_name_that_cannot_be_one_is_refused(folder: Path, path: str) -> None:
 @pytest.mark.parametrize("path", ["shop/app.py", "./shop/app.py:app", "shop.app.py"])
 def test_a_file_is_not_a_module(folder: Path, path: str) -> None:
     assert "is a file; name the module and the app in it, like shop.app:app" in failure(path, folder)
+
+
+def test_from_a_subfolder_the_folder_of_the_project_is_searched_too(folder: Path) -> None:
+    write(folder, "pyproject.toml", '[tool.taskq]\napp = "lq_pro.tasks:app"\n')
+    write(folder, "lq_pro/__init__.py", "")
+    write(folder, "lq_pro/tasks.py", APP + "app = App()\n")
+    below = folder / "scripts" / "deep"
+    below.mkdir(parents=True)
+    assert type(load_app("lq_pro.tasks:app", folder=below)).__name__ == "App"
+    text = failure("lq_prx:app", below)
+    assert f"searched {below}, {folder} and the installed packages; did you mean 'lq_pro'?" in text
+
+
+def test_what_lies_nearer_comes_before_the_folder_of_the_project(folder: Path) -> None:
+    write(folder, "pyproject.toml", '[tool.taskq]\napp = "lq_near:app"\n')
+    write(folder, "lq_near.py", APP + "app = App()\n")
+    write(folder, "below/lq_near.py", APP + "app = App()\napp.near = True\n")
+    assert load_app("lq_near:app", folder=folder / "below").near

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from taskq.errors import AppImportError, TaskqError
+from taskq.settings import read_settings
 
 MARK = "_is_taskq_app"
 
@@ -24,11 +25,10 @@ MARK = "_is_taskq_app"
 def load_app(path: str, *, folder: Path | None = None) -> Any:
     """Import and return the app named by `path`; `folder` (the current directory) is searched first.
 
-    Raises `AppImportError`, with the error of the module as its cause if the module itself failed.
+    Then the folder of the `pyproject.toml` that names an app, for commands that are given further down. Raises
+    `AppImportError`, with the error of the module as its cause if the module itself failed.
     """
-    here = str((folder or Path.cwd()).resolve())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    here = _search(folder)
     name, colon, attribute = path.partition(":")
     _check(path, name, attribute if colon else None)
     if colon:
@@ -37,6 +37,21 @@ def load_app(path: str, *, folder: Path | None = None) -> Any:
         parent, _, attribute = name.rpartition(".")
         return _app_in(_import(parent, path, here), attribute, path)
     return _only_app(_import(name, path, here), path)
+
+
+def _search(folder: Path | None) -> list[str]:
+    """Put the folders to look in on the module path, each once, and answer them."""
+    first = (folder or Path.cwd()).resolve()
+    settings = read_settings(first)
+    places = [str(first)]
+    if settings.app is not None and settings.project_root != first:
+        places.append(str(settings.project_root))
+    at = 0
+    for place in places:
+        if place not in sys.path:
+            sys.path.insert(at, place)
+        at = sys.path.index(place) + 1
+    return places
 
 
 def _check(path: str, name: str, attribute: str | None) -> None:
@@ -60,7 +75,7 @@ def _is_there(name: str) -> bool:
         return True
 
 
-def _import(name: str, path: str, here: str) -> ModuleType:
+def _import(name: str, path: str, here: list[str]) -> ModuleType:
     try:
         return importlib.import_module(name)
     except TaskqError:
@@ -74,12 +89,12 @@ def _import(name: str, path: str, here: str) -> ModuleType:
         raise AppImportError(_failed(name, path, error)) from error
 
 
-def _not_found(missing: str, path: str, here: str) -> str:
+def _not_found(missing: str, path: str, here: list[str]) -> str:
     parent, _, last = missing.rpartition(".")
-    where = list(getattr(sys.modules.get(parent), "__path__", ())) if parent else [here]
+    where = list(getattr(sys.modules.get(parent), "__path__", ())) if parent else here
     if parent and not where:
         return f"cannot import {path!r}: {parent} is a module, not a package, so {missing} cannot be inside it"
-    searched = f"the package {parent}" if parent else f"{here} and the installed packages"
+    searched = f"the package {parent}" if parent else f"{', '.join(here)} and the installed packages"
     hint = _nearest(last, (module.name for module in pkgutil.iter_modules(where)))
     return f"cannot import {path!r}: there is no module {missing!r}; searched {searched}{hint}"
 
