@@ -36,6 +36,7 @@ from taskq.tasks.packing import (
     CRASHES,
     FAILURES,
     LANE_TTL,
+    PURGE_BYTES,
     SUSPECT_DELIVERIES,
     SWEEP_LIMIT,
     WORKER_TTL,
@@ -144,7 +145,7 @@ def lease(
 def extend(
     keys: QueueKeys, tokens: Sequence[bytes], marks: Sequence[Mark], limits: Limits, now: str = ""
 ) -> Call[Extended]:
-    """One heartbeat of one queue."""
+    """One heartbeat of one queue, or a part of it: see `EXTENDED`."""
     args: list[Any] = [now, limits.lease, len(tokens), *tokens]
     for mark in marks:
         args += (mark.token, mark.id, int(Flags.STARTED | Flags.ONCE if mark.once else Flags.STARTED))
@@ -212,7 +213,7 @@ def dead_letter(
     names += [keys.results, keys.results_due, keys.errors, keys.unique, keys.tombs, keys.cancels, keys.dead]
     names += [keys.quarantine, keys.none]
     args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.tombstone, limits.results, keys.channel]
-    args += (limits.dead, limits.error_bytes)
+    args += (limits.dead, limits.error_bytes, PURGE_BYTES)
     for item in items:
         args += ("q" if item.quarantine else "x", item.token, item.id, item.line, item.result, item.result_ttl)
     return Call(load("tasks/dead_letter"), names, args, _lost)
@@ -251,7 +252,7 @@ def expire_parked(keys: QueueKeys, task: str, line: bytes, result: bytes, limits
     names = [keys.meta, keys.body, keys.state, keys.errors, keys.unique, keys.tombs, keys.cancels, keys.results]
     names += [keys.results_due, keys.dead, keys.parked, keys.none, keys.parked_task(task)]
     args: list[Any] = [now, limits.parked_age, FAILURES, task, limits.tombstone, limits.results, keys.channel]
-    args += (limits.dead, limits.error_bytes, line, result, limits.outcome_ttl)
+    args += (limits.dead, limits.error_bytes, line, result, limits.outcome_ttl, PURGE_BYTES)
     return Call(load("tasks/expire_parked"), names, args, lambda reply: int(reply[0]))
 
 
@@ -268,7 +269,7 @@ def sweep(keys: QueueKeys, limits: Limits, *, jumped: bool = False, now: str = "
     names = [keys.meta, keys.body, keys.state, keys.leases, keys.delayed, keys.wake, keys.results, keys.results_due]
     names += [keys.tombs, keys.dead, keys.quarantine, keys.errors, keys.outbox, keys.parked, keys.none, *keys.ready]
     names.append(keys.alone)
-    args = [now, limits.lease, SWEEP_LIMIT, limits.sweep_gap, "1" if jumped else "", limits.dead_age]
+    args = [now, limits.lease, SWEEP_LIMIT, limits.sweep_gap, "1" if jumped else "", limits.dead_age, PURGE_BYTES]
 
     def decode(reply: Any) -> Swept:
         code, moment, due, deadline, alone, outbox, parked = reply[:7]

@@ -14,15 +14,12 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from taskq.store.keys import QueueKeys
 from taskq.store.scripts import Call, load
 from taskq.tasks.broker import HEAD, LEASE_BYTES, LEASE_MESSAGES, Flags, Found
-from taskq.tasks.packing import Limits
+from taskq.tasks.packing import PURGE_BYTES, Limits
 
 MOST_LEASES = 10_000
 MOST_LOOKS = 1_000
 MOST_TASKS = 100
 """No reading script counts more leases, looks at more messages one by one, or names more tasks: each stays short."""
-
-PURGE_BYTES = 4 * 1024 * 1024
-"""One script frees no more of large bodies than this, unless a single one is larger."""
 
 State: TypeAlias = Literal["ready", "delayed", "parked", "dead", "quarantined"]
 STATES: Final[tuple[State, ...]] = get_args(State)

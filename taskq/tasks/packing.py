@@ -23,6 +23,12 @@ SWEEP_LIMIT = 250
 FAILURES = 32
 """Failed messages of one script: each may have 16 KiB of history, which the script reads, cuts and writes again."""
 
+PURGE_BYTES = 4 * 1024 * 1024
+"""One script frees no more of large bodies than this, unless a single one is larger."""
+
+EXTENDED = 500
+"""Tokens of one extend script, and marks: each costs a few look-ups."""
+
 Mode = Literal["lapse", "crash", "recall"]
 
 _spec = Struct(">BBdd")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.tasks.operator_calls import PURGE_BYTES, Purged, State, purge
+from taskq.tasks.operator_calls import Purged, State, purge
+from taskq.tasks.packing import PURGE_BYTES
 from tests.lua.kit import Queue, buried, held, message, retried
 
 KEY, OTHER = b"u" * 16, b"v" * 16

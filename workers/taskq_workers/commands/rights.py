@@ -41,6 +41,7 @@ ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "HKEYS": (None,),
     "HLEN": (None,),
     "HMGET": (None, "f"),
+    "HRANDFIELD": (None,),
     "HSET": (None, "f", "v"),
     "HSETNX": (None, "f", "v"),
     "HSTRLEN": (None, "f"),

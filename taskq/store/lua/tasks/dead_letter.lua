@@ -3,7 +3,8 @@
 --       12 tombs  13 cancels  14 dead  15 quarantine  16 none
 -- ARGV  1 now in ms or ''  2 call number, or '' if it is not to be remembered  3 worker key ttl in ms
 --       4 tombstone window in ms  5 cap of results  6 channel that is told the ids that have a result  7 cap of dead letters
---       8 byte limit of a message's error lines; then per message: kind (x dead, q quarantined), token, id, error line,
+--       8 byte limit of a message's error lines  9 byte limit of the bodies that the cap pushes out
+--       then per message: kind (x dead, q quarantined), token, id, error line,
 --       result ('' none), its ttl in ms
 -- Returns { code, now, lost, dropped }: code 0 stored (a repeat gets the old answer), 3 refused (an older call);
 --       lost: ids whose token is not current (concatenated); dropped: how many old dead letters the cap pushed out
@@ -25,7 +26,7 @@ for i, kind in ipairs(kinds) do
 end
 
 local held, lost, seen = {}, {}, {}
-for at = 9, #ARGV, 6 do
+for at = 10, #ARGV, 6 do
   local id = ARGV[at + 2]
   local record = call('HGET', KEYS[4], id)
   if record and not seen[id] and byte(record) == 108 and sub(record, 9, 28) == ARGV[at + 1] then
@@ -35,7 +36,7 @@ for at = 9, #ARGV, 6 do
   end
 end
 call('DEL', KEYS[16])
-local told, dropped = {}, 0
+local told, dropped, bytes = {}, 0, 0
 for _, item in ipairs(held) do
   local at, id, record, flags = item[1], item[2], item[3], byte(item[3], 3)
   local dead, token, digest = ARGV[at] == 'x', ARGV[at + 1], sub(record, 29, 44)
@@ -62,10 +63,13 @@ for _, item in ipairs(held) do
 end
 for i = 14, 15 do
   local over = call('ZCARD', KEYS[i]) - ARGV[7]
-  local old = over > 0 and call('ZPOPMIN', KEYS[i], math.min(over, 250)) or {}
-  for j = 1, #old, 2 do
-    for key = 3, 4 do call('HDEL', KEYS[key], old[j]) end
-    call('HDEL', KEYS[10], old[j])
+  for j, id in ipairs(over > 0 and call('ZRANGE', KEYS[i], 0, math.min(over, 250) - 1) or {}) do
+    -- large bodies take time to be freed; but as many go as came
+    bytes = bytes + call('HSTRLEN', KEYS[3], id)
+    if bytes > tonumber(ARGV[9]) and j > #held then break end
+    call('ZREM', KEYS[i], id)
+    for key = 3, 4 do call('HDEL', KEYS[key], id) end
+    call('HDEL', KEYS[10], id)
     dropped = dropped + 1
   end
 end

@@ -4,6 +4,7 @@
 -- ARGV  1 now in ms or ''  2 age in ms  3 limit  4 task name  5 tombstone window in ms  6 cap of results
 --       7 channel that is told the ids that have a result  8 cap of dead letters
 --       9 byte limit of a message's error lines  10 error line  11 result ('' none)  12 its ttl in ms
+--       13 byte limit of the bodies that the cap pushes out
 -- Returns { buried, left }: how many are dead letters now, and how many entries are left in the list
 -- A record without the time of its parking is as old as the entry of its task. Marks of cancelled messages go.
 -- Checked before the first write: types. The first write frees memory.
@@ -61,12 +62,17 @@ local left = call('LLEN', KEYS[13])
 if left == 0 then call('ZREM', KEYS[11], ARGV[4]) elseif head then call('ZADD', KEYS[11], 'XX', head, ARGV[4]) end
 if #old > 0 then call('HINCRBY', KEYS[1], 'dead', #old) end
 local over = call('ZCARD', KEYS[10]) - ARGV[8]
-local gone = over > 0 and call('ZPOPMIN', KEYS[10], math.min(over, 250)) or {}
-for i = 1, #gone, 2 do
-  for key = 2, 4 do call('HDEL', KEYS[key], gone[i]) end
+local dropped, bytes = 0, 0
+for i, id in ipairs(over > 0 and call('ZRANGE', KEYS[10], 0, math.min(over, 250) - 1) or {}) do
+  -- large bodies take time to be freed; but as many go as came
+  bytes = bytes + call('HSTRLEN', KEYS[2], id)
+  if bytes > tonumber(ARGV[13]) and i > #old then break end
+  call('ZREM', KEYS[10], id)
+  for key = 2, 4 do call('HDEL', KEYS[key], id) end
+  dropped = i
 end
-if #gone > 0 then call('HINCRBY', KEYS[1], 'dead_dropped', #gone / 2) end
+if dropped > 0 then call('HINCRBY', KEYS[1], 'dead_dropped', dropped) end
 over = call('ZCARD', KEYS[9]) - ARGV[6]
-gone = over > 0 and call('ZPOPMIN', KEYS[9], math.min(over, 500)) or {}
+local gone = over > 0 and call('ZPOPMIN', KEYS[9], math.min(over, 500)) or {}
 for i = 1, #gone, 2 do call('HDEL', KEYS[8], gone[i]) end
 return { #old, left }

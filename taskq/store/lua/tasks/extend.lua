@@ -5,6 +5,7 @@
 -- Returns { now, lost tokens, cancelled ids, refused ids } (each concatenated; a cancelled id is followed by 'k' if its
 --       child may be ended, else '-'). A token past its deadline that was not
 --       swept yet is still held. A repeat gives the same state.
+-- Of more than 500 cancel requests it looks at 500 drawn at random: repeated, it meets them all.
 -- Checked before the first write: types. The first write frees memory.
 local call, sub, byte = redis.call, string.sub, string.byte
 local time = call('TIME')
@@ -34,8 +35,9 @@ for i = last + 1, #ARGV, 3 do
     refused[#refused + 1] = id
   end
 end
-if call('HLEN', KEYS[3]) > 0 then
-  local pairs = call('HGETALL', KEYS[3])
+local requests = call('HLEN', KEYS[3])
+if requests > 0 then
+  local pairs = requests <= 500 and call('HGETALL', KEYS[3]) or call('HRANDFIELD', KEYS[3], 500, 'WITHVALUES')
   for i = 1, #pairs, 2 do
     local holder = pairs[i + 1]
     if tokens[sub(holder, 1, 20)] then cancelled[#cancelled + 1] = pairs[i] .. (#holder > 20 and 'k' or '-') end

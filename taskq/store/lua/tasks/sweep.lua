@@ -3,6 +3,7 @@
 --       12 errors  13 outbox  14 parked  15 none  16-20 ready lists, priority 2 to -2  21 alone
 -- ARGV  1 now in ms or ''  2 lease in ms  3 limit per kind of chore  4 the least time between two sweeps in ms
 --       5 '1' if the caller saw the server's clock jump, else ''  6 age in ms at which dead letters are dropped
+--       7 byte limit of the bodies that go with dead letters; one goes even if it is larger
 -- Returns { code, now, due, deadline, alone, outbox, parked, lapsed tokens... }: code 0 swept, 1 somebody just did;
 --       due and deadline: the earliest delayed time and lease deadline, or ''; alone, outbox: how many wait there;
 --       parked: since when the oldest unknown task has been waiting, or ''
@@ -49,8 +50,17 @@ else
   reply[4] = string.format('%.0f', grace)
 end
 
+local room = tonumber(ARGV[7])
 local function expire(index, before, hashes)
   local ids = call('ZRANGEBYSCORE', KEYS[index], '-inf', before, 'LIMIT', 0, limit)
+  for i, id in ipairs(index == 8 and {} or ids) do
+    -- large bodies take time to be freed
+    room = room - call('HSTRLEN', KEYS[2], id)
+    if room < 0 and i > 1 then
+      ids = { unpack(ids, 1, i - 1) }
+      break
+    end
+  end
   if #ids == 0 then return end
   call('ZREM', KEYS[index], unpack(ids))
   for _, hash in ipairs(hashes) do call('HDEL', KEYS[hash], unpack(ids)) end
