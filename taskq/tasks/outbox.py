@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.errors import BrokerFull, BrokerUnavailable, TaskqError
 from taskq.message import id_text
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outgoing import follow_outgoing
@@ -22,6 +22,7 @@ log = logging.getLogger("taskq")
 
 _COMPLAIN_EVERY_S = 60.0
 _complained: dict[str, float] = {}
+_cursors: dict[str, bytes] = {}  # by key of the outbox: where the next call goes on
 
 
 def pack_follow(wire: dict[str, Any], parent: bytes) -> bytes:
@@ -35,14 +36,16 @@ def pack_follow(wire: dict[str, Any], parent: bytes) -> bytes:
 def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
     """Enqueue what waits in a queue's outbox; answers how many messages were sent on.
 
-    An entry that cannot be read here, or that its queue refuses (a full server, say), stays where it is and is told of
-    in the log; the others go on. Raises BrokerUnavailable.
+    An entry that cannot be read here, or that its queue refuses, stays where it is and is told of in the log; others go
+    on. No more than some `limit` entries are tried, and the next call goes on from there: heartbeats and outcomes
+    wait behind this. A full server is not asked again. Raises BrokerUnavailable.
     """
     key = broker.keys(queue).outbox
-    sent, cursor = 0, b"0"
+    sent, tried, cursor = 0, 0, _cursors.pop(key, b"0")
     while True:
         cursor, flat = broker.link.execute("HSCAN", key, cursor, "COUNT", limit)
         for follow, wire in zip(flat[::2], flat[1::2], strict=True):
+            tried += 1
             try:
                 target, message = follow_outgoing(orjson.loads(wire), follow)
                 # Explicit: a worker and a supervisor may relay the same entry, one of them when it has already run.
@@ -51,11 +54,16 @@ def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
                 raise
             except (TaskqError, ValueError) as error:
                 _complain(queue, follow, error)
+                if isinstance(error, BrokerFull) and broker.link.url.kind != "cluster":
+                    return sent
                 continue
             # Only now: struck off before, it would be lost if this process died in between.
             broker.link.execute("HDEL", key, follow)
             sent += 1
-        if int(cursor) == 0 or sent >= limit:
+        if int(cursor) == 0:
+            return sent
+        if tried >= limit:
+            _cursors[key] = cursor
             return sent
 
 

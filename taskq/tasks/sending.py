@@ -102,11 +102,7 @@ class Sending:
         call.lane.number = call.number
         self._lanes.give(self._queue, call.lane)
         if call.place >= 0:
-            # An id that we drew is found only if an earlier try of this call was executed: it was created by it.
-            drawn = {item.id for item in self._parts[call.place] if not item.explicit} if self._sent else ()
-            self._told[call.place] = (
-                [Accepted(it.id, True) if it.id in drawn else it for it in answer] if drawn else answer
-            )
+            self._told[call.place] = _created(self._parts[call.place], answer) if self._sent else answer
         else:
             self._kept |= {message.id: item for message, item in zip(call.messages, answer, strict=True)}
 
@@ -135,3 +131,11 @@ def _checked(call: Unconfirmed) -> Unconfirmed:
     if call.number > 1:
         return call
     return replace(call, messages=[item._replace(explicit=True) for item in call.messages])
+
+
+def _created(messages: Sequence[Outgoing], answer: Sequence[Accepted]) -> list[Accepted]:
+    """An id that we drew and that is found was created by an earlier try of this call, whose answer got lost."""
+    return [
+        Accepted(item.id, True) if item.id == message.id and not message.explicit else item
+        for message, item in zip(messages, answer, strict=True)
+    ]

@@ -197,6 +197,12 @@ def test_a_first_call_whose_reply_and_lane_are_both_lost_is_still_one_message(
     assert sorted(scene.worker.numbers(50)) == [number_of(item.id) for item in messages]
 
 
+def test_a_bulk_that_is_sent_again_tells_who_holds_a_unique_key(scene: Lossy) -> None:
+    one, two = message(1, unique=b"u" * 16), message(2, unique=b"u" * 16)
+    scene.link.losing(1)
+    assert scene.enqueue(one, two) == [Accepted(one.id, True), Accepted(one.id, False)]
+
+
 def test_a_full_server_is_told_at_once_and_stores_nothing(scene: Lossy, lists: str) -> None:
     scene.enqueue(message(1))
     scene.link.execute("CONFIG", "SET", "maxmemory", "1")

@@ -32,7 +32,8 @@ def say(word: str, tag: str) -> None:
 
 def tell(word: str, tag: str, fence: int = 0, attempt: int = 0) -> None:
     """One datagram to the test, and one line in its ledger: the file outlives this process, the datagram wakes."""
-    line = f"{word} {tag.translate({10: '_', 32: '_'})} {os.getpid()} {fence} {attempt}"
+    # Its own ends: a process that is killed while it writes leaves a part of a line.
+    line = f"\n{word} {tag.translate({10: '_', 32: '_'})} {os.getpid()} {fence} {attempt} ."
     with _lock:
         ledger = os.open(os.environ["GUARDED_LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.write(ledger, line.encode() + b"\n")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from taskq.errors import BrokerFull
 from taskq.message import new_ids
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import run
@@ -47,6 +49,41 @@ def test_a_follow_up_that_cannot_be_sent_on_keeps_no_other_back(broker: ListBrok
     assert relay(broker, "a") == 3
     assert broker.link.execute("LLEN", broker.keys("target").ready_for(0)) == 3
     assert broker.link.execute("HLEN", broker.keys("a").outbox) == 3
+
+
+def test_an_outbox_full_of_refused_follow_ups_holds_nobody_up_and_hides_no_other(broker: ListBroker) -> None:
+    broker.link.execute("SET", broker.keys("odd").body, "not a hash")
+    for _ in range(700):
+        put_follow(broker, queue="odd")
+    put_follow(broker)
+    asked: list[int] = []
+    execute = broker.link.execute
+
+    def counting(*args: Any, **options: Any) -> Any:
+        asked[-1] += args[0] == "EVALSHA"
+        return execute(*args, **options)
+
+    broker.link.execute = counting  # type: ignore[method-assign]
+    sent = 0
+    for _ in range(10):
+        asked.append(0)
+        sent += relay(broker, "a", limit=100)
+    assert sent == 1
+    assert max(asked) < 300, "heartbeats wait behind this"
+
+
+def test_a_full_server_is_not_asked_for_each_follow_up(broker: ListBroker) -> None:
+    for _ in range(50):
+        put_follow(broker)
+    tried: list[str] = []
+
+    def full(queue: str, *_: Any, **__: Any) -> Any:
+        tried.append(queue)
+        raise BrokerFull("no room")
+
+    broker.enqueue = full  # type: ignore[method-assign]
+    assert relay(broker, "a") == 0
+    assert tried == ["target"]
 
 
 def test_a_queue_with_a_key_of_another_type_leaves_the_chores_of_the_others_alone(broker: ListBroker) -> None:

@@ -116,9 +116,10 @@ def test_what_dead_children_held_at_the_other_shards_goes_back(broker: ListBroke
         one = held_for_long(broker, queue)
         keeper.bury(Death(f"child of {queue}", "w", "killed", "crash", ((queue, one.token),), ()))
     link.away = broker.keys(away).body[:-4]
-    with pytest.raises(BrokerUnavailable):
-        keeper._urgent()
-    assert link.asked, "the fault did not fire"
+    for _ in range(2):  # one that is away each time, so that heartbeats do not wait for long
+        with pytest.raises(BrokerUnavailable):
+            keeper._urgent()
+    assert link.asked == 2, "the fault did not fire, or was met again and again"
     assert {queue: ready(broker, queue) for queue in ("a", "b")} == {"a": away != "a", "b": away != "b"}
     link.away = ""
     keeper._urgent()

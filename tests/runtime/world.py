@@ -91,7 +91,7 @@ class World:
         self.dir = Path(tempfile.mkdtemp(prefix="tqw-"))
         self.ledger = self.dir / "ledger"
         self.ledger.touch()
-        self._lines = self.ledger.open(encoding="utf-8")
+        self._lines = self.ledger.open(encoding="utf-8", newline="\n")
         self._bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._bell.bind(str(self.dir / "bell"))
         self.heard: list[Said] = []
@@ -164,9 +164,14 @@ class World:
     def _listen(self) -> None:
         while select.select([self._bell], [], [], 0)[0]:
             self._bell.recv(16)
-        while line := self._lines.readline():
-            word, tag, pid, fence, attempt = line.rsplit(" ", 3)[0].split(" ", 1) + line.split()[-3:]
-            self.heard.append(Said(word, tag, int(pid), int(fence), int(attempt)))
+        while True:
+            start, line = self._lines.tell(), self._lines.readline()
+            if not line.endswith("\n"):
+                self._lines.seek(start)  # the end of the file, or a line that is being written: it may be seen in parts
+                return
+            if line.endswith(" .\n"):
+                word, tag, pid, fence, attempt, _ = line.split(" ")
+                self.heard.append(Said(word, tag, int(pid), int(fence), int(attempt)))
 
     def found(self, id: bytes) -> Found:
         return self.broker.lookup("work", [id])[0]

@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.message import id_text
 from taskq.tasks import calls
 from taskq.tasks.broker import Extended, Mark
 from taskq.tasks.failure import Failure
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.packing import EXTENDED
 from taskq_workers.deaths import bury
 from taskq_workers.process import Child, Verdict
 from taskq_workers.table import CANCEL_ENTRIES
@@ -41,12 +43,15 @@ class Beats:
         self._recalled: dict[int, float] = {}
         self._recalling: set[int] = set()
         self._beat = 0
-        self._posted: dict[str, dict[bytes, int]] = {}  # by queue: the beat with which a cancel request was last posted
+        self._turns = 1
+        self._rank: dict[str, int] = {}  # the queues of this beat, numbered
+        self._posted: dict[bytes, int] = {}  # the beat with which a cancel request was last posted, 0 for never
+        self._wanted: set[bytes] = set()  # the cancel requests that this beat met
 
     # -- extend ------------------------------------------------------------------------------------------------------
 
     def wires(self, children: Sequence[Child]) -> list[Wire]:
-        """One call per queue of which anything is held."""
+        """One call per queue of which anything is held, more of them if that is much."""
         began = time.monotonic()
         tokens: dict[str, list[tuple[Child, int, bytes]]] = {}
         marks: dict[str, list[tuple[_Key, Mark]]] = {}
@@ -71,9 +76,21 @@ class Beats:
         self._doomed = {doomed: at for doomed, at in self._doomed.items() if doomed in ids}
         self._last = time.monotonic()
         self._beat += 1
-        self._posted = {queue: posted for queue, posted in self._posted.items() if queue in tokens}
-        room = max(CANCEL_ENTRIES // max(len(tokens), 1), 1)
-        return [self._wire(queue, held, marks.get(queue, []), room, began) for queue, held in tokens.items() if queue]
+        self._posted = {one: beat for one, beat in self._posted.items() if one in self._wanted}
+        self._wanted = set()
+        # With more queues than the ring of a child has entries, they take turns.
+        self._rank = {queue: rank for rank, queue in enumerate(sorted(filter(None, tokens)))}
+        self._turns = max(-(-len(tokens) // CANCEL_ENTRIES), 1)
+        room = max(CANCEL_ENTRIES * self._turns // max(len(tokens), 1), 1)
+        wires: list[Wire] = []
+        for queue, mine in tokens.items():
+            due = marks.get(queue, [])
+            starts = range(0, max(len(mine), len(due)) if queue else 0, EXTENDED)
+            share = max(room // max(len(starts), 1), 1)
+            for at in starts:
+                end = at + EXTENDED
+                wires.append(self._wire(queue, mine[at:end], due[at:end], share, began))
+        return wires
 
     def _wire(
         self, queue: str, held: list[tuple[Child, int, bytes]], marks: list[tuple[_Key, Mark]], room: int, began: float
@@ -108,18 +125,19 @@ class Beats:
         The ring of a child is small, and the queues of one beat share it. So if there are more than `room`, those come
         first that have waited longest: tasks that ignore their requests do not keep others from theirs.
         """
-        before = self._posted.get(queue, {})
-        posted = self._posted[queue] = {one: before.get(one, 0) for one in cancelled}
-        for message in sorted(posted, key=posted.__getitem__)[:room]:
-            posted[message] = self._beat
+        self._wanted.update(cancelled)
+        if (self._rank.get(queue, 0) + self._beat) % self._turns:
+            room = 0
+        for message in sorted(cancelled, key=lambda one: self._posted.get(one, 0))[:room]:
+            self._posted[message] = self._beat
             for child in children:
                 with child.table() as table:
                     if table is not None:
                         table.post_cancel(message, cancelled[message])
-        for message in [message for message, kill in cancelled.items() if kill]:
-            for child in children:
-                if any(run.id == message for run in child.running()):
-                    self._kill(child, message)
+        doomed = {message for message, kill in cancelled.items() if kill}
+        for child in children if doomed else ():
+            for message in doomed & {run.id for run in child.running()}:
+                self._kill(child, message)
 
     def _kill(self, child: Child, id: bytes) -> None:
         now = time.monotonic()
@@ -161,9 +179,14 @@ class Beats:
         line = Failure("lost", "LeaseRecalled", f"{child} is stuck").line()
         for one in held:
             queue = child.queue(one.queue)
-            if queue:
-                condemned = self._broker.reclaim(queue, one.token, line, "recall", started=list(started))
-                bury(self._broker, queue, condemned, {}, "lost", "its child was stuck", "")
+            try:
+                if queue:
+                    condemned = self._broker.reclaim(queue, one.token, line, "recall", started=list(started))
+                    bury(self._broker, queue, condemned, {}, "lost", "its child was stuck", "")
+            except BrokerUnavailable:
+                raise
+            except TaskqError as error:  # a key of another type: heartbeats come after this, and the child waits for it
+                log.error("cannot take back what waits behind %s in queue %s: %s", child, queue, error)
         with child.table() as table:
             if table is not None:
                 table.end_recall()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from taskq.errors import BrokerUnavailable
 from taskq.message import id_text
 from taskq.tasks.broker import Buried, Condemned, Finished
 from taskq.tasks.failure import Failure, Kind
@@ -46,25 +47,43 @@ class Death:
 
 
 def give_back(broker: ListBroker, death: Death) -> None:
-    """Give back all that a dead child held; sending it again changes nothing, so repeat it until it does not raise."""
-    for run in death.ran:
-        if run.id in death.cancelled:
-            broker.ack(run.queue, [Finished(run.id, run.token, "c", b"c", broker.limits.outcome_ttl)])
+    """Give back all that a dead child held; sending it again changes nothing, so repeat it until it does not raise.
+
+    In a cluster one queue may be away; what the child held of others goes back before that is raised.
+    """
+    away: BrokerUnavailable | None = None
+    gone = ""
     for queue, token in death.held:
-        # What may run only once and had started is told as started whoever is to blame: it is lost, not innocent.
-        blamed = [run for run in death.ran if run.token == token and (run.id in death.blamed or run.once)]
-        tasks = {run.task for run in blamed}
-        failure = Failure(
-            death.kind,
-            _TYPES.get(death.kind, "WorkerDied"),
-            f"{death.child} died while it ran this: {death.how}",
-            worker=death.worker,
-            task=tasks.pop() if len(tasks) == 1 else "",
-        )
-        ids = [run.id for run in blamed]
-        condemned = broker.reclaim(queue, token, failure.line(), "crash", started=ids)
-        names = {run.id: run.task for run in death.ran}
-        bury(broker, queue, condemned, names, death.kind, death.how, death.worker)
+        if queue == gone:
+            continue
+        try:
+            _give_back(broker, death, queue, token)
+        except BrokerUnavailable as error:
+            if away is not None or broker.link.url.kind != "cluster":
+                raise
+            away, gone = error, queue
+    if away is not None:
+        raise away
+
+
+def _give_back(broker: ListBroker, death: Death, queue: str, token: bytes) -> None:
+    for run in death.ran:
+        if run.token == token and run.id in death.cancelled:
+            broker.ack(queue, [Finished(run.id, token, "c", b"c", broker.limits.outcome_ttl)])
+    # What may run only once and had started is told as started whoever is to blame: it is lost, not innocent.
+    blamed = [run for run in death.ran if run.token == token and (run.id in death.blamed or run.once)]
+    tasks = {run.task for run in blamed}
+    failure = Failure(
+        death.kind,
+        _TYPES.get(death.kind, "WorkerDied"),
+        f"{death.child} died while it ran this: {death.how}",
+        worker=death.worker,
+        task=tasks.pop() if len(tasks) == 1 else "",
+    )
+    ids = [run.id for run in blamed]
+    condemned = broker.reclaim(queue, token, failure.line(), "crash", started=ids)
+    names = {run.id: run.task for run in death.ran}
+    bury(broker, queue, condemned, names, death.kind, death.how, death.worker)
 
 
 def bury(

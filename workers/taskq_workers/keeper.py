@@ -118,13 +118,13 @@ class Keeper:
         return min(self._next_beat, self._sweeper.due(), self._presence.due())
 
     def _urgent(self) -> None:
-        parts = Parts(self._broker.link)
         for death in list(self._deaths):
             try:
-                with parts.part():
-                    give_back(self._broker, death)
-                    self._deaths.remove(death)
+                give_back(self._broker, death)
+                self._deaths.remove(death)
             except BrokerUnavailable:
+                # The next time others come first. No more now: each try may take a time-out, and heartbeats wait.
+                self._deaths.rotate(-1)
                 raise
             except TaskqError as error:
                 self._deaths.remove(death)
@@ -133,7 +133,6 @@ class Keeper:
             except Exception:  # whatever is wrong with one death, the heartbeats of the living come after it
                 self._deaths.remove(death)
                 log.exception("what %s held was not given back, it comes back in one lease", death.child)
-        parts.end()
 
     def _round(self) -> None:
         now, asked = time.monotonic(), self._asked

@@ -14,6 +14,16 @@ log = logging.getLogger("taskq.worker")
 _GONE = (errno.EPIPE, errno.EIO)  # of a pipe without a reader, of a terminal that hung up
 
 
+_gone: list[str] = []
+
+
+def tell() -> None:
+    """Say which stream has lost its reader, if one has since the last time; called now and then."""
+    while _gone:
+        if _gone.pop() == "stdout":
+            log.warning("nobody reads the standard output of this process any more: what tasks print is dropped")
+
+
 class _Raw(io.FileIO):
     """A descriptor that leads to nowhere from the moment at which nobody reads it any more."""
 
@@ -21,18 +31,18 @@ class _Raw(io.FileIO):
         super().__init__(number, "wb", closefd=False)
         self._what = name
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Any, /) -> int | None:
         try:
-            return super().write(data) or 0
+            return super().write(data)
         except OSError as error:
             if error.errno not in _GONE:
                 raise
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())  # for programs that tasks start, too
         os.close(nowhere)
-        if self._what == "stdout":
-            log.warning("nobody reads the standard output of this process any more: what tasks print is dropped")
-        return super().write(data) or 0
+        # Said later, by `tell`: this thread holds the lock of the stream, and a log handler may wait for that.
+        _gone.append(self._what)
+        return super().write(data)
 
 
 def hold() -> None:

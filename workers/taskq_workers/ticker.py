@@ -15,6 +15,7 @@ from typing import Any
 
 from taskq.errors import LeaseLost, TaskCancelled, TaskTimeout
 from taskq.message import id_text
+from taskq_workers import streams
 from taskq_workers.attempt import Attempt
 from taskq_workers.executor import Executor
 from taskq_workers.loop import LoopSlots
@@ -95,6 +96,7 @@ class Ticker:
                 report.lost_count,
             )  # fmt: skip
             report.each_second()
+            streams.tell()
             if self._executor.lost_tokens:
                 self._executor.lost_tokens &= set(self._tokens.entries().values())
             self._watch_loop(now)
