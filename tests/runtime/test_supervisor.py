@@ -130,7 +130,7 @@ def test_an_app_that_cannot_be_imported_ends_the_worker(worker: FakeWorker) -> N
 
 def test_children_that_die_while_they_start_end_the_worker(worker: FakeWorker) -> None:
     worker.start(env={"FAKE_LEASE_MS": "no number"})
-    assert worker.exit_code() == 2
+    assert worker.exit_code() == 1
     assert "the children die while they start: exit code 1" in worker.said()
 
 

@@ -222,6 +222,27 @@ def test_with_reload_an_app_that_cannot_start_is_told_and_waits_for_a_change(
         app.close()
 
 
+@pytest.mark.parametrize(
+    ("hook", "why"),
+    [
+        (HOOK, "RuntimeError: no start"),
+        (HOOK.replace("def", "async def"), "RuntimeError: no start"),
+        (HOOK.replace("RuntimeError('no start')", "SystemExit(3)"), "SystemExit: 3"),
+    ],
+)
+def test_a_start_up_hook_that_raises_ends_the_worker_and_is_named(
+    server: RealServer, project: Project, hook: str, why: str
+) -> None:
+    with (project.folder / "shop.py").open("a") as shop:
+        shop.write(hook + "\n")
+    assert project.run("worker", "-p", "2", "--url", server.url) == exits.FAILED
+    said = project.said()
+    assert said.splitlines()[-1] == f"error: the start-up hook shop.start raised {why}"
+    assert said.count("Traceback") == 1
+    assert 'shop.py", line' in said
+    assert "hooking.py" not in said
+
+
 @pytest.mark.parametrize("line", ["worker --reload --url", "dev --url"])
 def test_with_reload_a_broker_that_no_change_can_mend_ends_the_worker(project: Project, line: str) -> None:
     pytest.importorskip("watchfiles")

@@ -35,11 +35,12 @@ from taskq_workers.attempt import Plans
 from taskq_workers.config import CHILD_VARIABLE, ChildSettings
 from taskq_workers.executor import Executor
 from taskq_workers.fetcher import Demand, Fetcher, Source
-from taskq_workers.hooking import HookRunner
+from taskq_workers.hooking import HookRunner, cause
 from taskq_workers.intake import Intake
 from taskq_workers.loading import load_app
 from taskq_workers.log import configure
 from taskq_workers.loop import LoopSlots
+from taskq_workers.progress import Words
 from taskq_workers.report import Report
 from taskq_workers.settle import Settler
 from taskq_workers.slots import SlotPool, ThreadSlots
@@ -69,7 +70,7 @@ class Child:
         self.broker = app.broker(settings.url)
         self.seat = Seat()
         self.table.sign_in(self.seat.nonce)
-        self.plans = Plans(app.tasks, app.middlewares)
+        self.plans = Plans(app.tasks, app.middlewares, Words(self.broker).say)
         self.tokens = TokenBook(self.table)
         self.report = Report(settings.worker, settings.verbosity > 0)
         self.pool = SlotPool(settings.concurrency)
@@ -152,7 +153,7 @@ class Child:
     def run(self) -> int:
         """From start-up hooks to the exit code."""
         preload("tasks")
-        self.hooks.run(self.app.hooks.startup)
+        self.hooks.start(self.app.hooks.startup)
         if any(task.is_async for task in self.app.tasks.values()):
             self.loop_slots()
         self.ticker = Ticker(
@@ -314,6 +315,7 @@ def main() -> None:
         code = _serve(settings)
     except TaskqError as error:
         words = {"error": str(error), "code": exits.code_for(error), "hopeless": isinstance(error, _Outside)}
+        words["traceback"] = cause(error)
         os.write(settings.up_fd, json.dumps(words).encode() + b"\n")
         code = exits.code_for(error)
     except Exception:

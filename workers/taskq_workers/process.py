@@ -94,6 +94,7 @@ class Child:
         self.alone = alone
         self.hello: Hello | None = None
         self.error: str | None = None
+        self.trace = ""  # where that error happened, if the user needs to know
         self.hopeless = False  # no change of a file mends that error
         self.retiring: str | None = None
         self.verdict: Verdict | None = None

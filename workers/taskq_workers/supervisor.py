@@ -69,6 +69,7 @@ class Supervisor:
         self._fatal: TaskqError | None = None
         self._to_recheck = False
         self._broken = False
+        self._traced: str | None = None
         self._unseen: dict[str, str] = {}
 
     def run(self) -> int:
@@ -186,6 +187,7 @@ class Supervisor:
                 self._retire(child, str(line["retiring"]))
             elif "error" in line:
                 child.error, child.hopeless = str(line["error"]), bool(line.get("hopeless"))
+                child.trace = str(line.get("traceback", ""))
             elif "unseen" in line:
                 self._unseen |= line["unseen"]
         if child.silent:
@@ -221,6 +223,9 @@ class Supervisor:
 
     def _bury(self, child: Child) -> None:
         self._listen(child)
+        if child.trace and child.error != self._traced:  # several children fail in the same way
+            self._traced = child.error
+            log.error("what kept %s from starting:\n%s", child, child.trace.rstrip())
         death = judge(child, self.worker)
         self._children = [other for other in self._children if other is not child]
         if not child.silent:
@@ -321,5 +326,9 @@ class Supervisor:
 
 
 def _error(code: int, text: str) -> TaskqError:
-    kinds: dict[int, type[TaskqError]] = {exits.NO_APP: AppImportError, exits.UNREACHABLE: BrokerUnavailable}
-    return kinds.get(code, ConfigError)(text)
+    kinds: dict[int, type[TaskqError]] = {
+        exits.USAGE: ConfigError,
+        exits.NO_APP: AppImportError,
+        exits.UNREACHABLE: BrokerUnavailable,
+    }
+    return kinds.get(code, TaskqError)(text)  # what it ran into itself, a start-up hook say, is a failure: 1
