@@ -142,7 +142,8 @@ class Finished:
     """A last outcome after which the message is gone: kind d done, c cancelled, e expired.
 
     `result` is what a caller will read (first byte: the kind), empty for none; `result_ttl` in milliseconds. `follow`
-    is a follow-up for the outbox: 16 bytes of its id, then bytes that only the relay reads.
+    is a follow-up for the outbox: 16 bytes of its id, then bytes that only the relay reads. `freed` is the size of the
+    body that goes with it, for whoever bounds that.
     """
 
     id: bytes
@@ -151,6 +152,7 @@ class Finished:
     result: bytes = b""
     result_ttl: int = 0
     follow: bytes = b""
+    freed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

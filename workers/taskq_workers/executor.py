@@ -138,7 +138,8 @@ class Executor:
             except Exception as error:  # noqa: BLE001 - what a task returned may do anything when it is looked at
                 self._bury(attempt, error, "result")
                 return
-            self._put((delivery.queue, Finished(delivery.id, delivery.token, "d", result, plan.ttl_ms, follow)))
+            size = len(delivery.body)
+            self._put((delivery.queue, Finished(delivery.id, delivery.token, "d", result, plan.ttl_ms, follow, size)))
         self._report.done(attempt)
 
     def fail(self, attempt: Attempt, error: BaseException) -> None:
@@ -185,7 +186,8 @@ class Executor:
         """Cancelled ('c') or expired ('e'): gone, with that outcome for whoever waits."""
         delivery = attempt.delivery
         result = kind.encode() if attempt.plan.ttl_ms else b""
-        self._put((delivery.queue, Finished(delivery.id, delivery.token, kind, result, attempt.plan.ttl_ms)))
+        ttl, size = attempt.plan.ttl_ms, len(delivery.body)
+        self._put((delivery.queue, Finished(delivery.id, delivery.token, kind, result, ttl, freed=size)))
         self._report.gone(attempt, kind)
 
     def release(self, attempt: Attempt) -> None:

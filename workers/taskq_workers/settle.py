@@ -21,7 +21,7 @@ from taskq.store.scripts import Call, run_many
 from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Buried, Delivery, Finished, Held, Op, Retried, Seat
 from taskq.tasks.lists import ListBroker, pauses
-from taskq.tasks.packing import FAILURES
+from taskq.tasks.packing import FAILURES, PURGE_BYTES
 
 log = logging.getLogger("taskq.worker")
 
@@ -216,12 +216,18 @@ def _grouped(items: list[Item]) -> Iterable[tuple[str, list[Any]]]:
     return groups.items()
 
 
+_LIGHTER = PURGE_BYTES // LEASE_BYTES
+
+
 def _cut(items: list[Any]) -> Iterable[list[Any]]:
-    """Parts of at most 250 outcomes and 256 KiB; fewer failures, since what they already have in Redis counts too."""
+    """Parts of at most 250 outcomes and 256 KiB; fewer failures, since what they already have in Redis counts too.
+
+    An ack may free 4 MiB of bodies, so of these each byte weighs as much less.
+    """
     part: list[Any] = []
     size = 0
     for item in items:
-        weight = 0 if type(item) is Delivery else _weight(item)
+        weight = len(item.body) // _LIGHTER if type(item) is Delivery else _weight(item)
         if part and (len(part) >= LEASE_MESSAGES or size + weight > LEASE_BYTES):
             yield part
             part, size = [], 0
@@ -232,5 +238,7 @@ def _cut(items: list[Any]) -> Iterable[list[Any]]:
 
 
 def _weight(item: Item) -> int:
-    size = sum(len(getattr(item, name, b"")) for name in ("result", "line", "follow"))
+    if type(item) is Finished:
+        return len(item.result) + len(item.follow) + item.freed // _LIGHTER
+    size = sum(len(getattr(item, name, b"")) for name in ("result", "line"))
     return size + LEASE_BYTES // FAILURES if isinstance(item, (Retried, Buried)) else size

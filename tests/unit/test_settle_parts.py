@@ -1,0 +1,42 @@
+"""What a worker puts into one ack: bounded, whatever the tasks that come to an end at once."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import pytest
+
+from taskq.message import new_ids
+from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Delivery, Finished
+from taskq.tasks.packing import PURGE_BYTES
+from taskq_workers.settle import _cut
+
+TOKEN = b"t" * 20
+LARGE = PURGE_BYTES // 4
+
+
+def outcome(kind: str, size: int, result: bytes = b"") -> Delivery | Finished:
+    (one,) = new_ids(1)
+    if kind == "delivery":
+        return Delivery("q", one, b"x" * size, TOKEN, 1)
+    return Finished(one, TOKEN, kind, result, 1000, freed=size)
+
+
+def sizes(items: list[Any]) -> list[int]:
+    parts = list(_cut(items))
+    assert list(chain(*parts)) == items, "all of them, in their order"
+    return [len(part) for part in parts]
+
+
+@pytest.mark.parametrize("kind", ["delivery", "d", "c"])
+def test_one_ack_frees_no_more_than_four_mib_of_bodies(kind: str) -> None:
+    assert sizes([outcome(kind, LARGE) for _ in range(10)]) == [4, 4, 2]
+    assert sizes([outcome(kind, PURGE_BYTES + 1000), outcome(kind, 100)]) == [1, 1], "one goes alone, however large"
+
+
+def test_small_bodies_go_by_count_and_results_by_size() -> None:
+    assert sizes([outcome("delivery", 1000) for _ in range(600)]) == [LEASE_MESSAGES, LEASE_MESSAGES, 100]
+    results = [outcome("d", 100, b"r" * (LEASE_BYTES // 3)) for _ in range(5)]
+    assert sizes(results) == [2, 2, 1]
+    assert sizes([outcome("delivery", LARGE), outcome("d", LARGE), outcome("c", 3 * LARGE)]) == [2, 1]
