@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, cast
 
@@ -14,9 +16,12 @@ from taskq.message import Message
 from taskq.tasks.broker import Delivery, Finished, Held, Outgoing, Seat
 from taskq.tasks.lists import ListBroker
 from taskq_workers.attempt import Attempt, Plans
+from taskq_workers.beats import Beats
 from taskq_workers.executor import Executor
 from taskq_workers.fetcher import Demand, Fetcher, Source
+from taskq_workers.process import Child
 from taskq_workers.report import Report
+from taskq_workers.sightings import HeldToken
 from taskq_workers.table import Table
 from taskq_workers.tokens import TokenBook
 from tests.servers import RealServer
@@ -148,4 +153,40 @@ def test_a_child_learns_when_its_leases_were_extended() -> None:
     (held,) = table.held()
     table.set_extended(held.entry, 5.0)
     assert book.extended(token) == 5.0
+    table.close()
+
+
+class Stuck:
+    """A child as the keeper sees it, whose interpreter has not turned for a while."""
+
+    index = 1
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        table.tick(time.monotonic() - 5)
+
+    @contextmanager
+    def table(self) -> Generator[Table]:
+        yield self._table
+
+    def held(self) -> list[HeldToken]:
+        return self._table.held()
+
+    def queue(self, index: int) -> str:
+        return ("bad", "good")[index]
+
+
+def test_a_recall_that_one_queue_refuses_comes_to_its_end(server: RealServer, namespace: str) -> None:
+    broker, seat, table = ListBroker(server.link(), namespace), Seat(), Table.create(1)
+    for index, queue in enumerate(("bad", "good")):
+        broker.enqueue(queue, [Outgoing(os.urandom(16), b"body")])
+        ticket = seat.ticket(queue)
+        table.announce(index, ticket.token)
+        assert broker.lease(queue, ticket, 1).deliveries
+    broker.link.execute("SET", broker.keys("bad").errors, "not a hash")
+    beats = Beats(broker, lambda *_: None)
+    beats.recall([cast("Child", Stuck(table))])  # heartbeats come after it: it may not fail, nor leave the flag
+    assert not table.recalled()
+    assert broker.link.execute("LLEN", broker.keys("good").ready_for(0)) == 1
+    broker.close()
     table.close()
