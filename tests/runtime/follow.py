@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskq import Incident, Retry, TaskQ, current
-from tests.runtime.guarded import say, tell
+from tests.runtime.guarded import say, tell, wait_for_file
 
 app = TaskQ(os.environ.get("GUARDED_NAMESPACE", "guarded"), url=os.environ.get("GUARDED_URL"))
 seen: list[str] = []
@@ -70,3 +70,21 @@ def again(tag: str) -> int:
     if current().deliveries < 3:
         raise Retry(after=0.01, count_attempt=False)
     return current().attempt
+
+
+@app.task(queue="work")
+def tells(tag: str, gate: str) -> None:
+    """Says how far it is, three times, and goes on until the test opens its gate."""
+    for done in range(3):
+        current().progress(done, 3, f"{tag} {done}")
+    say("start", tag)
+    wait_for_file(gate)
+
+
+@app.task(queue="work", timeout=60.5)
+async def atells(tag: str, gate: str) -> None:
+    """The same on the event loop, in a call whose options give it a plan of its own."""
+    for done in range(3):
+        current().progress(done, 3, f"{tag} {done}")
+    say("start", tag)
+    await asyncio.to_thread(wait_for_file, gate)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from taskq import TaskFailed
-from tests.runtime.world import World, world
+from taskq.inspector import Inspector
+from tests.runtime.world import ROOT, World, world
 from tests.servers import RealServer
 
 PARENT, CHILD = "tests.runtime.follow.parent", "tests.runtime.follow.child"
@@ -80,3 +86,23 @@ def test_many_results_are_awaited_at_once(here: World) -> None:
         return [answer async for answer in batch.aresults(timeout=30)]
 
     assert asyncio.run(ask()) == ["other 1 None"] * 500
+
+
+@pytest.mark.parametrize(("task", "options"), [("tells", {}), ("atells", {"timeout": 50})])
+def test_the_newest_word_of_a_running_task_is_shown(here: World, task: str, options: dict[str, Any]) -> None:
+    gate = here.gate(task)
+    handle = here.app.remote(f"tests.runtime.follow.{task}", queue="work", **options).enqueue(task, gate)
+    here.hear("start", task)
+    inspector = Inspector(here.broker.link, here.namespace)
+
+    def told() -> dict[str, Any]:
+        return dict(inspector.message("work", handle.id).progress or {})
+
+    here.until(lambda: told().get("note") == f"{task} 2", "the newest word")
+    assert (told()["done"], told()["total"]) == (2, 3)
+    show = [sys.executable, "-m", "taskq_workers", "message", "show", handle.id, "--queue", "work", "--json"]
+    show += ["--app", "tests.runtime.follow:app"]
+    shown = subprocess.run(show, env=here.env, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout)["progress"] == told()
+    here.open_gate(task)
+    here.until_state(UUID(handle.id).bytes, "o")

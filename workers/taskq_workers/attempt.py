@@ -12,6 +12,9 @@ from taskq.options import RetryPolicy, TaskOptions
 from taskq.signature import Signature
 from taskq.tasks.broker import Delivery
 
+Tell = Callable[["Attempt", float, float | None, str], None]
+"""Takes what an attempt says of its progress; returns at once, raises nothing that concerns the broker."""
+
 SLOW_S = 0.0005
 """A task that takes longer than this on average gets a slot of its own at once; a faster one shares a slice."""
 
@@ -41,14 +44,23 @@ class Plan:
         "once",
         "options",
         "pace",
+        "progress",
         "retry",
         "task",
         "timeout",
         "ttl_ms",
     )
 
-    def __init__(self, task: TaskLike, index: int, options: TaskOptions, wrap: Callable[[Plan], Any]) -> None:
+    def __init__(
+        self,
+        task: TaskLike,
+        index: int,
+        options: TaskOptions,
+        wrap: Callable[[Plan], Any],
+        progress: Tell | None = None,
+    ) -> None:
         self.task = task
+        self.progress = progress  # here and not in each attempt, since few attempts say anything
         self.name = task.name
         self.index = index
         self.is_async = task.is_async
@@ -82,12 +94,13 @@ class Request:
 class Plans:
     """The plans of an app's tasks; a call that changes the options of its task gets a plan of its own."""
 
-    def __init__(self, tasks: Mapping[str, TaskLike], middlewares: Middlewares) -> None:
+    def __init__(self, tasks: Mapping[str, TaskLike], middlewares: Middlewares, progress: Tell | None = None) -> None:
         self._middlewares = middlewares
         names = list(dict.fromkeys(task.name for task in tasks.values()))
         self.names = names
         self._plans = {
-            name: Plan(task, names.index(task.name), task.defaults, self._wrap) for name, task in tasks.items()
+            name: Plan(task, names.index(task.name), task.defaults, self._wrap, progress)
+            for name, task in tasks.items()
         }
 
     def of(self, message: Message) -> Plan | None:
@@ -100,7 +113,7 @@ class Plans:
         options = plan.options.from_wire(message.options)
         if options is plan.options:
             return plan
-        return Plan(plan.task, plan.index, options, self._wrap)
+        return Plan(plan.task, plan.index, options, self._wrap, plan.progress)
 
     def _wrap(self, plan: Plan) -> Callable[[Attempt, list[Any], dict[str, Any]], Any] | None:
         """The way through the middleware, or None if there is none and the function can be called as it is."""
@@ -131,7 +144,6 @@ class Attempt:
         "lease_lost",
         "message",
         "plan",
-        "progress",
         "recall",
         "slot",
         "started",
@@ -160,7 +172,6 @@ class Attempt:
         self.cancel_requested = False
         self.lease_lost = False
         self.timed_out = False
-        self.progress: Callable[[Attempt, float, float | None, str], None] | None = None
         self.task_of_loop: asyncio.Task[None] | None = None
 
     @property
@@ -196,5 +207,6 @@ class Attempt:
         return dict(self.message.headers or {})
 
     def report_progress(self, done: float, total: float | None, note: str) -> None:
-        if self.progress is not None:
-            self.progress(self, done, total, note)
+        tell = self.plan.progress
+        if tell is not None:
+            tell(self, done, total, note)

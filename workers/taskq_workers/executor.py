@@ -193,7 +193,3 @@ class Executor:
     def release(self, attempt: Attempt) -> None:
         """Give back unstarted, or stopped by us: no attempt is spent."""
         self._put((attempt.delivery.queue, Held(attempt.delivery.id, attempt.delivery.token)))
-
-    def progress(self, attempt: Attempt, done: float, total: float | None, note: str) -> None:
-        """Store what a task says of its progress; a courtesy, so trouble with the broker is not the task's."""
-        self._report.progress(self._broker, attempt, done, total, note)
