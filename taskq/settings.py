@@ -10,11 +10,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from taskq.errors import ConfigError
+from taskq.errors import BrokerUnavailable, ConfigError
 from taskq.names import shown
 
 FILE = "pyproject.toml"
 URL_VARIABLE = "TASKQ_URL"
+SERVER_DATA = ".taskq"
+"""Where the embedded server of a project keeps its data: it is there once one was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def broker_url(
     """Return the broker that is meant: `--url`, `TASKQ_URL`, the app's `url=`, `[tool.taskq] url`, in that order.
 
     Without any of them `attach` is asked for the running embedded server of the project. If there is none, this is
-    a `ConfigError`: a guess would give every host that lost its setting a queue of its own.
+    a `ConfigError`: a guess would give every host that lost its setting a queue of its own. A project that had one
+    gets `BrokerUnavailable`: it does not run at the moment.
     """
     given = (
         (explicit, "--url"),
@@ -91,8 +94,16 @@ def broker_url(
     running = attach(settings.project_root) if attach is not None else None
     if running:
         return BrokerChoice(running, f"the running embedded server of {settings.project_root}")
+    slip = _slip(env, settings)
+    if attach is not None and not slip and (settings.project_root / SERVER_DATA).is_dir():
+        stopped = BrokerUnavailable(
+            "the server of this project is not running: `taskq server start` (or `taskq dev`); its data are in "
+            f"{settings.project_root / SERVER_DATA}. Another server is named with --url or {URL_VARIABLE}"
+        )
+        stopped.sent = False
+        raise stopped
     raise ConfigError(
-        f"no broker is set for the project in {settings.project_root}{_slip(env, settings)}. Three ways out: "
+        f"no broker is set for the project in {settings.project_root}{slip}. Three ways out: "
         f"name a server with --url or {URL_VARIABLE}=redis://...; "
         'write it down as url="..." of the app or in [tool.taskq] of pyproject.toml; '
         "or start the project's own server with `taskq dev` or `taskq server start`"

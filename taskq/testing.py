@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from taskq.clock import ManualClock
-from taskq.errors import ConfigError, EventLoopRunning, UnknownTask
+from taskq.errors import BrokerUnavailable, ConfigError, EventLoopRunning, UnknownTask
 from taskq.message import decode, id_text
 from taskq.names import check_task_name, did_you_mean, shown
 from taskq.options import TaskOptions
@@ -76,7 +76,7 @@ def memory(app: TaskQ) -> Generator[Memory]:
 def _broker_of(app: TaskQ) -> MemoryBroker:
     try:
         at_memory = parse_url(app.broker_url().url).kind == "memory"
-    except ConfigError:
+    except (ConfigError, BrokerUnavailable):  # none is set, or the project's own is not running: none is needed
         at_memory = False
     known: object = app.broker() if at_memory else None
     return known if isinstance(known, MemoryBroker) else MemoryBroker(app.limits)

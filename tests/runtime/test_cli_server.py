@@ -128,6 +128,14 @@ def test_options_come_from_the_command_line_the_environment_and_the_project(shel
     assert shell("health", "--timeout", "0.5", TASKQ_HEALTH_TIMEOUT="0").returncode == 3
 
 
+def test_a_project_whose_server_is_not_running_is_told_how_to_start_it(shell: Shell) -> None:
+    (shell.folder / ".taskq").mkdir()
+    for line in (["health"], ["queue", "ls", "--namespace", "shop"], ["stats", "--namespace", "shop"]):
+        done = shell(*line)
+        assert done.returncode == 3
+        assert "the server of this project is not running: `taskq server start` (or `taskq dev`)" in one_error(done)
+
+
 # -- taskq server
 
 

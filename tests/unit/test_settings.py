@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from taskq.errors import ConfigError
+from taskq import TaskQ
+from taskq.errors import BrokerUnavailable, ConfigError
 from taskq.settings import Settings, broker_url, read_settings
+from taskq.testing import memory
 
 
 def write(folder: Path, text: str) -> Path:
@@ -90,3 +92,22 @@ def test_without_any_broker_the_error_names_three_ways_out(tmp_path: Path) -> No
         broker_url(None, {}, None, Settings(tmp_path), lambda root: None)
     for way in (str(tmp_path), "TASKQ_URL", "[tool.taskq]", "taskq dev", "taskq server start"):
         assert way in str(refused.value)
+
+
+def test_a_project_whose_server_is_not_running_says_so(tmp_path: Path) -> None:
+    (tmp_path / ".taskq").mkdir()
+    with pytest.raises(
+        BrokerUnavailable, match="the server of this project is not running: `taskq server start`"
+    ) as no:
+        broker_url(None, {}, None, Settings(tmp_path), lambda root: None)
+    assert no.value.sent is False
+    with pytest.raises(ConfigError, match="did you mean TASKQ_URL"):
+        broker_url(None, {"TASKQ_ULR": "redis://h"}, None, Settings(tmp_path), lambda root: None)
+
+
+def test_memory_needs_no_server_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TASKQ_URL", raising=False)
+    (tmp_path / ".taskq").mkdir()
+    with memory(TaskQ("shop")) as q:
+        assert q.enqueued == []

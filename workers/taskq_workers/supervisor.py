@@ -186,7 +186,8 @@ class Supervisor:
             elif "retiring" in line:
                 self._retire(child, str(line["retiring"]))
             elif "error" in line:
-                child.error, child.hopeless = str(line["error"]), bool(line.get("hopeless"))
+                child.error = str(line["error"])
+                child.hopeless = bool(line.get("hopeless")) or line.get("code") == exits.UNREACHABLE
                 child.trace = str(line.get("traceback", ""))
             elif "unseen" in line:
                 self._unseen |= line["unseen"]
