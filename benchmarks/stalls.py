@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from benchmarks import operator_load, slowlog
+from benchmarks import operator_load, slowlog, worst_load
 from benchmarks.bench import Bench
 from benchmarks.figures import Report, Row, number
 from benchmarks.load import HeavyQueue
@@ -74,6 +74,7 @@ def run(count: int, rounds: int) -> Run:
         extremes = HeavyQueue(server, EXTREMES, rounds, "extremes")
         extremes.extremes()
         operate(extremes)
+        worst_load.run(HeavyQueue(server, 0, rounds, "worst"))
         found = slowlog.read(server, names)
         usual = {name: median(times) for name, times in found.items()}
         return Run(slowlog.longest(found), usual, memory, sorted(set(names.values()) - queue.used))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from taskq.message import new_ids
 from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Delivery, Finished
 from taskq.tasks.packing import PURGE_BYTES
-from taskq_workers.settle import _cut
+from taskq_workers.executor import Executor
+from taskq_workers.settle import cut
 
 TOKEN = b"t" * 20
 LARGE = PURGE_BYTES // 4
@@ -24,7 +26,7 @@ def outcome(kind: str, size: int, result: bytes = b"") -> Delivery | Finished:
 
 
 def sizes(items: list[Any]) -> list[int]:
-    parts = list(_cut(items))
+    parts = list(cut(items))
     assert list(chain(*parts)) == items, "all of them, in their order"
     return [len(part) for part in parts]
 
@@ -40,3 +42,16 @@ def test_small_bodies_go_by_count_and_results_by_size() -> None:
     results = [outcome("d", 100, b"r" * (LEASE_BYTES // 3)) for _ in range(5)]
     assert sizes(results) == [2, 2, 1]
     assert sizes([outcome("delivery", LARGE), outcome("d", LARGE), outcome("c", 3 * LARGE)]) == [2, 1]
+
+
+def test_what_a_task_leaves_behind_tells_how_much_its_body_was() -> None:
+    put: list[tuple[str, Any]] = []
+    nothing: Any = SimpleNamespace(done=lambda _: None, gone=lambda *_: None)
+    executor = Executor(nothing, nothing, put.append, nothing, lambda *_: None, {}, lambda _: 0.0)
+    plan = SimpleNamespace(ttl_ms=1000, max_result=100, encode_result=lambda value: value)
+    message = SimpleNamespace(options=None)
+    attempt: Any = SimpleNamespace(plan=plan, delivery=outcome("delivery", 700), message=message)
+    executor.succeed(attempt, 1)
+    executor.settle_gone(attempt, "c")
+    executor.settle_gone(attempt, "e")
+    assert [(item.kind, item.freed) for _, item in put] == [("d", 700), ("c", 700), ("e", 700)]

@@ -114,7 +114,7 @@ class Settler:
     # -- one queue's outcomes ---------------------------------------------------------------------------------------
 
     def _store(self, queue: str, items: list[Item]) -> None:
-        jobs = [(verb, part) for verb, group in _grouped(items) for part in _cut(group)]
+        jobs = [(verb, part) for verb, group in _grouped(items) for part in cut(group)]
         parts = [part for _, part in jobs]
         lost: list[bytes] = []
         for part, answer in zip(parts, self._send(queue, jobs), strict=True):
@@ -219,7 +219,7 @@ def _grouped(items: list[Item]) -> Iterable[tuple[str, list[Any]]]:
 _LIGHTER = PURGE_BYTES // LEASE_BYTES
 
 
-def _cut(items: list[Any]) -> Iterable[list[Any]]:
+def cut(items: list[Any]) -> Iterable[list[Any]]:
     """Parts of at most 250 outcomes and 256 KiB; fewer failures, since what they already have in Redis counts too.
 
     An ack may free 4 MiB of bodies, so of these each byte weighs as much less.
