@@ -13,7 +13,7 @@ from taskq.errors import EventLoopRunning, ResultTimeout, TaskqError
 from taskq.message import id_text
 from taskq.tasks.broker import Accepted, Found
 from taskq.tasks.brokers import Ends
-from taskq.tasks.handle import Handle, not_in_time
+from taskq.tasks.handle import Handle, is_paused, is_paused_async, not_in_time
 from taskq.tasks.loops import in_event_loop, warn_of_blocking
 from taskq.tasks.outcomes import Status, status_of, value_of
 from taskq.tasks.outgoing import Stamp
@@ -125,7 +125,7 @@ class Batch(Generic[T_co]):
             for stamp, key in zip(self._stamps, keys, strict=True):
                 found = watch.get(key, deadline)
                 if found is None:
-                    raise self._late(stamp, key, limit, watch.seen)
+                    raise self._late(stamp, key, limit, watch.seen, is_paused(self._ends, key[0], watch.seen))
                 yield stamp, key, found
 
     async def _afounds(self, timeout: Duration | None) -> AsyncIterator[tuple[Stamp, Key, Found]]:
@@ -136,15 +136,16 @@ class Batch(Generic[T_co]):
             for stamp, key in zip(self._stamps, keys, strict=True):
                 found = await watch.get(key, deadline)
                 if found is None:
-                    raise self._late(stamp, key, limit, watch.seen)
+                    paused = await is_paused_async(self._ends, key[0], watch.seen)
+                    raise self._late(stamp, key, limit, watch.seen, paused)
                 yield stamp, key, found
 
     def _keys(self) -> list[Key]:
         return [(stamp.queue, item.id) for stamp, item in zip(self._stamps, self._accepted, strict=True)]
 
-    def _late(self, stamp: Stamp, key: Key, limit: float | None, seen: Found | None) -> ResultTimeout:
+    def _late(self, stamp: Stamp, key: Key, limit: float | None, seen: Found | None, paused: bool) -> ResultTimeout:
         what = f"message {id_text(key[1])} of {stamp.target.name}, one of {len(self)},"
-        return not_in_time(what, key[0], limit, seen)
+        return not_in_time(what, key[0], limit, seen, paused)
 
     def _by_queue(self) -> dict[str, list[bytes]]:
         queues: dict[str, list[bytes]] = {}

@@ -7,10 +7,12 @@ import time
 from typing import Generic, Literal, TypeAlias, TypeVar, cast
 
 from taskq.checks import Duration, seconds
-from taskq.errors import EventLoopRunning, ResultTimeout
+from taskq.errors import BrokerError, EventLoopRunning, ResultTimeout
 from taskq.message import id_text
+from taskq.tasks.async_lists import AsyncListBroker
 from taskq.tasks.broker import Found
 from taskq.tasks.brokers import Ends
+from taskq.tasks.lists import ListBroker
 from taskq.tasks.loops import in_event_loop, warn_of_blocking
 from taskq.tasks.outcomes import Info, Status, info_of, status_of, value_of
 from taskq.tasks.outgoing import Target
@@ -75,7 +77,9 @@ class Handle(Generic[T_co]):
         deadline = None if limit is None else time.monotonic() + limit
         with self._ends.results.watch([(self.queue, self._raw)]) as watch:
             found = watch.get((self.queue, self._raw), deadline)
-            return self._value(found, watch.seen, limit)
+        if found is None:
+            raise self._late(limit, watch.seen, is_paused(self._ends, self.queue, watch.seen))
+        return self._value(found)
 
     async def aresult(self, timeout: Duration | None = None) -> T_co:
         """`result`, awaited."""
@@ -83,7 +87,9 @@ class Handle(Generic[T_co]):
         deadline = None if limit is None else asyncio.get_running_loop().time() + limit
         async with self._ends.async_results.watch([(self.queue, self._raw)]) as watch:
             found = await watch.get((self.queue, self._raw), deadline)
-            return self._value(found, watch.seen, limit)
+        if found is None:
+            raise self._late(limit, watch.seen, await is_paused_async(self._ends, self.queue, watch.seen))
+        return self._value(found)
 
     def cancel(self, kill: bool = False) -> Cancelled:
         """Cancel the message: "cancelled" if it waited, "requested" if it runs, "too_late" if it is over or unknown.
@@ -105,9 +111,10 @@ class Handle(Generic[T_co]):
     async def _alook(self) -> Found:
         return (await self._ends.alookup(self.queue, [self._raw]))[0]
 
-    def _value(self, found: Found | None, seen: Found | None, limit: float | None) -> T_co:
-        if found is None:
-            raise not_in_time(f"message {self.id} of {self.task or 'an unknown task'}", self.queue, limit, seen)
+    def _late(self, limit: float | None, seen: Found | None, paused: bool) -> ResultTimeout:
+        return not_in_time(f"message {self.id} of {self.task or 'an unknown task'}", self.queue, limit, seen, paused)
+
+    def _value(self, found: Found) -> T_co:
         value: T_co = value_of(found, self._raw, self.task or "an unknown task", self._target.signature)
         return value
 
@@ -122,9 +129,40 @@ class Handle(Generic[T_co]):
         return f"Handle({self.id}{task} in {self.queue!r}{'' if self.created else ', not created'})"
 
 
-def not_in_time(what: str, queue: str, limit: float | None, seen: Found | None) -> ResultTimeout:
+def not_in_time(what: str, queue: str, limit: float | None, seen: Found | None, paused: bool) -> ResultTimeout:
     """The error of a wait that took too long, with what was seen last: it often says why."""
-    status = "" if seen is None else f"; it is {status_of(seen)}"
-    hint = {"ready": " (does a worker serve that queue?)", "parked": " (no worker there knows this task)"}
-    more = "" if seen is None else hint.get(status_of(seen), "")
-    return ResultTimeout(f"{what} in queue {queue!r} was not finished within {limit:g} s{status}{more}")
+    status = None if seen is None else status_of(seen)
+    if status == "ready" and paused:
+        more = f"; it is ready, and the queue is paused (taskq queue resume {queue})"
+    elif status == "ready":  # for up to a heartbeat a message that was started reads so as well
+        more = "; it is ready, or just started (does a worker serve that queue?)"
+    elif status == "parked":
+        more = "; it is parked (no worker there knows this task)"
+    else:
+        more = "" if status is None else f"; it is {status}"
+    return ResultTimeout(f"{what} in queue {queue!r} was not finished within {limit:g} s{more}")
+
+
+# One look when a wait has ended in vain; without an answer nothing is said of it: this is a courtesy.
+
+
+def is_paused(ends: Ends, queue: str, seen: Found | None) -> bool:
+    """Whether that is why a message which was ready last was not started."""
+    broker = ends.broker
+    if seen is None or status_of(seen) != "ready" or not isinstance(broker, ListBroker):
+        return False
+    try:
+        return broker.link.execute("HGET", broker.keys(queue).meta, "paused") is not None
+    except BrokerError:
+        return False
+
+
+async def is_paused_async(ends: Ends, queue: str, seen: Found | None) -> bool:
+    """`is_paused`, awaited."""
+    broker = ends.async_broker
+    if seen is None or status_of(seen) != "ready" or not isinstance(broker, AsyncListBroker):
+        return False
+    try:
+        return await broker.link.execute("HGET", broker.keys(queue).meta, "paused") is not None
+    except BrokerError:
+        return False

@@ -173,10 +173,5 @@ def _outcome(handle: Handle[Any], timeout: float | None) -> dict[str, Any]:
         return {"status": "cancelled", "result": None, "error": str(error)}
     except TaskExpired as error:
         return {"status": "expired", "result": None, "error": str(error)}
-    except ResultTimeout:
-        status = handle.status()
-        return {
-            "status": status,
-            "result": None,
-            "error": f"message {handle.id} was not finished in time; it is {status}",
-        }
+    except ResultTimeout as error:
+        return {"status": handle.status(), "result": None, "error": str(error)}
