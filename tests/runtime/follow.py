@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -88,3 +89,9 @@ async def atells(tag: str, gate: str) -> None:
         current().progress(done, 3, f"{tag} {done}")
     say("start", tag)
     await asyncio.to_thread(wait_for_file, gate)
+
+
+@app.task(queue="work")
+def naps(tag: str) -> None:
+    say("start", tag)
+    time.sleep(0.13)

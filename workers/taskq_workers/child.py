@@ -168,7 +168,7 @@ class Child:
             try:
                 command = self.commands.get(timeout=0.1)
             except Empty:
-                if self.fetcher.exhausted.is_set() and not self.tokens.outstanding:
+                if self.fetcher.finished():
                     if self.fetcher.unseen:
                         self.say(unseen=self.fetcher.unseen)
                     return self._leave(self.settings.drain_timeout)

@@ -99,12 +99,13 @@ class Fetcher:
         self._stopping = False
         self._fetching = threading.Lock()
         self._due: dict[str, float] = {}
+        self._paused: set[str] = set()
         self._parked_at = 0.0
         self._told_since = 0.0
         self.refused = False
         self.failed: BaseException | None = None
         """Why the thread has ended by itself: what it had leased and not delivered stays held until the child ends."""
-        self.exhausted = threading.Event()  # burst: nothing was left to lease
+        self.exhausted = threading.Event()  # burst: nothing was left to lease, and nothing was leased since
         self.unseen: dict[str, str] = {}
         """Queues whose last lease call was refused, and why: nobody knows whether they are empty."""
         self._thread = threading.Thread(target=self._main, name="taskq-fetch", daemon=True)
@@ -126,6 +127,18 @@ class Fetcher:
         with self._fetching:
             pass
 
+    def finished(self) -> bool:
+        """Burst: nothing is left, and nothing is on its way; then nothing more is leased."""
+        if not self.exhausted.is_set() or not self._fetching.acquire(blocking=False):
+            return False
+        try:
+            if self.exhausted.is_set() and not self._tokens.outstanding:
+                self._stopping = True
+                return True
+            return False
+        finally:
+            self._fetching.release()
+
     def _main(self) -> None:
         try:
             self._loop()
@@ -144,8 +157,13 @@ class Fetcher:
                 got = 0 if self._stopping else self._fetch(wanted)
             if got or self._stopping:
                 continue
+            # The order matters: what is settled before the look is seen by it, if it came back.
             if self._source.burst and not self._tokens.outstanding:
-                self.exhausted.set()
+                left = self._left()
+                if left:
+                    continue
+                if left is False:
+                    self.exhausted.set()
             self._wait()
 
     # -- leasing ----------------------------------------------------------------------------------------------------
@@ -161,6 +179,22 @@ class Fetcher:
                 break
             got += self._lease(queue, wanted - got)
         return got
+
+    def _left(self) -> bool | None:
+        """Whether there is something to lease at once, though a lease call has just found nothing; None: who knows.
+
+        Such a call may have met only marks of cancelled messages, or have made delayed ones ready.
+        """
+        now = time.monotonic()
+        names = [name for name in self._names if name not in self._paused and name not in self.unseen]
+        if not self._source.alone and any(self._due.get(name, now + 1.0) <= now for name in names):
+            return True
+        keys = [self._broker.keys(name) for name in names]
+        lists = [key for one in keys for key in ((one.alone,) if self._source.alone else one.ready)]
+        lengths = self._broker.link.pipeline([("LLEN", key) for key in lists]) if lists else []
+        if any(isinstance(length, TaskqError) for length in lengths):
+            return None
+        return any(lengths)
 
     def _take_parked(self, queue: str, wanted: int) -> int:
         """Lease what others set aside and this child can run.
@@ -215,6 +249,9 @@ class Fetcher:
                 self.unseen[queue] = str(answer)
                 continue
             self.unseen.pop(queue, None)
+            (self._paused.add if answer.paused else self._paused.discard)(queue)
+            if answer.deliveries:
+                self.exhausted.clear()  # before they are counted: whoever asks whether this burst has finished sees one
             self._tokens.leased(ticket.token, len(answer.deliveries))
             if answer.refused:
                 self._refuse()
