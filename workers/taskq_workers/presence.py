@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from taskq.message import id_text
 from taskq.store import keys, layout
 from taskq_workers.config import WorkerConfig
 from taskq_workers.process import Child, Hello
+from taskq_workers.sightings import Counters
 from taskq_workers.wires import Wire
 
 log = logging.getLogger("taskq.worker")
@@ -27,6 +29,7 @@ EVERY_S = 1.0
 TTL_MS = 10_000
 _FORGET_MS = 3_600_000
 _RUNS_SHOWN = 100
+_TOTALS = ("done", "failed", "retried", "dead", "lost")
 
 
 def new_worker_id() -> str:
@@ -45,6 +48,9 @@ class Presence:
         self._layout = keys.layout(hello.namespace)
         self._forgotten = False
         self._next = 0.0
+        self._lock = threading.Lock()  # the main thread buries, the keeper's writes
+        self._ended = dict.fromkeys(_TOTALS, 0)
+        self._buried: set[int] = set()
         self._facts: dict[str, Any] = {
             "id": worker,
             "host": socket.gethostname(),
@@ -62,6 +68,13 @@ class Presence:
         """The monotonic time of the next record."""
         return self._next
 
+    def bury(self, child: Child) -> None:
+        """Keep what a child has counted that has ended; its table is still there."""
+        with child.table() as table, self._lock:
+            if table is not None and child.index not in self._buried:
+                self._buried.add(child.index)
+                _add(self._ended, table.counters())
+
     def hurry(self) -> None:
         """The record is due now."""
         self._next = 0.0
@@ -71,7 +84,7 @@ class Presence:
         if now < self._next:
             return []
         self._next = now + EVERY_S
-        record = json.dumps(self._facts | {"at": int(server_ms), "state": state} | _of(children, now))
+        record = json.dumps(self._facts | {"at": int(server_ms), "state": state} | self._of(children, now))
         what = "cannot store the record of this worker"
         wires = [Wire("cannot look for the layout number", None, ("EXISTS", self._layout), then=self._looked)]
         if self._forgotten:
@@ -101,35 +114,40 @@ class Presence:
         what = "cannot remove the record of this worker"
         return [Wire(what, None, ("DEL", self._record)), Wire(what, None, ("ZREM", self._list, self._worker))]
 
+    def _of(self, children: Sequence[Child], now: float) -> dict[str, Any]:
+        with self._lock:
+            totals, buried = dict(self._ended), set(self._buried)
+        shown: list[dict[str, Any]] = []
+        runs: list[dict[str, Any]] = []
+        for child in children:
+            with child.table() as table:
+                if table is None:
+                    continue
+                counters, state, running, tokens = table.counters(), table.state, table.running(), len(table.held())
+            if child.index not in buried:
+                _add(totals, counters)
+            shown.append(
+                {
+                    "index": child.index,
+                    "pid": child.pid,
+                    "state": state.name.lower(),
+                    "alone": child.alone,
+                    "running": len(running),
+                    "leases": tokens,
+                }
+            )
+            runs += [
+                {
+                    "id": id_text(run.id),
+                    "task": child.task(run.task),
+                    "queue": child.queue(run.queue),
+                    "seconds": round(now - run.started, 1),
+                }
+                for run in running
+            ]
+        return {"children": shown, "running": runs[:_RUNS_SHOWN], "counters": totals}
 
-def _of(children: Sequence[Child], now: float) -> dict[str, Any]:
-    totals = dict.fromkeys(("done", "failed", "retried", "dead", "lost"), 0)
-    shown: list[dict[str, Any]] = []
-    runs: list[dict[str, Any]] = []
-    for child in children:
-        with child.table() as table:
-            if table is None:
-                continue
-            counters, state, running, tokens = table.counters(), table.state, table.running(), len(table.held())
-        for name in totals:
-            totals[name] += getattr(counters, name)
-        shown.append(
-            {
-                "index": child.index,
-                "pid": child.pid,
-                "state": state.name.lower(),
-                "alone": child.alone,
-                "running": len(running),
-                "leases": tokens,
-            }
-        )
-        runs += [
-            {
-                "id": id_text(run.id),
-                "task": child.task(run.task),
-                "queue": child.queue(run.queue),
-                "seconds": round(now - run.started, 1),
-            }
-            for run in running
-        ]
-    return {"children": shown, "running": runs[:_RUNS_SHOWN], "counters": totals}
+
+def _add(totals: dict[str, int], counters: Counters) -> None:
+    for name in totals:
+        totals[name] += getattr(counters, name)

@@ -61,6 +61,7 @@ class Supervisor:
         self._starts: list[float] = []
         self._restarts = Restarts()
         self._keeper: Keeper | None = None
+        self._presence: Presence | None = None
         self._inbox = Inbox()
         self._selector = selectors.DefaultSelector()
         self._state = "starting"
@@ -215,8 +216,8 @@ class Supervisor:
             alone=lambda: self._inbox.ask(self._start_alone),
         )
         broker = ListBroker(link, hello.namespace, hello.limits)
-        presence = Presence(self.worker, self._config, hello)
-        self._keeper = Keeper(broker, presence, calls, hello.queues, hello.tasks + hello.aliases)
+        self._presence = Presence(self.worker, self._config, hello)
+        self._keeper = Keeper(broker, self._presence, calls, hello.queues, hello.tasks + hello.aliases)
         self._keeper.start()
         self._state = "running" if self._state == "starting" else self._state
 
@@ -228,6 +229,8 @@ class Supervisor:
             self._traced = child.error
             log.error("what kept %s from starting:\n%s", child, child.trace.rstrip())
         death = judge(child, self.worker)
+        if self._presence is not None:
+            self._presence.bury(child)
         self._children = [other for other in self._children if other is not child]
         if not child.silent:
             self._selector.unregister(child.up)
