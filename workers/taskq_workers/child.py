@@ -248,8 +248,13 @@ class Child:
         except BaseException:  # a sys.exit() in it, too: there are outcomes to store
             log.exception("a shut-down hook failed")
         self.settler.stop(_FLUSH_S)
+        self._count()  # the last second's outcomes, too
         self.table.set_state(State.DONE)
         return exits.OK
+
+    def _count(self) -> None:
+        retried, dead = self.report.retried_count, self.report.dead_count
+        self.table.set_counters(self.report.done_count, retried + dead, retried, dead, self.report.lost_count)
 
     def _give_back_waiting(self) -> None:
         for work in [self.threads.work] + ([self._loop.work] if self._loop else []):
