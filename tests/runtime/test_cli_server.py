@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,21 @@ def test_a_project_whose_server_is_not_running_is_told_how_to_start_it(shell: Sh
         done = shell(*line)
         assert done.returncode == 3
         assert "the server of this project is not running: `taskq server start` (or `taskq dev`)" in one_error(done)
+
+
+def test_an_interruption_while_it_is_still_imported_is_answered_as_later(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    module, _, name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["taskq"].partition(":")
+    script = f"import sys; from {module} import {name}; sys.exit({name}())"  # what an installer makes of it
+    for way in (["-m", "taskq_workers"], ["-c", script]):
+        done = subprocess.run(
+            [sys.executable, *way, "health"],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), ROOTS])},
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
 # -- taskq server

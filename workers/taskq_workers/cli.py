@@ -151,5 +151,9 @@ def _say(text: str, code: int) -> int:
 
 def main() -> NoReturn:
     """The console script."""
-    hold()
-    sys.exit(run())
+    try:
+        hold()
+        code = run()
+    except KeyboardInterrupt:  # a second one, or one that came before the command did
+        code = _say("interrupted", exits.INTERRUPTED)
+    sys.exit(code)
