@@ -9,6 +9,7 @@ from taskq.message import new_ids
 from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_MESSAGES, Buried, Delivery, Finished, Mark, Outgoing
 from taskq.tasks.packing import EXTENDED
+from taskq.tasks.progress import progress
 from taskq_workers.settle import cut
 
 TOKENS = 4_096
@@ -57,11 +58,12 @@ def push_out(queue: HeavyQueue) -> None:
 
 
 def extend(queue: HeavyQueue) -> None:
-    """A heartbeat of as many lease calls and starts as a child may have, in the parts that a worker sends."""
+    """A heartbeat of as many lease calls and starts as a child may have, in a worker's parts; then words of progress."""
     held = _held(queue, TOKENS, 100, TOKENS)
     for part in batches(held, EXTENDED):
         marks = [Mark(one.id, one.token) for one in part]
         queue.send([calls.extend(queue.keys, [one.token for one in part], marks, queue.limits)] * 4)
+    queue.send(progress(queue.keys, one.token, one.id, _LINE) for one in held[:LEASE_MESSAGES])
     _finish(queue, held)
 
 

@@ -140,8 +140,8 @@ def test_dead_letters_and_quarantine_share_what_the_cap_may_free(queue: Queue) -
 
 def requests(queue: Queue, count: int, holder: bytes) -> list[bytes]:
     ids = [message(number).id for number in range(count)]
-    for id in ids:
-        queue.link.execute("HSET", queue.keys.cancels, id, holder)
+    for one in ids:
+        queue.link.execute("HSET", queue.keys.cancels, one, holder)
     return ids
 
 
