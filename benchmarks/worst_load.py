@@ -58,7 +58,7 @@ def push_out(queue: HeavyQueue) -> None:
 
 
 def extend(queue: HeavyQueue) -> None:
-    """A heartbeat of as many lease calls and starts as a child may have, in a worker's parts; then words of progress."""
+    """A heartbeat of as many lease calls and starts as a child may have, in a worker's parts; then progress."""
     held = _held(queue, TOKENS, 100, TOKENS)
     for part in batches(held, EXTENDED):
         marks = [Mark(one.id, one.token) for one in part]
