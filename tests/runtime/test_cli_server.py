@@ -152,6 +152,37 @@ def test_an_interruption_while_it_is_still_imported_is_answered_as_later(tmp_pat
         assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
 
 
+@pytest.mark.parametrize(
+    ("table", "env", "named"),
+    [
+        ("", {"TASKQ_WORKER_PROCESSES": "abc"}, "Invalid value for TASKQ_WORKER_PROCESSES: 'abc'"),
+        (
+            "[tool.taskq.worker]\nconcurrency = 'x'",
+            {},
+            "Invalid value for concurrency in [tool.taskq.worker] of {}: 'x'",
+        ),
+        ("[tool.taskq.dead.ls]\nlimit = 'x'", {}, "Invalid value for limit in [tool.taskq.dead.ls] of {}: 'x'"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_told_with_its_source(
+    shell: Shell, table: str, env: dict[str, str], named: str
+) -> None:
+    project = shell.folder / "pyproject.toml"
+    project.write_text(table)
+    done = shell(*(["dead", "ls"] if "dead" in table else ["worker", "shop:app"]), **env)
+    assert done.returncode == 2
+    assert named.format(project) in done.stderr
+
+
+def test_a_variable_that_no_option_reads_is_told_with_the_nearest(shell: Shell) -> None:
+    strays = {"TASKQ_WORKER_PROCESS": "3", "TASKQ_WORKER_SERVICE_HOST": "10.0.0.1", "TASKQ_WORKER_APP": "shop:app"}
+    done = shell("worker", TASKQ_WORKER_BURST="1", **strays)
+    assert done.returncode == 4
+    (line,) = [line for line in done.stderr.splitlines() if "WARNING" in line]
+    assert "TASKQ_WORKER_PROCESS is set, and no option" in line
+    assert line.endswith("(did you mean TASKQ_WORKER_PROCESSES?)")
+
+
 # -- taskq server
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from taskq import __version__
 from taskq.errors import ConfigError, TaskqError
@@ -130,6 +132,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except TaskqError as error:
         return _say(str(error), exits.code_for(error))
     except click.ClickException as error:
+        if isinstance(error, click.BadParameter):
+            error.param_hint = _given_by(error) or error.param_hint
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -142,6 +146,23 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None  # it may be what failed, a full disk say
         return _say(str(error), exits.FAILED)
     return result if isinstance(result, int) else exits.OK
+
+
+def _given_by(error: click.BadParameter) -> str:
+    """The variable, or the file and its key, that a value comes from; empty if it was typed here."""
+    ctx, param = error.ctx, error.param
+    if ctx is None or param is None or param.name is None:
+        return ""
+    source = ctx.get_parameter_source(param.name)
+    if source is ParameterSource.ENVIRONMENT:
+        named = [param.envvar] if isinstance(param.envvar, str) else list(param.envvar or ())
+        names = [*named, f"{ctx.auto_envvar_prefix}_{param.name.upper()}"]
+        return next((name for name in names if os.environ.get(name)), "")
+    if source is ParameterSource.DEFAULT_MAP:
+        settings: Settings = ctx.find_root().obj
+        table = ".".join(["tool", *ctx.command_path.split()])
+        return f"{param.name.replace('_', '-')} in [{table}] of {settings.source}"
+    return ""
 
 
 def _say(text: str, code: int) -> int:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import platform
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +31,9 @@ logger = logging.getLogger("taskq.worker")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NAMES_SHOWN = 12
+_PREFIX = "TASKQ_WORKER_"
+# Kubernetes sets these where a service is called taskq-worker.
+_OF_A_SERVICE = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_\w+)?")
 
 
 def _queues(_: click.Context, __: click.Parameter, value: Any) -> tuple[tuple[str, int], ...]:
@@ -84,7 +90,20 @@ def worker(ctx: click.Context, /, app: str | None, **options: Any) -> None:
     """
     settings: Settings = ctx.obj
     config = worker_config(settings, app, options, "worker")
+    log.configure(config.log_format, config.verbosity, "worker")
+    _hint_at_variables(os.environ, [param.name or "" for param in ctx.command.params])
     ctx.exit(run_worker(config, settings.project_root))
+
+
+def _hint_at_variables(env: Iterable[str], options: Sequence[str]) -> None:
+    """Warn of variables that look like options of this command, and are none."""
+    known = [name.upper() for name in options]
+    for variable in sorted(env):
+        name = variable.removeprefix(_PREFIX)
+        if name != variable and name not in known and not _OF_A_SERVICE.fullmatch(name):
+            near = get_close_matches(name, known, n=1)
+            hint = f" (did you mean {_PREFIX}{near[0]}?)" if near else ""
+            logger.warning("%s is set, and no option of taskq worker has that name%s", variable, hint)
 
 
 def worker_config(settings: Settings, app: str | None, options: Mapping[str, Any], table: str) -> WorkerConfig:
