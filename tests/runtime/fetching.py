@@ -26,11 +26,14 @@ class Line(SyncLink):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.asked: list[str] = []
+        self.answered = threading.Event()
         self.waits = threading.Event()
 
     def pipeline(self, commands: Sequence[Any], *, timeout: float | None = None) -> list[Any]:
         self.asked += [str(command[3]).split(":")[2].rstrip("}") for command in commands if command[0] == "EVALSHA"]
-        return super().pipeline(commands, timeout=timeout)
+        replies = super().pipeline(commands, timeout=timeout)
+        self.answered.set()
+        return replies
 
     def blocking(self, block_s: float, *command: Any) -> Any:
         self.waits.set()

@@ -27,6 +27,10 @@ AHEAD_S = 0.1
 IDLE_WAIT_S = 5.0
 PIPELINE = 8  # lease calls of one round trip
 PARKED_EVERY_S = 5.0
+REST_S = 2.0
+"""A queue that refuses lease calls is asked no more often: waiting does not cure it, and the others go on."""
+DEAF_S = 0.2  # between looks while the bells cannot be waited for
+
 _WINDOW_S = 0.02
 
 
@@ -100,6 +104,10 @@ class Fetcher:
         self._fetching = threading.Lock()
         self._due: dict[str, float] = {}
         self._paused: set[str] = set()
+        self._rests: dict[str, float] = {}
+        """Queues that have refused a lease call, and until when they are left alone."""
+        self._rang: str | None = None
+        self._deaf_told = 0.0
         self._parked_at = 0.0
         self._told_since = 0.0
         self.refused = False
@@ -173,12 +181,20 @@ class Fetcher:
         # First, since a queue that never runs dry would have them wait for ever; and not often, since few are there.
         if time.monotonic() >= self._parked_at and not self._source.alone:
             self._parked_at = time.monotonic() + PARKED_EVERY_S
-            got = sum(self._take_parked(queue, wanted) for queue in self._names)
+            got = sum(self._take_parked(queue, wanted) for queue in self._awake())
+        awake = self._awake()
         for queue in self._order():
             if got >= wanted or self._stopping:
                 break
-            got += self._lease(queue, wanted - got)
+            if queue in awake:
+                got += self._lease(queue, wanted - got)
         return got
+
+    def _awake(self) -> list[str]:
+        """The queues that may be asked now."""
+        now = time.monotonic()
+        self._rests = {queue: until for queue, until in self._rests.items() if until > now}
+        return [name for name in self._names if name not in self._rests]
 
     def _left(self) -> bool | None:
         """Whether there is something to lease at once, though a lease call has just found nothing; None: who knows.
@@ -187,6 +203,8 @@ class Fetcher:
         """
         now = time.monotonic()
         names = [name for name in self._names if name not in self._paused and name not in self.unseen]
+        if any(name in self._rests for name in names):
+            return None  # some calls of a pipeline were refused, others were not
         if not self._source.alone and any(self._due.get(name, now + 1.0) <= now for name in names):
             return True
         keys = [self._broker.keys(name) for name in names]
@@ -218,12 +236,14 @@ class Fetcher:
         return got
 
     def _order(self) -> Sequence[str]:
-        """The queues in the order in which they are asked: as given, or drawn by weight."""
+        """The queues in the order in which they are asked: as given, or drawn by weight behind the one that rang."""
         if self._source.strict or len(self._names) == 1:
             return self._names
         # Efraimidis and Spirakis (2006): the largest u ** (1 / weight) first is a weighted draw without replacement.
         keyed = [(random.random() ** (1.0 / weight), name) for name, weight in self._source.queues]  # noqa: S311
-        return [name for _, name in sorted(keyed, reverse=True)]
+        rang, self._rang = self._rang, None
+        # Its bell has been taken, and with it the duty to look there: nobody else is told.
+        return [name for _, name in sorted(keyed, key=lambda one: (one[1] == rang, one), reverse=True)]
 
     def _lease(self, queue: str, wanted: int, parked: str | None = None) -> int:
         # Leased while a recall is going on, a message is not to start: the recall may have seen its slot idle already.
@@ -275,7 +295,7 @@ class Fetcher:
             except BrokerUnavailable as error:
                 answers = [error] * len(wires)
             except TaskqError as error:
-                self._complain(queue, error)
+                self._complain(queue, error, parked)
                 return [error] * len(wires)
             if not any(isinstance(answer, BrokerUnavailable) for answer in answers):
                 break
@@ -286,7 +306,7 @@ class Fetcher:
         self._recovered()
         for answer in answers:
             if isinstance(answer, BrokerError) and not isinstance(answer, BrokerUnavailable):
-                self._complain(queue, answer)
+                self._complain(queue, answer, parked)
                 break
         return answers
 
@@ -312,22 +332,27 @@ class Fetcher:
 
     def _wait(self) -> None:
         """Until a bell rings, the next delayed message is due, or a while has passed."""
-        now = time.monotonic()
-        seconds = min([IDLE_WAIT_S, *(at - now for at in self._due.values())])
+        names, now = self._awake(), time.monotonic()
+        due = [at for name, at in self._due.items() if name in names]
+        seconds = min([IDLE_WAIT_S, *(at - now for at in [*due, *self._rests.values()])])
         if self._source.burst or self._source.alone:
             seconds = min(seconds, 0.2)
         if seconds <= 0.002:
             return
-        if self._source.alone:
+        if self._source.alone or not names:
             self._signal.wait(seconds)  # the bells are for those who run what they ring for
             return
         try:
-            self._broker.wait(self._names, seconds)
+            self._rang = self._broker.wait(names, seconds)
         except BrokerUnavailable:
             self._outage()
             time.sleep(0.2)
         except TaskqError as error:
-            self._complain(", ".join(self._names), error)
+            # One bell of another type is enough; which queues can be leased from, the lease calls will tell.
+            if now >= self._deaf_told:
+                self._deaf_told = now + REST_S
+                log.error("cannot wait for bells of %s: %s", ", ".join(names), error)
+            self._signal.wait(min(seconds, DEAF_S))
 
     def _outage(self) -> None:
         if not self._told_since:
@@ -339,7 +364,8 @@ class Fetcher:
             log.warning("broker is back after %.1f s", time.monotonic() - self._told_since)
             self._told_since = 0.0
 
-    def _complain(self, queue: str, error: TaskqError) -> None:
+    def _complain(self, queue: str, error: TaskqError, parked: str | None) -> None:
         """Refused for a reason that waiting does not cure: say it, and do not hammer the server."""
         log.error("cannot lease from %s: %s", queue, error)
-        self._signal.wait(2.0)
+        if parked is None:  # those who are parked are asked for seldom anyway, and say nothing of what is ready
+            self._rests[queue] = time.monotonic() + REST_S
