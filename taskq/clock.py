@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -62,7 +63,9 @@ class ManualClock:
         return self._elapsed_us / 1_000_000
 
     def advance(self, seconds: float) -> None:
-        """Move forward by `seconds`; a negative value raises `ValueError`."""
+        """Move forward by `seconds`; a value that is negative, infinite or no number raises `ValueError`."""
+        if not math.isfinite(seconds):
+            raise ValueError(f"advance({seconds!r}): give a finite number of seconds")
         if seconds < 0:
             raise ValueError(f"a clock does not go back: {seconds!r}")
         self._elapsed_us += round(seconds * 1_000_000)

@@ -63,6 +63,8 @@ def memory(app: TaskQ) -> Generator[Memory]:
 
     An app at `memory://` goes on with what its memory already holds.
     """
+    if not isinstance(cast("object", app), TaskQ):
+        raise ConfigError(f"memory() takes an app, like app = TaskQ('shop'), not {shown(app)}")
     q = Memory(app, _broker_of(app))
     allowed, registry.allow_local = registry.allow_local, True
     try:
@@ -98,7 +100,7 @@ class Memory:
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None
         recorder = _Recorder(self)
-        waiting = Waiting(broker, self.run_until_idle, self.arun_until_idle)
+        waiting = Waiting(broker, self.run_until_idle, self.arun_until_idle, self._unknown)
         ends = in_process(recorder)
         self.ends = Ends(recorder, cast("Results", waiting), ends.async_broker, cast("AsyncResults", waiting))
         self._inline = Inline(app, broker, self.clock, recorder.accept)
@@ -184,6 +186,13 @@ class Memory:
         if known is None and not anywhere:
             raise UnknownTask(f"no task {shown(name)} is registered in this app{did_you_mean(name, tasks)}")
         return {name} | {other for other, one in tasks.items() if one is known}
+
+    def _unknown(self, raw: bytes) -> str:
+        """Why a message is parked."""
+        name = next((one.task for one in reversed(self.enqueued) if one.id == id_text(raw)), None)
+        if name is None:
+            return "its task is not registered in this app"
+        return f"no task {shown(name)} is registered in this app{did_you_mean(name, self._app.tasks)}"
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         # One loop for all: what a task opens in it may be used by the next.

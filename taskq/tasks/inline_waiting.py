@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from taskq.errors import ResultTimeout
@@ -31,8 +31,8 @@ class Waiting:
     It stands for `taskq.tasks.results.Results` and `taskq.tasks.async_results.AsyncResults`.
     """
 
-    def __init__(self, broker: MemoryBroker, run: Run, arun: AsyncRun) -> None:
-        self._look = Look(broker)
+    def __init__(self, broker: MemoryBroker, run: Run, arun: AsyncRun, unknown: Callable[[bytes], str]) -> None:
+        self._look = Look(broker, unknown)
         self._run = run
         self._arun = arun
 
@@ -66,18 +66,21 @@ class Watch:
 
 
 class Look:
-    """One look at each message."""
+    """One look at each message. `unknown` says of the id of a parked one what is not registered."""
 
     seen: Found | None = None
 
-    def __init__(self, broker: MemoryBroker) -> None:
+    def __init__(self, broker: MemoryBroker, unknown: Callable[[bytes], str]) -> None:
         self._broker = broker
+        self._unknown = unknown
 
     def get(self, key: Key, deadline: float | None) -> Found:
         queue, raw = key
         found = self._broker.lookup(queue, [raw])[0]
         if is_over(found):
             return found
+        if status_of(found) == "parked":
+            raise ResultTimeout(f"message {id_text(raw)} in queue {queue!r} is parked: {self._unknown(raw)}")
         raise ResultTimeout(
             f"message {id_text(raw)} in queue {queue!r} is {status_of(found)}: in memory nothing comes of waiting; "
             "let its time come with q.clock.advance(seconds)"

@@ -370,3 +370,28 @@ def test_execute_middleware_is_around_the_task(q: Memory) -> None:
         inner.enqueue(1)
         own.run_until_idle()
     assert seen == ["before inner [1]", "run 1", "after"]
+
+
+@pytest.mark.parametrize("no_app", [5, None, TaskQ])
+def test_memory_takes_an_app(no_app: Any) -> None:
+    with pytest.raises(TaskqError, match=r"memory\(\) takes an app"), memory(no_app):
+        pass
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -float("inf")])
+def test_the_clock_takes_finite_steps(q: Memory, seconds: float) -> None:
+    with pytest.raises(ValueError, match="give a finite number of seconds"):
+        q.clock.advance(seconds)
+
+
+def test_a_message_of_an_unknown_task_says_that_nobody_registered_it(q: Memory) -> None:
+    @app.task(name="testing.known")
+    def known() -> None: ...
+
+    handle = app.enqueue("testing.knwon")
+    with pytest.raises(ResultTimeout) as late:
+        handle.result(timeout=1)
+    assert "is parked: no task 'testing.knwon' is registered in this app (did you mean 'testing.known'?)" in str(
+        late.value
+    )
+    assert "advance" not in str(late.value)
