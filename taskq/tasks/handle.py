@@ -50,7 +50,10 @@ class Handle(Generic[T_co]):
         return self._target.name
 
     def status(self) -> Status:
-        """Where the message is, in one word of the glossary."""
+        """Where the message is, in one word of the glossary.
+
+        Workers tell of a start with their next heartbeat: what has just been started reads `ready` for up to a second.
+        """
         return status_of(self._look("status"))
 
     async def astatus(self) -> Status:
@@ -70,6 +73,7 @@ class Handle(Generic[T_co]):
 
         Raises TaskFailed, TaskCancelled or TaskExpired for another outcome, ResultTimeout, and at once
         ResultUnavailable if the message is not known and nothing of it is kept. Inside an event loop: EventLoopRunning.
+        Inside a task it blocks a slot, which the other message may need: use `then=` there.
         """
         if in_event_loop():
             raise EventLoopRunning("result() would stop the event loop that runs here: use `await handle.aresult()`")
