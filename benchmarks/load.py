@@ -190,7 +190,7 @@ class HeavyQueue:
         dead = [one.id for one in flat[-self.limits.dead :]]
         middle = len(dead) // 2
         self.send(calls.redrive(self.keys, part) for part in batches(dead[:middle], LEASE_MESSAGES))
-        self.send(calls.discard(self.keys, part) for part in batches(dead[middle:], LEASE_MESSAGES))
+        self.send(calls.discard(self.keys, part) for part in batches(dead[middle:], FAILURES))
 
     def give_back(self) -> None:
         """Released, set aside by task name, and brought back."""

@@ -38,6 +38,7 @@ from taskq.tasks.broker import (
 )
 from taskq.tasks.calls import Limits
 from taskq.tasks.lanes import LanePool, Unconfirmed
+from taskq.tasks.packing import FAILURES
 from taskq.tasks.sending import Sending
 
 
@@ -183,7 +184,8 @@ class ListBroker(Face):
     def discard(self, queue: str, ids: Sequence[bytes]) -> int:
         """Remove dead and quarantined messages for good; answers how many."""
         keys = self.keys(queue)
-        return sum(run(self.link, calls.discard(keys, part)) for part in parts(ids))
+        # By few: each may free a large body, and all of Redis waits meanwhile.
+        return sum(run(self.link, calls.discard(keys, part)) for part in parts(ids, FAILURES))
 
     def pause(self, queue: str) -> None:
         """Hand nothing out any more, until `resume`; what is held may be settled."""
@@ -229,6 +231,6 @@ class ListBroker(Face):
         return [accepted]
 
 
-def parts(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def parts(ids: Sequence[bytes], size: int = LEASE_MESSAGES) -> Iterator[Sequence[bytes]]:
     """Ids in runs of what one script may carry."""
-    return (ids[start : start + LEASE_MESSAGES] for start in range(0, len(ids), LEASE_MESSAGES))
+    return (ids[start : start + size] for start in range(0, len(ids), size))

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from taskq.errors import BrokerRefused
-from taskq.message import Message
 from taskq.tasks.broker import Delivery
-from taskq.tasks.lists import ListBroker
 from taskq.tasks.progress import PROGRESS_TTL_MS, progress
-from taskq_workers.attempt import Attempt, Plan
-from taskq_workers.report import Report
 from tests.lua.kit import Queue, done, held, message
 
 
@@ -66,16 +60,3 @@ def test_it_is_kept_on_a_full_server_too(queue: Queue, one: Delivery) -> None:
         assert queue.run(progress(queue.keys, one.token, one.id, b"word"))
     finally:
         queue.link.execute("CONFIG", "SET", "maxmemory", "0")
-
-
-def test_a_child_stores_it_under_its_token(queue: Queue, namespace: str, one: Delivery) -> None:
-    broker = ListBroker(queue.link, namespace)
-    attempt = Attempt(one, Message(one.id, "t", [], {}, 0, None, None), Plan.__new__(Plan), time.monotonic(), 0)
-    Report("w").progress(broker, attempt, 1, 2, "half")
-    word = stored(queue, one.id)
-    assert word is not None
-    assert b'"note":"half"' in word
-    queue.release(held(one))
-    queue.take(1)
-    Report("w").progress(broker, attempt, 2, 2, "stale")
-    assert stored(queue, one.id) == word

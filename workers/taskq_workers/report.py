@@ -5,14 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-import orjson
-
-from taskq.errors import BrokerError
 from taskq.message import id_text
-from taskq.store.scripts import run
 from taskq.tasks.failure import Failure
-from taskq.tasks.lists import ListBroker
-from taskq.tasks.progress import progress
 from taskq_workers.attempt import Attempt
 
 log = logging.getLogger("taskq.worker")
@@ -30,7 +24,6 @@ class Report:
         self._budget = LINES_PER_SECOND
         self._unsaid = 0
         self._since = time.monotonic()
-        self._progress_at: dict[bytes, float] = {}
 
     def done(self, attempt: Attempt) -> None:
         self.done_count += 1
@@ -85,20 +78,6 @@ class Report:
             self._unsaid = 0
         self._budget = LINES_PER_SECOND
         self._since = now
-        if self._progress_at:
-            self._progress_at = {key: at for key, at in list(self._progress_at.items()) if now - at < 10}
-
-    def progress(self, broker: ListBroker, attempt: Attempt, done: float, total: float | None, note: str) -> None:
-        """Store what a task says of its progress, at most once a second, and nothing once its lease is lost."""
-        now = time.monotonic()
-        if now - self._progress_at.get(attempt.id, 0.0) < 1.0 and done != total:
-            return
-        self._progress_at[attempt.id] = now
-        text = orjson.dumps({"done": done, "total": total, "note": note[:200], "at": int(time.time() * 1000)})
-        try:
-            run(broker.link, progress(broker.keys(attempt.queue), attempt.delivery.token, attempt.id, text))
-        except BrokerError as error:
-            log.debug("progress of %s was not stored: %s", id_text(attempt.id), error)
 
 
 def first_line(text: str) -> str:

@@ -31,7 +31,7 @@ class _Raw(io.FileIO):
         super().__init__(number, "wb", closefd=False)
         self._what = name
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:  # or None: a full pipe that does not block
         try:
             return super().write(data)
         except OSError as error:
