@@ -49,7 +49,7 @@ class Presence:
         self._forgotten = False
         self._next = 0.0
         self._lock = threading.Lock()  # the main thread buries, the keeper's writes
-        self._ended = dict.fromkeys(_TOTALS, 0)
+        self._ended: dict[str, int] = dict.fromkeys(_TOTALS, 0)
         self._buried: set[int] = set()
         self._facts: dict[str, Any] = {
             "id": worker,
@@ -116,7 +116,8 @@ class Presence:
 
     def _of(self, children: Sequence[Child], now: float) -> dict[str, Any]:
         with self._lock:
-            totals, buried = dict(self._ended), set(self._buried)
+            totals: dict[str, int] = dict(self._ended)
+            buried = set(self._buried)
         shown: list[dict[str, Any]] = []
         runs: list[dict[str, Any]] = []
         for child in children:
