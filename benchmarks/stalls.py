@@ -74,10 +74,12 @@ def run(count: int, rounds: int) -> Run:
         extremes = HeavyQueue(server, EXTREMES, rounds, "extremes")
         extremes.extremes()
         operate(extremes)
-        worst_load.run(HeavyQueue(server, 0, rounds, "worst"))
+        worst = HeavyQueue(server, 0, rounds, "worst")
+        worst_load.run(worst)
+        used = queue.used | extremes.used | worst.used
         found = slowlog.read(server, names)
         usual = {name: median(times) for name, times in found.items()}
-        return Run(slowlog.longest(found), usual, memory, sorted(set(names.values()) - queue.used))
+        return Run(slowlog.longest(found), usual, memory, sorted(set(names.values()) - used))
 
 
 def operate(queue: HeavyQueue) -> None:
