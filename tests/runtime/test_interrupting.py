@@ -14,6 +14,8 @@ from tests.runtime.test_review_slots import PATIENCE_S, Bench
 from tests.runtime.world import World, world
 from tests.servers import RealServer
 
+pytestmark = pytest.mark.usefixtures("without_collector")
+
 
 @pytest.fixture
 def one_slot() -> Iterator[Bench]:

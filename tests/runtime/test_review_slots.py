@@ -23,6 +23,8 @@ from taskq_workers.table import Table
 
 PATIENCE_S = 30
 
+pytestmark = pytest.mark.usefixtures("without_collector")
+
 
 class FakePlan:
     """What the slots ask of a plan: a function, called as it is."""
