@@ -116,7 +116,11 @@ def test_a08_signals_while_the_broker_is_away_end_it(durable: Stage, times: int)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
 def test_a08_other_fatal_signals_lose_nothing(short: Stage, number: signal.Signals) -> None:
     here = short
-    worker = here.hire("-c", "1")
+    before = signal.signal(number, signal.SIG_DFL)  # a suite under nohup ignores it, and so would the worker
+    try:
+        worker = here.hire("-c", "1")
+    finally:
+        signal.signal(number, before)
     message = here.put("gated", "g", here.gate("g"))
     here.hear("start", "g")
     here.disturb(worker)

@@ -213,6 +213,7 @@ async def test_thousands_of_awaited_results_share_two_connections(app: TaskQ, se
 
 def test_thousands_of_threads_would_share_two_connections(app: TaskQ, server: RealServer) -> None:
     task, hands = app.task(name="add")(add), Hands(app)
+    before = connections(server)  # of tests before this one that the server has not dropped yet
     batch = task.enqueue_many([(number,) for number in range(200)])
     got: dict[int, int] = {}
 
@@ -227,7 +228,7 @@ def test_thousands_of_threads_would_share_two_connections(app: TaskQ, server: Re
     for thread in threads:
         thread.join(60)
     assert got == {number: number for number in range(200)}
-    assert connections(server) <= 3, "one for the looks, one that listens, one of the hands"
+    assert connections(server) - before <= 3, "one for the looks, one that listens, one of the hands"
 
 
 def test_a_batch_is_counted_awaited_and_read_in_order(app: TaskQ) -> None:
