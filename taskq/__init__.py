@@ -29,6 +29,7 @@ from taskq.tasks.context import current
 from taskq.tasks.handle import Handle
 from taskq.tasks.hooks import Incident
 from taskq.tasks.outgoing import Call
+from taskq.tasks.queues import Queue, Retain
 from taskq.tasks.task import Task
 
 __all__ = [
@@ -43,9 +44,11 @@ __all__ = [
     "Handle",
     "Incident",
     "InvalidArguments",
+    "Queue",
     "Reject",
     "ResultTimeout",
     "ResultUnavailable",
+    "Retain",
     "Retry",
     "RetryPolicy",
     "SerializationError",

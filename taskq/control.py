@@ -21,6 +21,7 @@ from taskq.tasks.handle import Cancelled
 from taskq.tasks.letters import Filter, Page
 from taskq.tasks.lists import ListBroker, pauses
 from taskq.tasks.operator_calls import STATES, State, purge
+from taskq.tasks.stream_calls import unread
 
 __all__ = ["STATES", "WAITING", "Control", "Filter", "State"]
 
@@ -104,13 +105,13 @@ class Control:
 
     def count(self, queue: str, what: Filter | Iterable[str | bytes]) -> int:
         """How many dead letters are meant."""
-        self.inspector.need_queue(queue)
+        self._need(queue)
         if isinstance(what, Filter):
             return self.inspector.count_dead(queue, what)
         return sum(found.state in "xq" for found in self.broker.lookup(queue, [raw_id(one) for one in what]))
 
     def _chosen(self, queue: str, what: Filter | Iterable[str | bytes], step: int) -> Iterator[Sequence[bytes]]:
-        self.inspector.need_queue(queue)
+        self._need(queue)
         if isinstance(what, Filter):
             # With the time at which it was buried: one that ran and died again meanwhile is another dead letter.
             pages = ([b"%b%d" % (raw_id(item.id), item.at) for item in page.items] for page in self._pages(queue, what))
@@ -135,12 +136,12 @@ class Control:
 
     def pause(self, queue: str) -> None:
         """Hand nothing out any more, until `resume`; what workers hold goes on. Raises UnknownQueue."""
-        self.inspector.need_queue(queue)
+        self._need(queue)
         self._patiently(lambda: self.broker.pause(queue))
 
     def resume(self, queue: str) -> None:
         """Hand out again, and wake who waits. Raises UnknownQueue."""
-        self.inspector.need_queue(queue)
+        self._need(queue)
         self._patiently(lambda: self.broker.resume(queue))
 
     def purge(
@@ -158,7 +159,7 @@ class Control:
         tombstones. Answers how many were removed, or with `dry_run` would be. Raises UnknownQueue, InvalidOption.
         """
         wanted: list[State] = list(dict.fromkeys(_state(state) for state in states))
-        self.inspector.need_queue(queue)
+        self._need(queue)
         if dry_run:
             info = self.inspector.queue(queue)
             return sum(info.parked_total if state == "parked" else getattr(info, state) for state in wanted)
@@ -180,25 +181,32 @@ class Control:
         return [(one[state], "")] if state in one else [(key, "") for key in (*keys.ready, keys.alone)]
 
     def _empty(self, queue: str, state: State, source: str, task: str) -> Iterator[int]:
-        keys, size = self.broker.keys(queue), "LLEN" if state in ("ready", "parked") else "ZCARD"
-        left = self.broker.link.execute(size, source)
+        keys = self.broker.keys(queue)
+        left = self._left(queue, state, source)
         while left > 0:
             wire = purge(keys, state, source, self.broker.limits, task=task, limit=left)
             try:
                 done = run(self.broker.link, wire)
             except BrokerUnavailable:
                 # It may have been done: what is there now is the most that may still go.
-                left = min(left, self._patiently(lambda: self.broker.link.execute(size, source)))
+                left = min(left, self._patiently(lambda: self._left(queue, state, source)))
                 continue
             left = min(left - done.taken, done.left) if done.taken else 0
             yield done.removed
+
+    def _left(self, queue: str, state: State, source: str) -> int:
+        keys, link = self.broker.keys(queue), self.broker.link
+        left: int = link.execute("LLEN" if state in ("ready", "parked") else "ZCARD", source)
+        if keys.streamed and source == keys.ready_for(0):
+            left += unread(link.execute("HMGET", keys.tally, "appended", "read"))
+        return left
 
     def unpark(self, queue: str, task: str) -> int:
         """Bring the parked messages of a task back to their ready lists; answers how many. Raises InvalidOption.
 
         Workers that know a task take its parked messages by themselves; one that does not parks them again.
         """
-        self.inspector.need_queue(queue)
+        self._need(queue)
         names = self._parked(queue)
         if task not in names:
             hint = did_you_mean(task, names)
@@ -217,6 +225,11 @@ class Control:
         if self._patiently(lambda: self.broker.lookup(queue, [raw]))[0].state == "?":
             raise UnknownMessage(f"there is no trace of message {shown_id(raw)} in queue {queue!r}")
         return cast("Cancelled", self._patiently(lambda: self.broker.cancel(queue, raw, kill=kill)))
+
+    def _need(self, queue: str) -> None:
+        """Raise UnknownQueue, or know the transport of the queue."""
+        self.inspector.need_queue(queue)
+        self._patiently(lambda: self.broker.know(queue))
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """One step, again while the broker is away: each is safe to repeat."""

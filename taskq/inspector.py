@@ -21,6 +21,7 @@ from taskq.tasks import calls
 from taskq.tasks.dossier import Contents, MessageInfo, message_info
 from taskq.tasks.letters import EVERY, DeadLetter, Filter, Page, Place, letter_of, page_limit
 from taskq.tasks.operator_calls import Parked, QueueInfo, Row, buried, examine, overview
+from taskq.tasks.stream_calls import StreamInfo
 
 __all__ = [
     "Contents",
@@ -32,6 +33,7 @@ __all__ = [
     "Page",
     "Parked",
     "QueueInfo",
+    "StreamInfo",
     "WorkerInfo",
     "Workers",
 ]
@@ -81,10 +83,11 @@ class Inspector:
     def __init__(self, link: SyncLink, namespace: str) -> None:
         self.link = link
         self.namespace = check_name(namespace, "namespace")
+        self._streams: set[str] = set()
 
     def keys(self, queue: str) -> QueueKeys:
         """The keys of a queue, its name checked."""
-        return queue_keys(self.namespace, check_name(queue))
+        return queue_keys(self.namespace, check_name(queue), queue in self._streams)
 
     def server_ms(self) -> int:
         """The server's clock in milliseconds, by which everything here is timed."""
@@ -128,8 +131,14 @@ class Inspector:
     def _overviews(self, names: Sequence[str]) -> list[QueueInfo]:
         readings = self._all([overview(self.keys(name)) for name in names])
         infos = [reading.info(name, ()) for name, reading in zip(names, readings, strict=True)]
-        # Only now it is known which parked lists there are to count.
-        tasks = {at: [task for task, _ in reading.tasks] for at, reading in enumerate(readings) if reading.tasks}
+        # Only now it is known which parked lists there are to count, and which queues are stream queues.
+        self._streams |= {name for name, reading in zip(names, readings, strict=True) if reading.transport == "stream"}
+        blind = {at for at, reading in enumerate(readings) if reading.transport == "stream" and not reading.stream}
+        tasks = {
+            at: [task for task, _ in reading.tasks]
+            for at, reading in enumerate(readings)
+            if reading.tasks or at in blind
+        }
         again = self._all([overview(self.keys(names[at]), parked) for at, parked in tasks.items()])
         for (at, parked), reading in zip(tasks.items(), again, strict=True):
             infos[at] = reading.info(names[at], parked)

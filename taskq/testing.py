@@ -81,7 +81,7 @@ def _broker_of(app: TaskQ) -> MemoryBroker:
     except (ConfigError, BrokerUnavailable):  # none is set, or the project's own is not running: none is needed
         at_memory = False
     known: object = app.broker() if at_memory else None
-    return known if isinstance(known, MemoryBroker) else MemoryBroker(app.limits)
+    return known if isinstance(known, MemoryBroker) else MemoryBroker(app.limits, queues=app.queues)
 
 
 class Memory:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 # "rule: subject" -> why it may stand. The test prints the key of each breach.
-ALLOW: dict[str, str] = {}
+ALLOW: dict[str, str] = {
+    "parameters: taskq.tasks.app.TaskQ.__init__": "the one place where an app is described; all are optional",
+}
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("taskq", "workers/taskq_workers", "dashboard/taskq_dashboard")
@@ -168,8 +170,11 @@ def scripts(house: House) -> Iterator[Breach]:
         head = [line for i, line in enumerate(lines) if all(above.startswith("--") for above in lines[: i + 1])]
         if len(lines) > LUA_LINES:
             yield f"script: {short}", f"{len(lines)} lines, at most {LUA_LINES}"
+        part = path.parent.name == "parts"  # it becomes a script only with the head and the verb that it is put around
+        if part and not head:
+            yield f"head: {short}", "it does not begin with what it is for"
         for word in ("KEYS", "ARGV", "Returns"):
-            if not any(re.match(rf"--\s*{word}\b", line) for line in head[1:]):
+            if not part and not any(re.match(rf"--\s*{word}\b", line) for line in head[1:]):
                 yield f"head: {short}", f"its head has no line that starts with {word}"
         if any("cjson" in line for line in lines):
             yield f"cjson: {short}", "payloads stay opaque to scripts"

@@ -11,27 +11,39 @@ from functools import lru_cache
 PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which lease reads the lists
 
 _KINDS = {
-    "hash": ("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "state", "unique", "worker"),
-    "list": ("alone", "ready", "wake"),
-    "string": ("lane", "progress"),
+    "hash": (
+        *("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "state", "unique", "worker"),
+        *("entries", "tally"),
+    ),
+    "list": ("alone", "fresh", "passed", "ready", "steps", "wake"),
+    "stream": ("stream",),
+    "string": ("lane", "progress", "replay"),
     "zset": ("dead", "delayed", "leases", "parked", "quarantine", "tombs"),
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 
 
 class QueueKeys:
-    """The keys of one queue; built once per queue and kept."""
+    """The keys of one queue; built once per queue and kept.
+
+    Of a stream queue, `behind` are the keys that each of its scripts takes before those of the verb, and `landing`,
+    where the verbs put what becomes ready, is the scratch list from which it is appended to the stream.
+    """
 
     __slots__ = (
         "alone",
         "base",
+        "behind",
         "body",
         "cancels",
         "channel",
         "dead",
         "delayed",
+        "entries",
         "errors",
+        "fresh",
         "held",
+        "landing",
         "leases",
         "left",
         "meta",
@@ -44,12 +56,15 @@ class QueueKeys:
         "results",
         "results_due",
         "state",
+        "stream",
+        "streamed",
+        "tally",
         "tombs",
         "unique",
         "wake",
     )
 
-    def __init__(self, namespace: str, queue: str) -> None:
+    def __init__(self, namespace: str, queue: str, *, streamed: bool = False) -> None:
         base = f"taskq:{{{namespace}:{queue}}}:"
         self.name = queue
         self.base = base
@@ -75,6 +90,14 @@ class QueueKeys:
         self.meta = base + "meta"
         self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
         self.channel = base + "done"  # pub/sub channel, not a key
+        self.streamed = streamed
+        self.stream = base + "stream"
+        self.entries = base + "entries"
+        self.fresh = base + "fresh"
+        self.tally = base + "tally"
+        own = (self.stream, self.entries, self.fresh, self.tally, base + "steps", base + "passed")
+        self.behind = (*own, self.body, self.state) if streamed else ()
+        self.landing = (self.fresh,) * len(PRIORITIES) if streamed else self.ready
 
     def ready_for(self, priority: int) -> str:
         """The ready list of one priority, -2 to 2."""
@@ -91,6 +114,10 @@ class QueueKeys:
     def progress(self, id: bytes) -> str:
         """What a running message last said of its progress: a string of JSON with an expiry."""
         return f"{self.base}progress:{id.hex()}"
+
+    def replay(self, label: str) -> str:
+        """How far a replay of this queue's history has come: a string with an expiry."""
+        return f"{self.base}replay:{label}"
 
     def parked_task(self, task: str) -> str:
         """Messages of one task name that no worker here knows."""
@@ -113,9 +140,9 @@ def kind_of(key: str) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def queue_keys(namespace: str, queue: str) -> QueueKeys:
+def queue_keys(namespace: str, queue: str, streamed: bool = False) -> QueueKeys:
     """The keys of a queue; cached, since an enqueue asks for them each time."""
-    return QueueKeys(namespace, queue)
+    return QueueKeys(namespace, queue, streamed=streamed)
 
 
 def queues(namespace: str) -> str:

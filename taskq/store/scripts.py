@@ -36,12 +36,33 @@ def set_prefix(text: str) -> None:
     global _prefix
     _prefix = text
     load.cache_clear()
+    load_joined.cache_clear()
 
 
 @cache
 def load(name: str) -> Script:
     """The script of a verb, like `tasks/lease`."""
-    text = _prefix + files("taskq.store").joinpath("lua", *f"{name}.lua".split("/")).read_text("utf-8")
+    return _script(name, _read(name))
+
+
+@cache
+def load_joined(name: str, parts: tuple[str, ...], verb: str | None = None) -> Script:
+    """One script of several files, in their order; that of `verb` becomes a function of its KEYS and ARGV.
+
+    It stands behind the first part, so that all later ones can call it.
+    """
+    texts = [_read(part) for part in parts]
+    if verb is not None:
+        texts.insert(1, f"local function verb(KEYS, ARGV)\n{_read(verb)}\nend\n")
+    return _script(name, "\n".join(texts))
+
+
+def _read(name: str) -> str:
+    return files("taskq.store").joinpath("lua", *f"{name}.lua".split("/")).read_text("utf-8")
+
+
+def _script(name: str, text: str) -> Script:
+    text = _prefix + text
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

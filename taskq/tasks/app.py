@@ -30,6 +30,7 @@ from taskq.tasks.includes import import_all
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outgoing import Call, Stamp, Target
 from taskq.tasks.producer import Producer
+from taskq.tasks.queues import Queue, Queues
 from taskq.tasks.registry import Registry, task_function, task_name
 from taskq.tasks.task import AsyncTask, CallOptions, Sender, SyncTask, Task
 
@@ -63,7 +64,8 @@ class TaskQ:
 
     `lease` is how long a worker that fell silent keeps its messages, `enqueue_timeout` how long an enqueue may take in
     all, re-sends included; both are seconds or timedelta. `include` are modules that a worker imports. `defaults` are
-    options for every task. Without `url` the broker is `TASKQ_URL`, `[tool.taskq] url`, or the project's own server.
+    options for every task, `queues` the queues that are no plain list queues. Without `url` the broker is `TASKQ_URL`,
+    `[tool.taskq] url`, or the project's own server.
 
     An enqueue may outlast its limit by one answer of the broker that never came (`AppOptions.call_timeout`).
 
@@ -83,12 +85,16 @@ class TaskQ:
         defaults: Overrides | None = None,
         codec: str = "json",
         options: AppOptions | None = None,
+        queues: Iterable[Queue] = (),
     ) -> None:
         self.namespace = check_name(namespace, "namespace")
         self.include = _names(include, "include", "names of modules")
         self.lease = seconds(lease, "lease")
         self.app_options = options or AppOptions()
         self.limits = self.app_options.limits(lease)
+        self._queues = Queues()
+        for queue in _queues(queues):
+            self._queues.declare(queue)
         self.hooks = Hooks()
         self.middlewares = Middlewares()
         self._url = None if url is None else parse_url(url).text
@@ -107,9 +113,19 @@ class TaskQ:
         if limit == 0:
             raise InvalidOption("enqueue_timeout=0 leaves no time")
         call_s, connect_s = options.timeouts()
-        return ConnectOptions(self.namespace, self.limits, limit, call_s, connect_s, options.max_connections)
+        rest = (call_s, connect_s, options.max_connections, self._queues)
+        return ConnectOptions(self.namespace, self.limits, limit, *rest)
 
-    # -- tasks ------------------------------------------------------------------------------------------------------
+    # -- queues and tasks -------------------------------------------------------------------------------------------
+
+    @property
+    def queues(self) -> Queues:
+        """The declared queues by name; any other name is a plain list queue, unless others made it a stream queue."""
+        return self._queues
+
+    def declare(self, queue: Queue) -> Queue:
+        """Declare a queue, before anything is enqueued to it here. Raises ConfigError if it is declared otherwise."""
+        return self._queues.declare(queue)
 
     @property
     def tasks(self) -> Mapping[str, Task[..., Any]]:
@@ -279,6 +295,12 @@ class TaskQ:
     def __repr__(self) -> str:
         url = "" if self._url is None else f" at {masked(self._url)}"
         return f"TaskQ({self.namespace!r}{url}, {len(self._registry)} tasks)"
+
+
+def _queues(given: object) -> Iterable[Any]:
+    if isinstance(given, Queue) or not isinstance(given, Iterable):
+        raise InvalidOption(f'queues={shown(given)}: give a list of queues, like [Queue("audit", transport="stream")]')
+    return given
 
 
 def _names(given: object, what: str, example: str) -> tuple[str, ...]:

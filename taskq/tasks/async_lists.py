@@ -1,4 +1,4 @@
-"""The producer's half of the list transport for event loops: the same calls, awaited."""
+"""The producer's half for event loops: the same calls, awaited."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.store.connection import AsyncLink
 from taskq.store.keys import queues as queues_key
 from taskq.store.scripts import run_async, run_many_async
-from taskq.tasks import calls
+from taskq.tasks import calls, stream_calls
 from taskq.tasks.broker import Accepted, Found, Outgoing
 from taskq.tasks.calls import Limits
 from taskq.tasks.lanes import Unconfirmed
 from taskq.tasks.lists import Face, pauses
+from taskq.tasks.queues import Queues
 from taskq.tasks.sending import Sending
 
 
@@ -25,14 +26,20 @@ class AsyncListBroker(Face):
     """
 
     def __init__(
-        self, link: AsyncLink, namespace: str, limits: Limits | None = None, enqueue_timeout: float = 2.0
+        self,
+        link: AsyncLink,
+        namespace: str,
+        limits: Limits | None = None,
+        enqueue_timeout: float = 2.0,
+        queues: Queues | None = None,
     ) -> None:
-        super().__init__(namespace, limits, enqueue_timeout)
+        super().__init__(namespace, limits, enqueue_timeout, queues)
         self.link = link
 
     async def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
         if not messages:
             return []
+        self.queues.check(queue, messages)
         limit = self.enqueue_timeout if timeout is None else timeout
         tries = pauses(time.monotonic() + limit)
         await self._announce(queue)
@@ -66,13 +73,22 @@ class AsyncListBroker(Face):
     async def _announce(self, queue: str) -> None:
         if queue in self._known:
             return
+        declared = self.queues.get(queue)
         try:
             await self.link.execute("SADD", queues_key(self.namespace), queue)
+            if declared is not None:
+                await run_async(self.link, stream_calls.declare(self.namespace, declared))
             self._known.add(queue)
         except BrokerUnavailable:
             return  # the enqueue itself meets the same trouble, with its own time limit
 
     async def _send(self, queue: str, todo: Sequence[Unconfirmed]) -> list[list[Accepted] | TaskqError]:
+        answers = await self._send_once(queue, todo)
+        if self.relearn(queue, answers, [message for call in todo for message in call.messages]):
+            answers = await self._send_once(queue, todo)
+        return answers
+
+    async def _send_once(self, queue: str, todo: Sequence[Unconfirmed]) -> list[list[Accepted] | TaskqError]:
         wires = self.wires(queue, todo)
         if len(wires) > 1:
             return await run_many_async(self.link, wires)

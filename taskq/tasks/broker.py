@@ -207,7 +207,9 @@ class Extended:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found. Times are server milliseconds or None; `lapsed` are tokens to reclaim."""
+    """What a sweep found. Times are server milliseconds or None; `lapsed` are tokens to reclaim; `streamed`: it is a
+    stream queue.
+    """
 
     now: int
     due: float | None
@@ -217,6 +219,7 @@ class Swept:
     parked_since: float | None
     lapsed: list[bytes]
     skipped: bool = False
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +267,9 @@ class Broker(Protocol):
     Settling verbs answer with the ids whose token was not current; nothing was written for those.
     """
 
-    @property
-    def features(self) -> Features: ...
+    def features_of(self, queue: str) -> Features:
+        """What the transport of a queue can do beyond the contract."""
+        ...
 
     def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
         """Store messages, each once per id. `timeout` seconds in all, re-sends included.

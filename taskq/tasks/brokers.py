@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from taskq.errors import BrokerError, BrokerUnavailable
@@ -21,6 +21,7 @@ from taskq.tasks.broker import Accepted, Found, Outgoing
 from taskq.tasks.calls import Limits
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.memory import MemoryBroker
+from taskq.tasks.queues import Queues
 from taskq.tasks.results import Results, Subscription
 
 T = TypeVar("T")
@@ -100,6 +101,7 @@ class ConnectOptions:
     timeout: float = 1.0
     connect_timeout: float = 1.0
     max_connections: int = 64
+    queues: Queues = field(default_factory=Queues)
 
 
 class Brokers:
@@ -151,16 +153,16 @@ def connect(url: str, options: ConnectOptions) -> Ends:
     """Ends for a server, not yet connected, or for memory."""
     address = parse_url(url)
     if address.kind == "memory":
-        return in_process(MemoryBroker(options.limits))  # taskq.testing.memory(app) runs what comes into it
+        # taskq.testing.memory(app) runs what comes into it
+        return in_process(MemoryBroker(options.limits, queues=options.queues))
     tuning: Any = {
         "timeout": options.timeout,
         "connect_timeout": options.connect_timeout,
         "max_connections": options.max_connections,
     }
-    broker = ListBroker(SyncLink(address, **tuning), options.namespace, options.limits, options.enqueue_timeout)
-    async_broker = AsyncListBroker(
-        AsyncLink(address, **tuning), options.namespace, options.limits, options.enqueue_timeout
-    )
+    rest = (options.namespace, options.limits, options.enqueue_timeout, options.queues)
+    broker = ListBroker(SyncLink(address, **tuning), *rest)
+    async_broker = AsyncListBroker(AsyncLink(address, **tuning), *rest)
     return Ends(broker, Results(_Heard(broker)), async_broker, AsyncResults(_AsyncHeard(async_broker)))
 
 

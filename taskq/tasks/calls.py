@@ -1,4 +1,4 @@
-"""Each verb of the list transport built once, as a `Call` that either client can run.
+"""Each verb built once, as a `Call` that either client can run; `transports` puts what a stream queue needs around it.
 
 The order of keys and arguments here is the header of the script of the same name, in `taskq/store/lua/tasks/`.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from taskq.errors import BrokerError
 from taskq.store.keys import QueueKeys
-from taskq.store.scripts import Call, load
+from taskq.store.scripts import Call
 from taskq.tasks.broker import (
     HEAD,
     LEASE_BYTES,
@@ -46,6 +46,8 @@ from taskq.tasks.packing import (
     chunks,
     pack_spec,
 )
+from taskq.tasks.queues import OtherTransport
+from taskq.tasks.transports import build
 
 __all__ = [
     "CRASHES",
@@ -67,7 +69,7 @@ def enqueue(
     """One script of at most 250 messages; see `chunks`. The answer is empty if the server does not know the lane's
     last call (a gap): it has lost or forgotten it, and nothing was stored."""
     names = [keys.lane(lane), keys.meta, keys.body, keys.state, keys.delayed, keys.unique, keys.tombs, keys.wake]
-    names += keys.ready
+    names += keys.landing
     args: list[Any] = [now, number, LANE_TTL, limits.tombstone]
     priority = messages[0].priority
     if all_plain(messages, priority):
@@ -83,13 +85,15 @@ def enqueue(
         code, answer = reply
         if code == 1:
             return []
+        if code == 4:
+            raise OtherTransport
         if code:
             raise BrokerError(f"the broker has answered a newer call of this lane than {number}; please report this")
         if not answer:
             return [Accepted(message.id, True) for message in messages]
         return [Accepted(answer[at + 1 : at + 17], answer[at] == 110) for at in range(0, len(answer), 17)]
 
-    return Call(load("tasks/enqueue"), names, args, decode)
+    return build(keys, "enqueue", names, args, decode)
 
 
 def lease(
@@ -119,11 +123,16 @@ def lease(
         names.append(keys.parked_task(parked))
     else:
         names += [keys.alone] if alone else keys.ready
-    args = [now, ticket.token, ticket.number, limits.lease, min(limit, LEASE_MESSAGES), LEASE_BYTES, WORKER_TTL]
+    args: list[Any] = [now, ticket.token, ticket.number, limits.lease]
+    args += [min(limit, LEASE_MESSAGES), LEASE_BYTES, WORKER_TTL]
+    if keys.streamed:
+        args.append("1")
     queue, token = keys.name, ticket.token
 
     def decode(reply: Any) -> Leased:
         code, moment, due = reply[:3]
+        if code == 4:
+            raise OtherTransport
         leased = Leased([], moment, float(due) if due else None, paused=code == 2, refused=code == 3)
         if code:
             return leased
@@ -139,7 +148,7 @@ def lease(
                 add(Delivery(queue, ids[16 * at : 16 * at + 16], reply[7 + at], token, fence + at))
         return leased
 
-    return Call(load("tasks/lease"), names, args, decode)
+    return build(keys, "lease", names, args, decode)
 
 
 def extend(
@@ -155,7 +164,7 @@ def extend(
         asked = {cancelled[at : at + 16]: cancelled[at + 16] == 107 for at in range(0, len(cancelled), 17)}
         return Extended(moment, _split(lost, 20), asked, _split(refused, 16))
 
-    return Call(load("tasks/extend"), [keys.state, keys.leases, keys.cancels, keys.none], args, decode)
+    return build(keys, "extend", [keys.state, keys.leases, keys.cancels, keys.none], args, decode)
 
 
 def ack(
@@ -192,17 +201,17 @@ def ack(
         args += (kind, token, b"".join([item.id for item in run]))
         for item in run:
             args += (item.result, item.result_ttl, item.follow)
-    return Call(load("tasks/ack"), names, args, _lost)
+    return build(keys, "ack", names, args, _lost)
 
 
 def nack(keys: QueueKeys, items: Sequence[Retried], op: Op | None, limits: Limits, now: str = "") -> Call[list[bytes]]:
     """Back to ready or delayed."""
     names = [keys.worker(op.nonce if op else b""), keys.meta, keys.state, keys.leases, keys.held, keys.left]
-    names += [keys.delayed, keys.wake, keys.errors, keys.none, *keys.ready]
+    names += [keys.delayed, keys.wake, keys.errors, keys.none, *keys.landing]
     args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.error_bytes]
     for item in items:
         args += (item.token, item.id, max(item.delay, 0), int(item.counts), item.line)
-    return Call(load("tasks/nack"), names, args, _lost)
+    return build(keys, "nack", names, args, _lost)
 
 
 def dead_letter(
@@ -216,7 +225,7 @@ def dead_letter(
     args += (limits.dead, limits.error_bytes, PURGE_BYTES)
     for item in items:
         args += ("q" if item.quarantine else "x", item.token, item.id, item.line, item.result, item.result_ttl)
-    return Call(load("tasks/dead_letter"), names, args, _lost)
+    return build(keys, "dead_letter", names, args, _lost)
 
 
 def release(keys: QueueKeys, items: Sequence[Held], now: str = "") -> Call[list[bytes]]:
@@ -228,7 +237,7 @@ def release(keys: QueueKeys, items: Sequence[Held], now: str = "") -> Call[list[
     args: list[Any] = [now]
     for token, ids in runs.items():
         args += (token, b"".join(ids))
-    return Call(load("tasks/release"), names, args, _lost)
+    return build(keys, "release", names, args, _lost)
 
 
 def park(keys: QueueKeys, items: Sequence[tuple[Held, str]], now: str = "") -> Call[list[bytes]]:
@@ -238,13 +247,14 @@ def park(keys: QueueKeys, items: Sequence[tuple[Held, str]], now: str = "") -> C
     args: list[Any] = [now]
     for item, task in items:
         args += (item.token, item.id, len(names) + 1 + tasks.index(task), task)
-    return Call(load("tasks/park"), names + [keys.parked_task(task) for task in tasks], args, _lost)
+    return build(keys, "park", names + [keys.parked_task(task) for task in tasks], args, _lost)
 
 
 def unpark(keys: QueueKeys, task: str, limit: int = LEASE_MESSAGES) -> Call[tuple[int, int]]:
     """Bring messages of one task back; answers how many were moved and how many are left."""
-    names = [keys.body, keys.state, keys.parked, keys.parked_task(task), keys.wake, keys.none, *keys.ready, keys.alone]
-    return Call(load("tasks/unpark"), names, [limit, task], lambda reply: (reply[0], reply[1]))
+    names = [keys.body, keys.state, keys.parked, keys.parked_task(task), keys.wake, keys.none, *keys.landing]
+    names.append(keys.alone)
+    return build(keys, "unpark", names, [limit, task], lambda reply: (reply[0], reply[1]))
 
 
 def expire_parked(keys: QueueKeys, task: str, line: bytes, result: bytes, limits: Limits, now: str = "") -> Call[int]:
@@ -253,15 +263,13 @@ def expire_parked(keys: QueueKeys, task: str, line: bytes, result: bytes, limits
     names += [keys.results_due, keys.dead, keys.parked, keys.none, keys.parked_task(task)]
     args: list[Any] = [now, limits.parked_age, FAILURES, task, limits.tombstone, limits.results, keys.channel]
     args += (limits.dead, limits.error_bytes, line, result, limits.outcome_ttl, PURGE_BYTES)
-    return Call(load("tasks/expire_parked"), names, args, lambda reply: int(reply[0]))
+    return build(keys, "expire_parked", names, args, lambda reply: int(reply[0]))
 
 
 def promote(keys: QueueKeys, limit: int = SWEEP_LIMIT, now: str = "") -> Call[tuple[int, float | None]]:
     """Due messages to ready; answers how many were moved and the next due time in ms."""
-    names = [keys.state, keys.delayed, keys.wake, keys.body, *keys.ready]
-    return Call(
-        load("tasks/promote"), names, [now, limit], lambda reply: (reply[0], float(reply[2]) if reply[2] else None)
-    )
+    names = [keys.state, keys.delayed, keys.wake, keys.body, *keys.landing]
+    return build(keys, "promote", names, [now, limit], lambda reply: (reply[0], float(reply[2]) if reply[2] else None))
 
 
 def sweep(keys: QueueKeys, limits: Limits, *, jumped: bool = False, now: str = "") -> Call[Swept]:
@@ -281,10 +289,11 @@ def sweep(keys: QueueKeys, limits: Limits, *, jumped: bool = False, now: str = "
             outbox,
             float(parked) if parked else None,
             list(reply[7:]),
-            skipped=code == 1,
+            skipped=bool(code & 1),
+            streamed=bool(code & 2),
         )
 
-    return Call(load("tasks/sweep"), names, args, decode)
+    return build(keys, "sweep", names, args, decode)
 
 
 def reclaim(
@@ -315,7 +324,7 @@ def reclaim(
             condemned.append(Condemned(message, token, crashes, bool(flags & Flags.ONCE)))
         return condemned
 
-    return Call(load("tasks/reclaim"), names, args, decode)
+    return build(keys, "reclaim", names, args, decode)
 
 
 def cancel(keys: QueueKeys, id: bytes, limits: Limits, *, kill: bool = False, now: str = "") -> Call[str]:
@@ -323,7 +332,7 @@ def cancel(keys: QueueKeys, id: bytes, limits: Limits, *, kill: bool = False, no
     names = [keys.meta, keys.body, keys.state, keys.delayed, keys.unique, keys.tombs, keys.cancels, keys.results]
     names += [keys.results_due, keys.errors]
     args = [now, id, limits.tombstone, limits.outcome_ttl, keys.channel, "1" if kill else "", limits.results]
-    return Call(load("tasks/cancel"), names, args, lambda reply: str(reply, "ascii"))
+    return build(keys, "cancel", names, args, lambda reply: str(reply, "ascii"))
 
 
 def lookup(keys: QueueKeys, ids: Sequence[bytes]) -> Call[list[Found]]:
@@ -340,25 +349,25 @@ def lookup(keys: QueueKeys, ids: Sequence[bytes]) -> Call[list[Found]]:
             found.append(Found(chr(state), result, lines, flags, deliveries, crashes, attempts, 2 - prio))
         return found
 
-    return Call(load("tasks/lookup"), [keys.body, keys.state, keys.results, keys.errors], list(ids), decode)
+    return build(keys, "lookup", [keys.body, keys.state, keys.results, keys.errors], list(ids), decode)
 
 
 def redrive(keys: QueueKeys, ids: Sequence[bytes]) -> Call[int]:
     """Dead and quarantined messages back to ready; answers how many."""
     names = [keys.meta, keys.body, keys.state, keys.dead, keys.quarantine, keys.errors, keys.results]
-    names += [keys.results_due, keys.wake, keys.none, *keys.ready]
-    return Call(load("tasks/redrive"), names, list(ids), int)
+    names += [keys.results_due, keys.wake, keys.none, *keys.landing]
+    return build(keys, "redrive", names, list(ids), int)
 
 
 def discard(keys: QueueKeys, ids: Sequence[bytes]) -> Call[int]:
     """Remove dead and quarantined messages; answers how many."""
     names = [keys.body, keys.state, keys.dead, keys.quarantine, keys.errors]
-    return Call(load("tasks/discard"), names, list(ids), int)
+    return build(keys, "discard", names, list(ids), int)
 
 
 def pause(keys: QueueKeys, paused: bool) -> Call[int]:
     """Hand nothing out any more, or go on."""
-    return Call(load("tasks/pause"), [keys.meta, keys.wake, keys.none], ["1" if paused else ""], int)
+    return build(keys, "pause", [keys.meta, keys.wake, keys.none], ["1" if paused else ""], int)
 
 
 def _lost(reply: Any) -> list[bytes]:

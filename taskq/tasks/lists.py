@@ -1,4 +1,7 @@
-"""The list transport: the eight verbs over Redis lists, for threads; `async_lists` has the face for event loops.
+"""The eight verbs over Redis, for threads; `async_lists` has the face for event loops.
+
+A queue is a list queue unless it is known to be a stream queue: its keys then say so, and the calls built with them run
+the scripts of that transport. What is not declared here is learned when the broker refuses a call because of it.
 
 Every verb is one script or a pipeline of scripts; a verb that is sent again changes nothing. Only `enqueue` repeats by
 itself, until its time is up; the other verbs raise, and their caller repeats them with the same ticket or op.
@@ -16,7 +19,7 @@ from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.keys import queues as queues_key
 from taskq.store.scripts import Call, run, run_many
-from taskq.tasks import calls
+from taskq.tasks import calls, stream_calls
 from taskq.tasks.bells import ClusterBells
 from taskq.tasks.broker import (
     LEASE_MESSAGES,
@@ -39,24 +42,46 @@ from taskq.tasks.broker import (
 from taskq.tasks.calls import Limits
 from taskq.tasks.lanes import LanePool, Unconfirmed
 from taskq.tasks.packing import FAILURES
+from taskq.tasks.queues import OtherTransport, Queue, Queues
 from taskq.tasks.sending import Sending
+from taskq.tasks.stream_calls import Watched
 
 
 class Face:
-    """What both faces of the list transport share: names, limits, lanes; no I/O."""
+    """What both faces share: names, limits, lanes, transports; no I/O."""
 
-    features = Features()
-
-    def __init__(self, namespace: str, limits: Limits | None = None, enqueue_timeout: float = 2.0) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        limits: Limits | None = None,
+        enqueue_timeout: float = 2.0,
+        queues: Queues | None = None,
+    ) -> None:
         self.namespace = namespace
         self.limits = limits or Limits()
         self.enqueue_timeout = enqueue_timeout
         self.lanes = LanePool()
+        self.queues = Queues() if queues is None else queues
         self._known: set[str] = set()
 
     def keys(self, queue: str) -> QueueKeys:
-        """The keys of a queue in this namespace."""
-        return queue_keys(self.namespace, queue)
+        """The keys of a queue in this namespace, for its transport."""
+        return queue_keys(self.namespace, queue, self.queues.streamed(queue))
+
+    def features_of(self, queue: str) -> Features:
+        """What the transport of a queue can do beyond the contract."""
+        return self.queues.features(queue)
+
+    def relearn(self, queue: str, answers: Sequence[object], messages: Sequence[Outgoing] = ()) -> bool:
+        """Whether calls were refused since this is a stream queue: they are to be built and sent again.
+
+        Raises ConfigError, InvalidOption: nothing was written, and nothing will be.
+        """
+        if not any(isinstance(answer, OtherTransport) for answer in answers):
+            return False
+        self.queues.learn(queue)
+        self.queues.check(queue, messages)
+        return True
 
     def wires(self, queue: str, todo: Sequence[Unconfirmed]) -> list[Call[list[Accepted]]]:
         """The calls of an enqueue as scripts; each on a lane of its own, so that none waits for another's answer."""
@@ -76,12 +101,17 @@ def pauses(deadline: float) -> Iterator[float]:
 
 
 class ListBroker(Face):
-    """The list transport for threads; `taskq.tasks.broker.Broker` says what each verb promises."""
+    """Both transports for threads; `taskq.tasks.broker.Broker` says what each verb promises."""
 
     def __init__(
-        self, link: SyncLink, namespace: str, limits: Limits | None = None, enqueue_timeout: float = 2.0
+        self,
+        link: SyncLink,
+        namespace: str,
+        limits: Limits | None = None,
+        enqueue_timeout: float = 2.0,
+        queues: Queues | None = None,
     ) -> None:
-        super().__init__(namespace, limits, enqueue_timeout)
+        super().__init__(namespace, limits, enqueue_timeout, queues)
         self.link = link
         self._bells = ClusterBells(link) if link.url.kind == "cluster" else None
 
@@ -90,6 +120,7 @@ class ListBroker(Face):
     def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
         if not messages:
             return []
+        self.queues.check(queue, messages)
         limit = self.enqueue_timeout if timeout is None else timeout
         tries = pauses(time.monotonic() + limit)
         self._announce(queue)
@@ -106,8 +137,15 @@ class ListBroker(Face):
     def lease(
         self, queue: str, ticket: Ticket, limit: int, *, alone: bool = False, parked: str | None = None
     ) -> Leased:
-        wire = calls.lease(self.keys(queue), ticket, limit, self.limits, alone=alone, parked=parked)
-        return run(self.link, wire)
+        def send() -> Leased:
+            wire = calls.lease(self.keys(queue), ticket, limit, self.limits, alone=alone, parked=parked)
+            return run(self.link, wire)
+
+        try:
+            return send()
+        except OtherTransport:
+            self.queues.learn(queue)
+            return send()
 
     def extend(self, queue: str, tokens: Sequence[bytes], marks: Sequence[Mark] = ()) -> Extended:
         return run(self.link, calls.extend(self.keys(queue), tokens, marks, self.limits))
@@ -127,6 +165,11 @@ class ListBroker(Face):
     def sweep(self, queue: str, *, jumped: bool = False) -> Swept:
         keys = self.keys(queue)
         swept = run(self.link, calls.sweep(keys, self.limits, jumped=jumped))
+        if swept.streamed or keys.streamed:
+            self.queues.learn(queue)
+            keys = self.keys(queue)
+            while self.tend(queue).more:
+                pass
         due = swept.due
         while due is not None and due <= swept.now:
             moved, due = run(self.link, calls.promote(keys))
@@ -145,6 +188,27 @@ class ListBroker(Face):
     ) -> list[Condemned]:
         """Take back what a token holds; what is condemned stays held for `dead_letter`."""
         return run(self.link, calls.reclaim(self.keys(queue), token, line, self.limits, mode=mode, started=started))
+
+    def declare(self, queue: Queue) -> None:
+        """Make a queue and its transport known at the broker. Raises ConfigError if its stream still holds messages."""
+        self.queues.declare(queue)
+        self.link.execute("SADD", queues_key(self.namespace), queue.name)
+        run(self.link, stream_calls.declare(self.namespace, queue))
+        self._known.add(queue.name)
+
+    def know(self, queue: str) -> None:
+        """Ask the broker for the transport of a queue, unless it is known."""
+        if not self.queues.streamed(queue) and self.link.execute("HGET", self.keys(queue).meta, "transport"):
+            self.queues.learn(queue)
+
+    def tend(self, queue: str) -> Watched:
+        """Look after the stream of a queue, as much as a few scripts do; `more` says whether to go on."""
+        keys = self.keys(queue)
+        watched = run(self.link, stream_calls.watch(keys, self.queues.retained(queue)))
+        if not watched.repair:
+            return watched
+        _, left = run(self.link, stream_calls.repair(keys))
+        return replace(watched, more=watched.more or left, repair=left)
 
     def park(self, queue: str, items: Sequence[tuple[Held, str]]) -> list[bytes]:
         """Set aside messages whose task no worker here knows."""
@@ -214,13 +278,23 @@ class ListBroker(Face):
         """Put the queue's name on the list of all queues, once per process: who looks for queues finds it there."""
         if queue in self._known:
             return
+        declared = self.queues.get(queue)
         try:
+            if declared is not None:
+                self.declare(declared)
+                return
             self.link.execute("SADD", queues_key(self.namespace), queue)
             self._known.add(queue)
         except BrokerUnavailable:
             return  # the enqueue itself meets the same trouble, with its own time limit
 
     def _send(self, queue: str, todo: Sequence[Unconfirmed]) -> list[list[Accepted] | TaskqError]:
+        answers = self._send_once(queue, todo)
+        if self.relearn(queue, answers, [message for call in todo for message in call.messages]):
+            answers = self._send_once(queue, todo)
+        return answers
+
+    def _send_once(self, queue: str, todo: Sequence[Unconfirmed]) -> list[list[Accepted] | TaskqError]:
         wires = self.wires(queue, todo)
         if len(wires) > 1:
             return run_many(self.link, wires)

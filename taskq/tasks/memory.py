@@ -1,7 +1,8 @@
 """The in-memory transport: the whole contract inside one process, for tests and for trying things out.
 
 It promises what `taskq.tasks.broker.Broker` says and has what the list transport has beside it, with two differences:
-it ends with its process, and no call is ever unconfirmed. Thread-safe. Time comes from a `Clock`, so a test can drive
+it ends with its process, and no call is ever unconfirmed. A stream queue takes no priorities here either, and keeps
+no history. Thread-safe. Time comes from a `Clock`, so a test can drive
 it.
 """
 
@@ -36,6 +37,7 @@ from taskq.tasks.broker import (
 from taskq.tasks.memory_entry import RETIRED
 from taskq.tasks.memory_state import QueueState
 from taskq.tasks.packing import SWEEP_LIMIT, Limits, Mode
+from taskq.tasks.queues import Queues
 
 _COUNTERS = {"d": "done", "c": "cancelled", "e": "expired"}
 
@@ -43,13 +45,16 @@ _COUNTERS = {"d": "done", "c": "cancelled", "e": "expired"}
 class MemoryBroker:
     """A broker in this process; `taskq.tasks.broker.Broker` says what each verb promises."""
 
-    features = Features()
-
-    def __init__(self, limits: Limits | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, clock: Clock | None = None, queues: Queues | None = None) -> None:
         self.limits = limits or Limits()
         self.clock: Clock = clock or SystemClock()
         self._changed = threading.Condition(threading.RLock())
         self._queues: defaultdict[str, QueueState] = defaultdict(QueueState)
+        self._declared = Queues() if queues is None else queues
+
+    def features_of(self, queue: str) -> Features:
+        """What the transport of a queue can do beyond the contract."""
+        return self._declared.features(queue)
 
     @contextmanager
     def _state(self, queue: str) -> Generator[QueueState]:
@@ -63,6 +68,7 @@ class MemoryBroker:
     # -- the eight verbs --------------------------------------------------------------------------------------------
 
     def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
+        self._declared.check(queue, messages)
         with self._state(queue) as state:
             now = self.clock.now_ms()
             return [state.accept(message, now, self.limits) for message in messages]

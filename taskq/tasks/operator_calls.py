@@ -12,9 +12,12 @@ from struct import Struct
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from taskq.store.keys import QueueKeys
-from taskq.store.scripts import Call, load
+from taskq.store.scripts import Call
 from taskq.tasks.broker import HEAD, LEASE_BYTES, LEASE_MESSAGES, Flags, Found
 from taskq.tasks.packing import PURGE_BYTES, Limits
+from taskq.tasks.queues import Transport
+from taskq.tasks.stream_calls import StreamInfo, stream_info
+from taskq.tasks.transports import build
 
 MOST_LEASES = 10_000
 MOST_LOOKS = 1_000
@@ -25,7 +28,7 @@ State: TypeAlias = Literal["ready", "delayed", "parked", "dead", "quarantined"]
 STATES: Final[tuple[State, ...]] = get_args(State)
 
 # What `meta` holds beside its counters: how the queue works, not what happened to it.
-_NO_COUNTERS = frozenset({"fence", "swept", "grace", "graces", "paused"})
+_NO_COUNTERS = frozenset({"fence", "swept", "grace", "graces", "paused", "transport", "retain"})
 _moment = Struct(">d")
 _TASK = re.compile(rb'\["([A-Za-z0-9_.:-]{1,255})",')
 
@@ -68,6 +71,8 @@ class QueueInfo:
     paused: bool
     counters: Mapping[str, int]
     truncated: tuple[str, ...] = ()
+    transport: Transport = "list"
+    stream: StreamInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,12 @@ class Reading:
     tasks: tuple[tuple[str, float], ...]
     lengths: tuple[int, ...]
     heads: tuple[bytes, ...]
+    stream: tuple[Any, ...] = ()
+
+    @property
+    def transport(self) -> Transport:
+        """The transport of the queue, as the broker knows it."""
+        return "stream" if b"transport" in self.meta else "list"
 
     def info(self, name: str, tasks: Sequence[str]) -> QueueInfo:
         """The figures; `tasks` are those whose parked lists were counted."""
@@ -122,6 +133,8 @@ class Reading:
             paused=b"paused" in self.meta,
             counters={key: int(value) for key, value in sorted(counters.items()) if _counts(key, value)},
             truncated=tuple(truncated),
+            transport=self.transport,
+            stream=stream_info(self.stream, self.meta.get(b"retain")) if self.stream else None,
         )
 
 
@@ -131,7 +144,7 @@ def overview(keys: QueueKeys, tasks: Sequence[str] = ()) -> Call[Reading]:
     names += [keys.parked, keys.outbox, *keys.ready, keys.alone, *(keys.parked_task(task) for task in tasks)]
 
     def decode(reply: Any) -> Reading:
-        now, counts, meta, parked, lengths, heads = reply
+        now, counts, meta, parked, lengths, heads, *stream = reply
         return Reading(
             now,
             counts,
@@ -139,9 +152,10 @@ def overview(keys: QueueKeys, tasks: Sequence[str] = ()) -> Call[Reading]:
             tuple((str(task, "utf-8", "replace"), float(since)) for task, since in _pairs(parked)),
             tuple(lengths),
             tuple(heads),
+            tuple(stream[0]) if stream else (),
         )
 
-    return Call(load("tasks/overview"), names, [MOST_LEASES, MOST_LOOKS, MOST_TASKS], decode)
+    return build(keys, "overview", names, [MOST_LEASES, MOST_LOOKS, MOST_TASKS], decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +184,7 @@ def examine(keys: QueueKeys, id: bytes) -> Call[Examined]:
         expires = _moment.unpack(record[-8:])[0] if found.flags & Flags.EXPIRES else None
         return Examined(now, found, body, _time(due), _time(buried_at), _time(deadline), _time(kept), expires, progress)
 
-    return Call(load("tasks/examine"), names, [id], decode)
+    return build(keys, "examine", names, [id], decode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +229,7 @@ def buried(
             ),
         )
 
-    return Call(load("tasks/buried"), names, args, decode)
+    return build(keys, "buried", names, args, decode)
 
 
 _LETTERS: Final[Mapping[State, str]] = {
@@ -243,7 +257,7 @@ def purge(
     names = [keys.meta, keys.body, keys.state, keys.errors, keys.unique, keys.tombs, keys.cancels, keys.results]
     names += [keys.results_due, keys.parked, keys.none, source]
     args = [now, min(limit, LEASE_MESSAGES), PURGE_BYTES, limits.tombstone, _LETTERS[state], task]
-    return Call(load("tasks/purge"), names, args, lambda reply: Purged(*reply))
+    return build(keys, "purge", names, args, lambda reply: Purged(*reply))
 
 
 def found_of(record: bytes, result: bytes, lines: bytes) -> Found:

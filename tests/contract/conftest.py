@@ -11,11 +11,13 @@ from taskq.clock import ManualClock
 from taskq.store import scripts
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.memory import MemoryBroker
-from tests.contract.scene import LIMITS, Scene, TimedLink
+from taskq.tasks.queues import Queue, Queues
+from tests.contract.scene import LIMITS, QUEUE, Scene, TimedLink
 from tests.servers import RealServer, ServerOptions, need_server, server_binaries
 
 LISTS = [f"list-{name}" for name in server_binaries()] or ["list-"]
 CLUSTERS = [f"cluster-{name}" for name, binary in server_binaries().items() if binary.version >= (7,)] or ["cluster-"]
+STREAMS = [f"stream-{name}" for name in (*LISTS, *CLUSTERS)]
 
 Server = Callable[[str], RealServer]
 
@@ -26,11 +28,12 @@ def server_of() -> Iterator[Server]:
     running: dict[str, RealServer] = {}
 
     def get(transport: str) -> RealServer:
-        if transport not in running:
-            kind, _, name = transport.partition("-")
+        where = transport.removeprefix("stream-")
+        if where not in running:
+            kind, _, name = where.partition("-")
             binary = need_server(name or None)
-            running[transport] = RealServer(binary, ServerOptions(cluster=kind == "cluster")).start()
-        return running[transport]
+            running[where] = RealServer(binary, ServerOptions(cluster=kind == "cluster")).start()
+        return running[where]
 
     yield get
     for server in running.values():
@@ -40,7 +43,7 @@ def server_of() -> Iterator[Server]:
 @contextmanager
 def declared_keys(transport: str) -> Generator[None]:
     """On a cluster scripts run with `#!lua`: there the server refuses a key of another slot than the declared ones."""
-    if not transport.startswith("cluster"):
+    if "cluster-" not in transport:
         yield
         return
     scripts.set_prefix("#!lua\n")
@@ -50,29 +53,51 @@ def declared_keys(transport: str) -> Generator[None]:
         scripts.set_prefix("")
 
 
-@pytest.fixture(params=[*LISTS, *CLUSTERS, "memory"])
+def declared(transport: str) -> Queues:
+    """The queue of the scenes, as an app would declare it."""
+    queues = Queues()
+    if transport.startswith("stream-"):
+        queues.declare(Queue(QUEUE, transport="stream"))
+    return queues
+
+
+def announce(broker: ListBroker) -> None:
+    """Declare what is declared now, so that the first call of a scene is its own."""
+    for queue in broker.queues.values():
+        broker.declare(queue)
+
+
+def need_priorities(request: pytest.FixtureRequest, transport: str) -> None:
+    """Skip what a test marked `priorities` needs where the transport says that it has none."""
+    if request.node.get_closest_marker("priorities") and not declared(transport).features(QUEUE).priorities:
+        pytest.skip("stream queues have no priorities")
+
+
+@pytest.fixture(params=[*LISTS, *CLUSTERS, *STREAMS, "memory"])
 def transport(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
 
 
-@pytest.fixture(params=[*LISTS, *CLUSTERS])
+@pytest.fixture(params=[*LISTS, *CLUSTERS, *STREAMS])
 def lists(request: pytest.FixtureRequest) -> str:
-    """The list transport only: what can go wrong on the way to a server."""
+    """The transports on servers only: what can go wrong on the way there."""
     name: str = request.param
     return name
 
 
 @pytest.fixture
-def scene(transport: str, server_of: Server, namespace: str) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, transport: str, server_of: Server, namespace: str) -> Iterator[Scene]:
     clock = ManualClock()
     if transport == "memory":
         yield Scene(MemoryBroker(LIMITS, clock), clock)
         return
+    need_priorities(request, transport)
     server = server_of(transport)
     link = TimedLink(server.tcp_url if server.options.cluster else server.url)
     link.clock = clock
-    broker = ListBroker(link, namespace, LIMITS)
+    broker = ListBroker(link, namespace, LIMITS, queues=declared(transport))
     with declared_keys(transport):
+        announce(broker)
         yield Scene(broker, clock)
     broker.close()

@@ -106,6 +106,11 @@ class Scene:
     def now(self) -> int:
         return self.clock.now_ms()
 
+    @property
+    def priorities(self) -> bool:
+        """Whether the queue of this scene has priorities."""
+        return self.broker.features_of(QUEUE).priorities
+
     def pass_ms(self, ms: int) -> None:
         self.clock.advance(ms / 1000)
 

@@ -13,7 +13,7 @@ from taskq.message import new_ids
 from taskq.store.connection import AsyncLink
 from taskq.tasks.async_lists import AsyncListBroker
 from taskq.tasks.broker import Outgoing
-from tests.contract.conftest import Server, declared_keys
+from tests.contract.conftest import Server, declared, declared_keys
 from tests.contract.scene import LIMITS, QUEUE
 from tests.servers import RealServer
 
@@ -48,11 +48,18 @@ async def produce(broker: AsyncListBroker, ids: list[bytes]) -> set[bytes]:
     return confirmed
 
 
+def async_broker(server: RealServer, namespace: str, transport: str) -> AsyncListBroker:
+    link = AsyncLink(server.tcp_url if server.options.cluster else server.url)
+    return AsyncListBroker(link, namespace, LIMITS, queues=declared(transport))
+
+
 def check(server: RealServer, namespace: str, ids: list[bytes], confirmed: set[bytes]) -> None:
     """Every confirmed call is one message, no call is two, and only cancelled ones may be missing."""
     broker = AsyncListBroker(AsyncLink(server.url), namespace, LIMITS)
     with server.client() as client:
-        stored = Counter(client.lrange(broker.keys(QUEUE).ready_for(0), 0, -1))
+        keys = broker.keys(QUEUE)
+        stored = Counter(client.lrange(keys.ready_for(0), 0, -1))
+        stored.update(fields[b"id"] for _, fields in client.xrange(keys.stream))
     assert confirmed <= stored.keys() <= set(ids)
     assert set(stored.values()) == {1}
     assert len(ids) > len(confirmed) > len(ids) * 0.8, "a tenth is cancelled, some of them too late"
@@ -62,7 +69,7 @@ def test_five_thousand_calls_and_a_tenth_of_them_cancelled(lists: str, server_of
     server, ids = server_of(lists), new_ids(CALLS)
 
     async def run() -> set[bytes]:
-        broker = AsyncListBroker(AsyncLink(server.tcp_url if server.options.cluster else server.url), namespace, LIMITS)
+        broker = async_broker(server, namespace, lists)
         try:
             return await produce(broker, ids)
         finally:
@@ -77,7 +84,7 @@ def test_five_thousand_calls_and_a_tenth_of_them_cancelled(lists: str, server_of
 def test_a_forked_producer_goes_on_beside_its_parent(server_of: Server, namespace: str, lists: str) -> None:
     """The child inherits connections and lanes; it must use neither."""
     server = server_of(lists)
-    broker = AsyncListBroker(AsyncLink(server.tcp_url if server.options.cluster else server.url), namespace, LIMITS)
+    broker = async_broker(server, namespace, lists)
     first, ours, theirs = new_ids(100), new_ids(CALLS // 2), new_ids(CALLS)
     reading, writing = os.pipe()
     with declared_keys(lists):

@@ -17,9 +17,8 @@ def test_messages_come_in_the_order_in_which_they_were_enqueued(scene: Scene) ->
     assert scene.worker.numbers() == [1, 2, 3]
 
 
+@pytest.mark.priorities
 def test_the_more_urgent_come_sooner(scene: Scene) -> None:
-    if not scene.broker.features.priorities:
-        pytest.skip("this transport has no priorities")
     scene.enqueue(*(message(priority + 2, priority=priority) for priority in (-2, 0, 2, 1, -1)))
     deliveries = scene.worker.take()
     assert [delivery.priority for delivery in deliveries] == [2, 1, 0, -1, -2]
@@ -141,6 +140,7 @@ def test_a_delayed_message_waits_for_its_time(scene: Scene) -> None:
     assert scene.worker.numbers() == [1]
 
 
+@pytest.mark.priorities
 def test_due_messages_keep_their_priority(scene: Scene) -> None:
     scene.enqueue(message(1, due=-10), message(2, due=-20, priority=2), message(3))
     scene.pass_ms(20)

@@ -13,7 +13,7 @@ from taskq.errors import BrokerFull, BrokerRefused, BrokerUnavailable, EnqueueUn
 from taskq.message import id_text
 from taskq.tasks.broker import Accepted, Outgoing
 from taskq.tasks.lists import ListBroker
-from tests.contract.conftest import Server, declared_keys
+from tests.contract.conftest import Server, announce, declared, declared_keys, need_priorities
 from tests.contract.scene import LIMITS, QUEUE, Scene, TimedLink, buried, done, held, message, number_of, retried
 
 
@@ -55,12 +55,14 @@ class Lossy(Scene):
 
 
 @pytest.fixture
-def scene(lists: str, server_of: Server, namespace: str) -> Iterator[Lossy]:
+def scene(request: pytest.FixtureRequest, lists: str, server_of: Server, namespace: str) -> Iterator[Lossy]:
+    need_priorities(request, lists)
     clock, server = ManualClock(), server_of(lists)
     link = LossyLink(server.tcp_url if server.options.cluster else server.url)
     link.clock = clock
-    broker = ListBroker(link, namespace, LIMITS)
+    broker = ListBroker(link, namespace, LIMITS, queues=declared(lists))
     with declared_keys(lists):
+        announce(broker)
         scene = Lossy(broker, clock)
         scene.link = link
         yield scene
@@ -157,12 +159,12 @@ def test_a_bulk_that_no_longer_fits_tells_what_was_accepted(scene: Lossy) -> Non
     assert isinstance(broker, ListBroker)
     scene.enqueue(message(9999))
     keys = broker.keys(QUEUE)
-    messages = [message(number, priority=1 if number >= 500 else 0) for number in range(1000)]
-    scene.link.execute("SET", keys.ready_for(1), "not ours")
+    messages = [message(number, due=-60_000 if number >= 500 else 0) for number in range(1000)]
+    scene.link.execute("SET", keys.delayed, "not ours")
     with pytest.raises(BrokerRefused, match="another type") as caught:
         scene.enqueue(*messages)
     assert caught.value.accepted == tuple(id_text(item.id) for item in messages[:500])
-    scene.link.execute("DEL", keys.ready_for(1))
+    scene.link.execute("DEL", keys.delayed)
     assert len(scene.worker.take(250)) + len(scene.worker.take(250)) + len(scene.worker.take(250)) == 501
 
 
@@ -207,7 +209,7 @@ def test_a_full_server_is_told_at_once_and_stores_nothing(scene: Lossy, lists: s
     scene.enqueue(message(1))
     scene.link.execute("CONFIG", "SET", "maxmemory", "1")
     try:
-        if lists.startswith("cluster"):
+        if "cluster-" in lists:
             pytest.skip("scripts with a #! line do not run at all on a full server")
         with pytest.raises(BrokerFull, match="maxmemory"):
             scene.enqueue(message(2))

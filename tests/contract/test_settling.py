@@ -143,19 +143,21 @@ def test_error_lines_are_trimmed_to_their_limit(scene: Scene) -> None:
 
 
 def test_a_dead_letter_is_kept_and_does_not_run(scene: Scene) -> None:
-    scene.enqueue(message(1, priority=1))
+    priority = 1 if scene.priorities else 0
+    scene.enqueue(message(1, priority=priority))
     scene.nack(scene.worker.one(), line=b'{"first":1}')
     delivery = scene.worker.one()
     item = Buried(delivery.id, delivery.token, b'{"last":1}', b"x{}", 1000)
     assert scene.broker.dead_letter(QUEUE, [item]) == []
     assert scene.worker.take() == []
     found = scene.find(delivery.id)
-    assert (found.state, found.result, found.attempts, found.priority) == ("x", b"x{}", 1, 1)
+    assert (found.state, found.result, found.attempts, found.priority) == ("x", b"x{}", 1, priority)
     assert found.lines == b'{"first":1}\n{"last":1}'
 
 
 def test_a_redriven_message_runs_as_if_it_were_new(scene: Scene) -> None:
-    scene.enqueue(message(1, priority=-1), message(2))
+    priority = -1 if scene.priorities else 0
+    scene.enqueue(message(1, priority=priority), message(2))
     scene.nack(scene.worker.one())
     for delivery in scene.worker.take():
         scene.bury(delivery, result=b"x{}", result_ttl=1000)
@@ -164,7 +166,7 @@ def test_a_redriven_message_runs_as_if_it_were_new(scene: Scene) -> None:
     assert scene.broker.redrive(QUEUE, [message(1).id]) == 0
     assert scene.rings()
     again = scene.worker.one()
-    assert (again.body, again.priority, again.attempts, again.deliveries) == (b"body-1", -1, 0, 1)
+    assert (again.body, again.priority, again.attempts, again.deliveries) == (b"body-1", priority, 0, 1)
     assert scene.find(again.id).result == b""
     assert scene.state(message(2).id) == "x"
 

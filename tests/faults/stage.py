@@ -71,9 +71,9 @@ class Stage(World):
         self.accepted[message] = tag
         return message
 
-    def producer(self, proxy: Proxy, **options: float) -> ListBroker:
+    def producer(self, proxy: Proxy, enqueue_timeout: float = 2.0) -> ListBroker:
         """A broker whose calls go through a proxy; the caller closes it."""
-        return ListBroker(SyncLink(proxy.url), self.namespace, self.broker.limits, **options)
+        return ListBroker(SyncLink(proxy.url), self.namespace, self.broker.limits, enqueue_timeout)
 
     def outgoing(self, task: str, *args: object) -> Outgoing:
         """A message that is not sent yet, for a broker of the test's own."""

@@ -30,6 +30,7 @@ from taskq.message import layout_name
 from taskq.store.scripts import preload
 from taskq.tasks.broker import Delivery, Seat
 from taskq.tasks.outbox import relay
+from taskq.tasks.transports import preload_all
 from taskq_workers import exits, streams
 from taskq_workers.attempt import Plans
 from taskq_workers.config import CHILD_VARIABLE, ChildSettings
@@ -153,6 +154,7 @@ class Child:
     def run(self) -> int:
         """From start-up hooks to the exit code."""
         preload("tasks")
+        preload_all()
         self.hooks.start(self.app.hooks.startup)
         if any(task.is_async for task in self.app.tasks.values()):
             self.loop_slots()
@@ -201,6 +203,7 @@ class Child:
             "aliases": [name for name in self.app.tasks if name not in self.plans.names],
             "queues": [name for name, _ in self.queues],
             "task_queues": self.app.task_queues(),
+            "declared": [(one.name, one.transport, one.kept.wire()) for one in self.app.queues.values()],
             "python": sys.version.split()[0],
             "limits": {name: getattr(limits, name) for name in limits.__slots__},
         }

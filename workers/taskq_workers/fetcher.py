@@ -18,6 +18,7 @@ from taskq.store.scripts import run, run_many
 from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Leased, Seat, Ticket
 from taskq.tasks.lists import ListBroker, pauses
+from taskq.tasks.stream_calls import unread
 from taskq_workers.tokens import TokenBook
 
 log = logging.getLogger("taskq.worker")
@@ -209,10 +210,12 @@ class Fetcher:
             return True
         keys = [self._broker.keys(name) for name in names]
         lists = [key for one in keys for key in ((one.alone,) if self._source.alone else one.ready)]
-        lengths = self._broker.link.pipeline([("LLEN", key) for key in lists]) if lists else []
-        if any(isinstance(length, TaskqError) for length in lengths):
+        looks: list[tuple[str, ...]] = [("LLEN", key) for key in lists]
+        looks += [("HMGET", one.tally, "appended", "read") for one in keys if one.streamed and not self._source.alone]
+        answers = self._broker.link.pipeline(looks) if looks else []
+        if any(isinstance(answer, TaskqError) for answer in answers):
             return None
-        return any(lengths)
+        return any(unread(answer) if isinstance(answer, list) else answer for answer in answers)
 
     def _take_parked(self, queue: str, wanted: int) -> int:
         """Lease what others set aside and this child can run.
@@ -283,14 +286,16 @@ class Fetcher:
 
     def _send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> Sequence[Leased | TaskqError]:
         """Send lease calls until each is answered: one whose answer got lost may hold messages."""
-        keys, limits = self._broker.keys(queue), self._broker.limits
-        alone = self._source.alone
-        wires = [calls.lease(keys, ticket, limit, limits, alone=alone, parked=parked) for ticket, limit in tickets]
+        limits, alone = self._broker.limits, self._source.alone
         tries = pauses(float("inf"))
         while True:
+            keys = self._broker.keys(queue)
+            wires = [calls.lease(keys, ticket, limit, limits, alone=alone, parked=parked) for ticket, limit in tickets]
             answers: Sequence[Leased | TaskqError]
             try:
                 replies = run_many(self._broker.link, wires)
+                if self._broker.relearn(queue, replies):
+                    continue
                 answers = replies
             except BrokerUnavailable as error:
                 answers = [error] * len(wires)

@@ -16,6 +16,7 @@ from typing import Any
 
 from taskq.errors import ConfigError
 from taskq.tasks.calls import Limits
+from taskq.tasks.queues import Queue, Retain, Transport
 from taskq_workers.config import CHILD_VARIABLE, WorkerConfig
 from taskq_workers.sightings import HeldToken, Running
 from taskq_workers.table import Command, State, Table
@@ -31,7 +32,7 @@ class Hello:
     """What a child says of itself once its app is imported.
 
     `url` may hold a password; `lease` in seconds; `aliases` are the names besides `tasks` under which it runs messages.
-    `queues` are those that it serves, `task_queues` those of its tasks.
+    `queues` are those that it serves, `task_queues` those of its tasks, `declared` those of which the app says more.
     """
 
     app: str
@@ -46,6 +47,7 @@ class Hello:
     source: str = ""
     python: str = ""
     version: str = ""
+    declared: tuple[Queue, ...] = ()
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Hello:
@@ -63,10 +65,15 @@ class Hello:
                 queues=tuple(fields["queues"]),
                 aliases=tuple(fields.get("aliases", ())),
                 task_queues=tuple(fields.get("task_queues", ())),
+                declared=tuple(_queue(*item) for item in fields.get("declared", ())),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"a child said hello in a way that cannot be read: {error!r}") from error
+
+
+def _queue(name: str, transport: Transport, retain: str) -> Queue:
+    return Queue(name, transport, Retain.read(retain) if transport == "stream" else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,6 +216,8 @@ class Supervisor:
             alone=lambda: self._inbox.ask(self._start_alone),
         )
         broker = ListBroker(link, hello.namespace, hello.limits)
+        for queue in hello.declared:
+            broker.declare(queue)
         self._presence = Presence(self.worker, self._config, hello)
         self._keeper = Keeper(broker, self._presence, calls, hello.queues, hello.tasks + hello.aliases)
         self._keeper.start()

@@ -15,6 +15,7 @@ from taskq.tasks.lists import ListBroker
 from taskq.tasks.outbox import relay
 from taskq_workers.deaths import bury
 from taskq_workers.outage import Parts
+from taskq_workers.tending import Tending
 from taskq_workers.wires import Wire
 
 log = logging.getLogger("taskq.worker")
@@ -61,6 +62,7 @@ class Sweeper:
         # Besides its tasks, a worker can run what was set aside for a newer layout, if that is the one it reads.
         self._tasks = frozenset([*tasks, *(layout_name(number) for number in range(1, LAYOUT + 1))])
         self._alone = alone
+        self._tending = Tending(broker)
         # The stall guard of the script counts a gap of half a lease: sweeps come at least twice as often.
         self._every = min(SWEEP_EVERY_S, broker.limits.lease / 4000)
         self._next = dict.fromkeys(queues, 0.0)
@@ -120,12 +122,16 @@ class Sweeper:
 
     def _chores(self, queue: str, swept: Swept) -> None:
         broker = self._broker
+        if swept.streamed:
+            broker.queues.learn(queue)
         line = Failure("lapse", "LeaseLapsed", "its worker sent no heartbeat for one lease").line()
         for token in swept.lapsed:
             condemned = broker.reclaim(queue, token, line, "lapse")
             bury(broker, queue, condemned, {}, "lapse", "no heartbeat for one lease", "")
         if swept.due is not None and swept.due <= swept.now:
             self._promote(queue, swept.now)
+        if broker.queues.streamed(queue):
+            self._tending.tend(queue)
         if swept.alone:
             self._alone()
         if swept.outbox:

@@ -4,7 +4,8 @@
 --       5 index in KEYS of the ready list if all are plain, else ''
 --       then per message: id (16 bytes), body; and, if ARGV 5 is '', its spec:
 --       byte priority index 0-4, byte flags, double due, double expires (0 none, negative: that many ms from now), digest
--- Returns { code, answer }: 0 accepted, 1 gap (the lane number is neither the last nor the next), 2 stale (an older number).
+-- Returns { code, answer }: 0 accepted, 1 gap (the lane number is neither the last nor the next), 2 stale (an older number),
+--       4 this is a stream queue, whose own script does this (there all ready lists are one key).
 --       answer '' means each is new; else 17 bytes a message: n new, e exists, u unique key held; then the id that counts
 -- Checked before the first write: lane number, types of all keys, explicit ids, unique keys.
 -- The first write may not be a freeing one: a full server must refuse an enqueue.
@@ -18,11 +19,11 @@ if lane then
   if number < last then return { 2, '' } end
 end
 if number ~= last + 1 then return { 1, '' } end
+if call('HGET', KEYS[2], 'transport') and KEYS[9] ~= KEYS[10] then return { 4, '' } end
 local waiting = call('LLEN', KEYS[8])
 local plain = tonumber(ARGV[5])
 if plain then
   call('LLEN', KEYS[plain])
-  call('HLEN', KEYS[2])
   local ids, n = {}, 0
   for i = 6, #ARGV, 2 do
     n = n + 1
@@ -37,7 +38,6 @@ if plain then
 end
 
 for i = 9, 13 do call('LLEN', KEYS[i]) end
-call('HLEN', KEYS[2])
 call('HLEN', KEYS[4])
 local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))

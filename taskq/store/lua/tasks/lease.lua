@@ -2,14 +2,14 @@
 -- KEYS  1 worker  2 meta  3 body  4 state  5 leases  6 held  7 left  8 wake  9 delayed  10 none
 --       11.. the lists to read, in order (the five ready lists; or alone, or a task's parked list, by itself)
 -- ARGV  1 now in ms or ''  2 token (20 bytes)  3 call number  4 lease in ms  5 message limit  6 byte limit
---       7 worker key ttl in ms
+--       7 worker key ttl in ms  8 there if the caller knows that this is a stream queue
 -- Returns { code, now, due, fence, ids, heads, bodies... }: code 0 leased (a repeat answers the same batch), 1 nothing
---       (an older call that holds nothing, too), 2 paused, 3 refused (reclaim has retired this worker); due is the earliest delayed time or '';
+--       (an older call that holds nothing, too), 2 paused, 3 refused (reclaim has retired this worker), 4 this is a stream
+--       queue and ARGV 8 is not there; due is the earliest delayed time or '';
 --       ids and heads are concatenated (16 and 8 bytes each; heads '' when each is fresh, plain and of priority 0);
 --       flag 128 in a head: its expiry has passed, so it must be settled as expired
 -- Checked before the first write: call number, pause, types, states, sizes and bodies. The first write frees memory.
-local call, byte, sub, char = redis.call, string.byte, string.sub, string.char
-local time = call('TIME')
+local call, byte, sub, char, time = redis.call, string.byte, string.sub, string.char, redis.call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local token, number, limit, room = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local due, last = call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')[2] or '', tonumber(call('HGET', KEYS[1], 'lease')) or 0
@@ -27,8 +27,8 @@ if blob or number <= last then -- a token that is held is a repeat, even if the 
   reply[5], reply[6], reply[7] = table.concat(ids), table.concat(heads), #ids
   return reply
 end
-local meta = call('HMGET', KEYS[2], 'paused', 'fence')
-if meta[1] then return { 2, now, due } end
+local meta = call('HMGET', KEYS[2], 'paused', 'fence', 'transport')
+if meta[1] or (meta[3] and not ARGV[8]) then return { meta[1] and 2 or 4, now, due } end
 
 local taken, heads, tails, drops, trims, found, bytes, more, plain, full = {}, {}, {}, {}, {}, 0, 0, 0, true, false
 for list = 11, #KEYS do

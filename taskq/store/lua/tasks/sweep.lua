@@ -4,7 +4,8 @@
 -- ARGV  1 now in ms or ''  2 lease in ms  3 limit per kind of chore  4 the least time between two sweeps in ms
 --       5 '1' if the caller saw the server's clock jump, else ''  6 age in ms at which dead letters are dropped
 --       7 byte limit of the bodies that go with dead letters; one goes even if it is larger
--- Returns { code, now, due, deadline, alone, outbox, parked, lapsed tokens... }: code 0 swept, 1 somebody just did;
+-- Returns { code, now, due, deadline, alone, outbox, parked, lapsed tokens... }: code 0 swept, 1 somebody just did,
+--       2 more if it is a stream queue;
 --       due and deadline: the earliest delayed time and lease deadline, or ''; alone, outbox: how many wait there;
 --       parked: since when the oldest unknown task has been waiting, or ''
 -- Stall guard: after a gap of more than half a lease without any sweep (or a clock jump) nothing lapses for one lease, so
@@ -22,10 +23,10 @@ for i, key in ipairs(KEYS) do
   end
 end
 local function first(key) return call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or '' end
-local meta = call('HMGET', KEYS[1], 'swept', 'grace', 'graces', 'paused')
+local meta = call('HMGET', KEYS[1], 'swept', 'grace', 'graces', 'paused', 'transport')
 local swept, grace, graces = tonumber(meta[1]), tonumber(meta[2]) or 0, tonumber(meta[3]) or 0
 local fresh = swept and now >= swept and now - swept < tonumber(ARGV[4]) and ARGV[5] == ''
-local reply = { fresh and 1 or 0, now, first(KEYS[5]), first(KEYS[4]), call('LLEN', KEYS[21]), call('HLEN', KEYS[13]), first(KEYS[14]) }
+local reply = { (fresh and 1 or 0) + (meta[5] and 2 or 0), now, first(KEYS[5]), first(KEYS[4]), call('LLEN', KEYS[21]), call('HLEN', KEYS[13]), first(KEYS[14]) }
 if fresh then return reply end
 
 call('DEL', KEYS[15])

@@ -1,0 +1,17 @@
+-- The verb empties the ready list; before, it is filled up from the stream. What it took is acknowledged.
+-- Returns as the verb does; left counts what is unread, too.
+-- Checked before the first write: nothing more.
+local list, limit, failure = own[12], math.min(ARGV[2], 250), nil
+local first = ARGV[5] == 'r' and string.sub(list, -8) == ':ready:0'
+if first and call('LLEN', list) < limit then
+  local _, _, refused = read(list, limit - call('LLEN', list))
+  failure = refused
+end
+if failure then return failure end
+local ids = ARGV[5] == 'r' and limit > 0 and call('LRANGE', list, 0, limit - 1) or {}
+local reply = verb(own, ARGV)
+if reply.err then return reply end
+settle({ unpack(ids, 1, math.min(#ids, reply[2])) })
+local tally = call('HMGET', KEYS[4], 'appended', 'read')
+if first then reply[3] = reply[3] + math.max((tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0), 0) end
+return reply
