@@ -7,14 +7,19 @@ import time
 from pathlib import Path
 
 from benchmarks.ledger import VARIABLE, Ledger
-from taskq import TaskQ
+from taskq import Queue, TaskQ
 
-DRAIN, HOLD, NAP = "drain", "hold", "nap"
+DRAIN, HOLD, NAP, AUDIT = "drain", "hold", "nap", "audit"
 NAMESPACE = "bench"
 NAP_S = 0.002
 _LOOK_S = 0.005
 
-app = TaskQ(NAMESPACE, url=os.environ.get("BENCH_URL"), lease=float(os.environ.get("BENCH_LEASE", "10")))
+app = TaskQ(
+    NAMESPACE,
+    url=os.environ.get("BENCH_URL"),
+    lease=float(os.environ.get("BENCH_LEASE", "10")),
+    queues=[Queue(AUDIT, transport="stream")],
+)
 
 _ledger: Ledger | None = Ledger(Path(os.environ[VARIABLE])) if VARIABLE in os.environ else None
 
@@ -36,6 +41,11 @@ def noop(slot: int) -> None:
 
 @app.task(queue=DRAIN, result_ttl=0)
 async def anoop(slot: int) -> None:
+    mark(slot)
+
+
+@app.task(queue=AUDIT, result_ttl=0)
+def snoop(slot: int) -> None:
     mark(slot)
 
 

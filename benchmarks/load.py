@@ -33,6 +33,7 @@ from taskq.tasks.broker import (
 from taskq.tasks.calls import Limits
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.packing import FAILURES
+from taskq.tasks.queues import Queue, Retain, Transport
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -64,7 +65,7 @@ def body_sizes(count: int) -> Iterator[int]:
         yield SIZES[pick][0]
 
 
-def messages(count: int, random_: random.Random) -> Iterator[Outgoing]:
+def messages(count: int, random_: random.Random, urgent: float = URGENT) -> Iterator[Outgoing]:
     """Messages of every kind: mostly plain, some delayed, unique, expiring, with an id of their own, urgent."""
     noise = os.urandom(LARGE)
     for raw, size in zip(_ids(count), body_sizes(count), strict=True):
@@ -78,7 +79,7 @@ def messages(count: int, random_: random.Random) -> Iterator[Outgoing]:
             yield Outgoing(raw, body, explicit=True)
         elif (kind := kind - EXPLICIT) < EXPIRING:
             yield Outgoing(raw, body, expires=-1)
-        elif (kind := kind - EXPIRING) < URGENT:
+        elif (kind := kind - EXPIRING) < urgent:
             yield Outgoing(raw, body, priority=random_.choice((-2, -1, 1, 2)))
         else:
             yield Outgoing(raw, body)
@@ -92,15 +93,20 @@ def _ids(count: int) -> Iterator[bytes]:
 class HeavyQueue:
     """One queue, and every verb on it in volume; `rounds` scripts of each kind."""
 
+    transport: Transport = "list"
+    urgent = URGENT
+
     def __init__(self, server: Server, count: int, rounds: int, name: str = "heavy") -> None:
         self.name = name
         self.count = count
         self.rounds = rounds
         self.random = random.Random(13)
         self.link = server.link
-        self.keys = queue_keys("bench", name)
+        self.keys = queue_keys("bench", name, self.transport == "stream")
         self.limits = Limits(tombstone=1, results=20_000, dead=5_000, sweep_gap=0)
         self.broker = ListBroker(server.link, "bench", self.limits, enqueue_timeout=60.0)
+        if self.transport == "stream":
+            self.broker.declare(Queue(name, transport="stream", retain=Retain(count=1_000)))
         self.seat = Seat()
         self.ids: list[bytes] = []
         self.used: set[str] = set()
@@ -111,7 +117,7 @@ class HeavyQueue:
         """Run scripts, eight a round trip; any error ends the measurement."""
         answers: list[T] = []
         for part in batches(list(wires), PIPELINE):
-            self.used.update(wire.script.name.removeprefix("tasks/") for wire in part)
+            self.used.update(wire.script.name.rpartition("/")[2] for wire in part)
             for answer in run_many(self.link, part):
                 if isinstance(answer, TaskqError):
                     raise MeasurementFailed(f"{part[0].script.name}: {answer}")
@@ -138,7 +144,7 @@ class HeavyQueue:
     def fill(self) -> None:
         """The queue as it is to be: every kind of message, bulk by bulk."""
         bulk: list[Outgoing] = []
-        for message in messages(self.count, self.random):
+        for message in messages(self.count, self.random, self.urgent):
             self.ids.append(message.id)
             bulk.append(message)
             if len(bulk) == BULK:
@@ -243,6 +249,9 @@ class HeavyQueue:
         if mode == "lapse":
             started = []
         return calls.reclaim(self.keys, batch[0].token, _LINE, self.limits, mode=mode, started=started)
+
+    def end(self) -> None:
+        """What comes last, when operators have done their part: nothing here."""
 
     def run(self) -> None:
         """All of it, on a filled queue; the chores come again at the end, when there is much to trim."""

@@ -8,26 +8,33 @@ from statistics import median
 from typing import Any
 
 from benchmarks.server import Server
-from taskq.store.scripts import load
+from taskq.store.scripts import Script, load
+from taskq.tasks.queues import Transport
+from taskq.tasks.transports import stream_scripts
 
 THRESHOLD_US = 1_000
 _ENTRIES = 200_000
 _TINY = ("GET", "HLEN", "LLEN", "SET", "TIME", "TYPE", "ZCARD")  # whatever the size of the key: no rehash, no copy
 
 
-def script_names() -> list[str]:
-    """Every script of the list transport."""
+def script_names(transport: Transport = "list") -> list[str]:
+    """Every script that a queue of this transport runs, by verb."""
+    return sorted(_scripts(transport))
+
+
+def _scripts(transport: Transport) -> dict[str, Script]:
     folder = files("taskq.store").joinpath("lua", "tasks")
-    return sorted(entry.name.removesuffix(".lua") for entry in folder.iterdir() if entry.name.endswith(".lua"))
+    names = [entry.name.removesuffix(".lua") for entry in folder.iterdir() if entry.name.endswith(".lua")]
+    found = {name: load(f"tasks/{name}") for name in names}
+    return found | stream_scripts() if transport == "stream" else found
 
 
-def prepare(server: Server) -> dict[str, str]:
+def prepare(server: Server, transport: Transport = "list") -> dict[str, str]:
     """Load all scripts, so that each is called by hash only, and open the log; answers names by hash."""
     server.execute("CONFIG", "SET", "slowlog-log-slower-than", str(THRESHOLD_US))
     server.execute("CONFIG", "SET", "slowlog-max-len", str(_ENTRIES))
     names = {}
-    for name in script_names():
-        script = load(f"tasks/{name}")
+    for name, script in _scripts(transport).items():
         server.execute("SCRIPT", "LOAD", script.text)
         names[script.sha] = name
     server.execute("SLOWLOG", "RESET")

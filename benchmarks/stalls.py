@@ -12,6 +12,7 @@ from benchmarks.figures import Report, Row, number
 from benchmarks.load import HeavyQueue
 from benchmarks.machine import Load
 from benchmarks.server import Server
+from benchmarks.stream_load import StreamQueue
 
 BUDGET_MS = 10.0
 RUNS = 3
@@ -30,16 +31,26 @@ class Run:
 
 
 def measure(bench: Bench) -> Report:
+    """P13 of list queues."""
+    return _measure(bench, "P13", HeavyQueue)
+
+
+def measure_streams(bench: Bench) -> Report:
+    """The same of stream queues: half of the messages are pending from the start."""
+    return _measure(bench, "P13-stream", StreamQueue)
+
+
+def _measure(bench: Bench, line: str, kind: type[HeavyQueue]) -> Report:
     """Three runs, each on a server of its own; a stall counts if the same script has it in two of them."""
     count, rounds = bench.size(1_000_000, 100_000), bench.size(400, 60)
     runs: list[Run] = []
     load = Load()
     for turn in range(RUNS):
-        runs.append(run(count, rounds))
+        runs.append(run(count, rounds, kind))
         name, worst = max(runs[-1].longest.items(), key=lambda item: item[1], default=("none", 0.0))
         bench.say(f"run {turn + 1} of {RUNS}, {count:,} queued: longest {name} {worst:.1f} ms")
     stalls = slowlog.recurring([one.longest for one in runs])
-    ours = {name: stalls.get(name, 0.0) for name in slowlog.script_names()}
+    ours = {name: stalls.get(name, 0.0) for name in slowlog.script_names(kind.transport)}
     worst = max(ours.values())
     untried = set[str]().union(*(one.untried for one in runs))
     value = number(worst, 1) if worst else f"below {slowlog.THRESHOLD_US / 1000:g}"
@@ -47,7 +58,7 @@ def measure(bench: Bench) -> Report:
     reached = worst <= BUDGET_MS and not untried
     report = Report(data={"count": count, "runs": [asdict(one) for one in runs], "recurring": stalls, **load.others()})
     report.data["untried"] = sorted(untried)
-    report.add(Row("P13", what, value, f"<= {BUDGET_MS:g}", reached, _beside(runs, ours, untried)))
+    report.add(Row(line, what, value, f"<= {BUDGET_MS:g}", reached, _beside(runs, ours, untried)))
     return report
 
 
@@ -62,20 +73,21 @@ def _beside(runs: Sequence[Run], ours: dict[str, float], untried: set[str]) -> s
     return f"{', '.join(named)}; {ran}; {memory:.1f} GiB{alone}"
 
 
-def run(count: int, rounds: int) -> Run:
+def run(count: int, rounds: int, kind: type[HeavyQueue] = HeavyQueue) -> Run:
     """One run on a server of its own."""
     with Server() as server:
-        names = slowlog.prepare(server)
-        queue = HeavyQueue(server, count, rounds)
+        names = slowlog.prepare(server, kind.transport)
+        queue = kind(server, count, rounds)
         queue.fill()
         memory = server.memory()
         queue.run()
         operate(queue)
-        extremes = HeavyQueue(server, EXTREMES, rounds, "extremes")
+        extremes = kind(server, EXTREMES, rounds, "extremes")
         extremes.extremes()
         operate(extremes)
-        worst = HeavyQueue(server, 0, rounds, "worst")
+        worst = kind(server, 0, rounds, "worst")
         worst_load.run(worst)
+        queue.end()
         used = queue.used | extremes.used | worst.used
         found = slowlog.read(server, names)
         usual = {name: median(times) for name, times in found.items()}

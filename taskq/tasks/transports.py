@@ -56,12 +56,12 @@ def own(verb: str) -> Script:
     return load_joined(f"streams/{verb}", (*_parts(_OWN[verb]), f"streams/{verb}"))
 
 
-def preload_all() -> None:
-    """Read all scripts of stream queues now: a process whose tasks may leave it no descriptor cannot do so later."""
-    for verb in _AROUND:
-        around(verb)
-    for verb in _OWN:
-        own(verb)
+def stream_scripts() -> dict[str, Script]:
+    """All scripts that stream queues have instead of, or beside, those of lists, by verb.
+
+    Read early, they are there for a process whose tasks have left it no descriptor to read files with.
+    """
+    return {verb: around(verb) for verb in _AROUND} | {verb: own(verb) for verb in _OWN}
 
 
 def _parts(names: Sequence[str]) -> tuple[str, ...]:

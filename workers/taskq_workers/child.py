@@ -30,7 +30,7 @@ from taskq.message import layout_name
 from taskq.store.scripts import preload
 from taskq.tasks.broker import Delivery, Seat
 from taskq.tasks.outbox import relay
-from taskq.tasks.transports import preload_all
+from taskq.tasks.transports import stream_scripts
 from taskq_workers import exits, streams
 from taskq_workers.attempt import Plans
 from taskq_workers.config import CHILD_VARIABLE, ChildSettings
@@ -154,7 +154,7 @@ class Child:
     def run(self) -> int:
         """From start-up hooks to the exit code."""
         preload("tasks")
-        preload_all()
+        stream_scripts()
         self.hooks.start(self.app.hooks.startup)
         if any(task.is_async for task in self.app.tasks.values()):
             self.loop_slots()
