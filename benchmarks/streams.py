@@ -128,14 +128,14 @@ def _cost_rows(bench: Bench, cells: dict[str, list[Drain]]) -> list[Row]:
     """Lists against streams, one row a figure: value is the stream queue's, beside it the list queue's."""
     stream, lists = cells["stream-p1"], cells["taskq-sync-p1"]
     rows = []
-    for what, pick in (
-        ("drain, tasks/s", lambda one: one.rate),
-        ("Redis CPU, enqueue, us/task", lambda one: one.enqueue_redis_us),
-        ("Redis CPU, lease and settle, us/task", lambda one: one.redis_us),
-        ("worker CPU, us/task", lambda one: one.worker_us),
+    for what, name in (
+        ("drain, tasks/s", "rate"),
+        ("Redis CPU, enqueue, us/task", "enqueue_redis_us"),
+        ("Redis CPU, lease and settle, us/task", "redis_us"),
+        ("worker CPU, us/task", "worker_us"),
     ):
-        beside = f"list queue: {spread([pick(one) for one in lists]).show(1)}"
-        rows.append(Row("streams", what, spread([pick(one) for one in stream]).show(1), beside=beside))
+        beside = f"list queue: {spread([getattr(one, name) for one in lists]).show(1)}"
+        rows.append(Row("streams", what, spread([getattr(one, name) for one in stream]).show(1), beside=beside))
     count = bench.size(100_000, 20_000)
     for what, index in (("queued", 0), ("finished and retained", 1)):
         figures = [_memory(count, transport)[index] for transport in ("stream", "list")]

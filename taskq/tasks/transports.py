@@ -16,8 +16,10 @@ _AROUND: Final[dict[str, tuple[str, ...]]] = {
     "promote": ("ready",),
     "redrive": ("ready",),
     "unpark": ("ready",),
-    "lease": ("read", "lease"),
-    "purge": ("read", "purge"),
+    "lease": ("group", "read", "lease"),
+    "release": ("ids_release", "settle"),
+    "reclaim": ("reclaim",),
+    "purge": ("group", "read", "purge"),
     "ack": ("ids_ack", "settle"),
     "nack": ("ids_nack", "settle"),
     "dead_letter": ("ids_bury", "settle"),
@@ -26,8 +28,8 @@ _AROUND: Final[dict[str, tuple[str, ...]]] = {
 }
 # What only stream queues have -> the parts before it.
 _OWN: Final[dict[str, tuple[str, ...]]] = {
-    "declare": ("read",),
-    "watch": ("read",),
+    "declare": ("group",),
+    "watch": ("group",),
     "repair": (),
 }
 

@@ -6,8 +6,8 @@
 local tally = call('HMGET', KEYS[4], 'appended', 'read', 'last')
 if ARGV[1] == 'list' then
   if call('HEXISTS', own[1], 'transport') == 0 then return { 0, 0 } end
-  local held = math.max((tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0), 0) + call('HLEN', KEYS[2])
-  if held > 0 then return { 1, held } end
+  local held = math.max((tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0), 0)
+  if held + call('HLEN', KEYS[2]) > 0 then return { 1, held + (redis.pcall('XPENDING', KEYS[1], GROUP)[1] or 0) } end
   call('HDEL', own[1], 'transport', 'retain')
   return { 0, 0 }
 end

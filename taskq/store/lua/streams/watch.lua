@@ -20,13 +20,14 @@ if first.err then found_group(last) end
 local restore = call('HGET', KEYS[4], 'restore')
 if restore then
   -- The group was made anew: what is leased or given back becomes pending again.
-  local page, entries = call('HSCAN', KEYS[2], restore, 'COUNT', 100), {}
+  local page = call('HSCAN', KEYS[2], restore, 'COUNT', 10)
   for i = 2, #page[2], 2 do
-    if page[2][i] ~= '-' then entries[#entries + 1] = page[2][i] end
-  end
-  if #entries > 0 then
-    entries[#entries + 1], entries[#entries + 2] = 'FORCE', 'JUSTID'
-    call('XCLAIM', KEYS[1], GROUP, GROUP, 0, unpack(entries))
+    local blob, entries = page[2][i], { 'FORCE', 'JUSTID' }
+    for at = #blob - WIDE + 1, 1, -WIDE do
+      local entry = sub(blob, at, at + WIDE - 1)
+      if entry ~= NONE then table.insert(entries, 1, entry) end
+    end
+    if #entries > 2 then call('XCLAIM', KEYS[1], GROUP, GROUP, 0, unpack(entries)) end
   end
   if page[1] == '0' then call('HDEL', KEYS[4], 'restore') else call('HSET', KEYS[4], 'restore', page[1]) end
 end
@@ -53,4 +54,5 @@ if dropped > 0 then call('LTRIM', KEYS[6], dropped, -1) end
 if moved + dropped > 0 then call('HSET', KEYS[4], 'passed', math.max(history, 0), 'bytes', math.max(size, 0)) end
 if moved == 100 or dropped == 20 then more = 1 end
 local counts = call('HMGET', KEYS[4], 'healed', 'lost', 'foreign', 'repair')
-return { more, tonumber(counts[1]) or 0, tonumber(counts[2]) or 0, tonumber(counts[3]) or 0, counts[4] and 1 or 0, trimmed }
+local function count_of(i) return tonumber(counts[i]) or 0 end
+return { more, count_of(1), count_of(2), count_of(3), counts[4] and 1 or 0, trimmed }

@@ -1,13 +1,25 @@
 -- What every script of a stream queue begins with: it wraps the verb of the same name of the lists.
--- KEYS  1 stream  2 entries  3 fresh  4 tally  5 steps  6 passed  7 body  8 state  then those of the verb, as its own
+-- KEYS  1 stream  2 entries  3 fresh  4 tally  5 steps  6 passed  7 body  8 state  9 held  then those of the verb alone
 -- What the verb makes ready it pushes to fresh; from there it is appended to the stream. What is given back waits in a
--- ready list, and its entry stays pending. tally: appended and read count messages; last is the last entry read;
--- n and b are messages and bytes since the last step; big is the largest body that may be unread.
+-- ready list, and its entry stays pending. entries has the entries of a batch by its token, in the order of held, each
+-- in 26 bytes, and that of what was given back by its id; dashes stand for none. In tally, appended and read count
+-- messages, last is the last entry read, n and b count messages and bytes since the last step, big is the largest body
+-- that may be unread.
 -- Checked before the first write: types of these keys, then all that the verb checks.
-local call, own, GROUP = redis.call, { unpack(KEYS, 9) }, 'taskq'
-for i, kind in ipairs({ 'stream', 'hash', 'list', 'hash', 'list', 'list', 'hash', 'hash' }) do
+local call, sub, own, GROUP, WIDE = redis.call, string.sub, { unpack(KEYS, 10) }, 'taskq', 26
+local NONE = string.rep('-', WIDE)
+for i, kind in ipairs({ 'stream', 'hash', 'list', 'hash', 'list', 'list', 'hash', 'hash', 'hash' }) do
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
+end
+
+-- An entry in 26 bytes: zeros stand before both of its numbers, which the server reads over.
+local function wide(entry)
+  if string.byte(entry, 14) == 45 then
+    return sub(entry, 1, 14) .. sub('000000000000', #entry - 13) .. sub(entry, 15)
+  end
+  local ms, seq = string.match(entry, '^(%d+)%-(%d+)$')
+  return string.rep('0', 13 - #ms) .. ms .. '-' .. string.rep('0', 12 - #seq) .. seq
 end
 
 -- What fresh holds becomes entries. A step is written for each 100 messages or 64 KiB: history goes by whole steps.
@@ -33,13 +45,19 @@ local function append()
   return count, last
 end
 
--- The entries of messages that are leased no more, or gone: delivered, for good.
+-- The entry of one message of a batch, by the batch's held and entries; nil if it is not in that batch.
+local function entry_in(held, entries, id)
+  local at = string.find(held, id, 17, true)
+  while at and at % 16 ~= 1 do at = string.find(held, id, at + 1, true) end
+  return at and sub(entries, (at - 17) / 16 * WIDE + 1, (at - 1) / 16 * WIDE)
+end
+
+-- Delivered for good are what had been given back, by its ids.
 local function settle(ids)
-  if #ids == 0 then return end
-  local entries, acks = call('HMGET', KEYS[2], unpack(ids)), {}
-  for i = 1, #ids do
-    if entries[i] and entries[i] ~= '-' then acks[#acks + 1] = entries[i] end
+  local acks = {}
+  for i, entry in ipairs(#ids > 0 and call('HMGET', KEYS[2], unpack(ids)) or {}) do
+    if entry and entry ~= NONE then acks[#acks + 1] = entry end
   end
-  call('HDEL', KEYS[2], unpack(ids))
+  if #ids > 0 then call('HDEL', KEYS[2], unpack(ids)) end
   if #acks > 0 then call('XACK', KEYS[1], GROUP, unpack(acks)) end
 end

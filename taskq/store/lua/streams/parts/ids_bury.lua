@@ -1,3 +1,3 @@
--- The ids that a dead_letter names.
-local NUMBER, named = 'bury', {}
-for at = 10, #ARGV, 6 do named[ARGV[at + 2]] = (named[ARGV[at + 2]] or 0) + 1 end
+-- What a dead_letter names.
+local NUMBER, BACK, runs = 'bury', false, {}
+for at = 10, #ARGV, 6 do runs[#runs + 1] = { ARGV[at + 1], ARGV[at + 2] } end

@@ -1,3 +1,3 @@
--- The ids that a nack names.
-local NUMBER, named = 'nack', {}
-for at = 5, #ARGV, 5 do named[ARGV[at + 1]] = (named[ARGV[at + 1]] or 0) + 1 end
+-- What a nack names.
+local NUMBER, BACK, runs = 'nack', false, {}
+for at = 5, #ARGV, 5 do runs[#runs + 1] = { ARGV[at], ARGV[at + 1] } end

@@ -1,13 +1,13 @@
 -- The verb empties the ready list; before, it is filled up from the stream. What it took is acknowledged.
 -- Returns as the verb does; left counts what is unread, too.
 -- Checked before the first write: nothing more.
-local list, limit, failure = own[12], math.min(ARGV[2], 250), nil
-local first = ARGV[5] == 'r' and string.sub(list, -8) == ':ready:0'
+local list, limit = own[12], math.min(ARGV[2], 250)
+local first = ARGV[5] == 'r' and sub(list, -8) == ':ready:0'
 if first and call('LLEN', list) < limit then
-  local _, _, refused = read(list, limit - call('LLEN', list))
-  failure = refused
+  local got, failure = read(limit - call('LLEN', list))
+  if failure then return failure end
+  keep(list, got)
 end
-if failure then return failure end
 local ids = ARGV[5] == 'r' and limit > 0 and call('LRANGE', list, 0, limit - 1) or {}
 local reply = verb(own, ARGV)
 if reply.err then return reply end

@@ -1,19 +1,46 @@
--- The verb ends leases: the entries of all messages that it did not answer as lost are acknowledged; what it made ready
--- is appended. named, which the part before this one sets, has the ids in ARGV; NUMBER is the field of the call number.
+-- The verb ends leases: of all messages that it did not answer as lost, the entries are acknowledged (BACK: kept by id,
+-- for they wait in a ready list); what it made ready is appended. The part before this one sets runs, { token, ids }
+-- each, as ARGV names them, and NUMBER, the field of the call number, if the verb has one.
 -- Checked before the first write: whether this is a repeat, which changes nothing.
 local number = NUMBER and tonumber(ARGV[2])
-local repeated = number and (tonumber(call('HGET', own[1], NUMBER)) or 0) >= number
+if number and (tonumber(call('HGET', own[1], NUMBER)) or 0) >= number then return verb(own, ARGV) end
+local batches, ids, entries = {}, {}, {}
+for _, run in ipairs(runs) do
+  local token, blob = run[1], run[2]
+  if batches[token] == nil then
+    local batch = { call('HGET', KEYS[9], token), call('HGET', KEYS[2], token) }
+    batches[token] = batch[1] and batch[2] and batch
+  end
+  local batch = batches[token]
+  local whole = batch and #blob + 16 == #batch[1] and blob == sub(batch[1], 17)
+  for at = 1, batch and #blob or 0, 16 do
+    local id, place = sub(blob, at, at + 15), (at - 1) / 16 * WIDE
+    local entry = whole and sub(batch[2], place + 1, place + WIDE) or entry_in(batch[1], batch[2], id)
+    if entry then ids[#ids + 1], entries[#entries + 1] = id, entry end
+  end
+end
 local reply = verb(own, ARGV)
-if reply.err or repeated then return reply end
-local lost, ended = {}, {}
+if reply.err then return reply end
+local lost, done = {}, {}
 for at = 1, #reply[3], 16 do
-  local id = string.sub(reply[3], at, at + 15)
+  local id = sub(reply[3], at, at + 15)
   lost[id] = (lost[id] or 0) + 1
 end
-for id, times in pairs(named) do
-  -- named twice, it is lost the second time
-  if times > (lost[id] or 0) then ended[#ended + 1] = id end
+for i = #ids, 1, -1 do
+  -- named twice, a message is lost the second time
+  local id, entry = ids[i], entries[i]
+  if lost[id] and lost[id] > 0 then
+    lost[id] = lost[id] - 1
+  elseif BACK then
+    done[#done + 1], done[#done + 2] = id, entry
+  elseif entry ~= NONE then
+    done[#done + 1] = entry
+  end
 end
-settle(ended)
+if #done > 0 and BACK then call('HSET', KEYS[2], unpack(done)) end
+if #done > 0 and not BACK then call('XACK', KEYS[1], GROUP, unpack(done)) end
+for token, batch in pairs(batches) do
+  if batch and call('HEXISTS', KEYS[9], token) == 0 then call('HDEL', KEYS[2], token) end
+end
 append()
 return reply
