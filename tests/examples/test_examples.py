@@ -20,7 +20,7 @@ Run = Callable[[str], str]
 def test_every_example_has_a_test_and_says_how_it_is_run() -> None:
     here = Path(__file__).read_text("utf-8")
     examples = [path for path in EXAMPLES.iterdir() if re.match(r"\d\d_", path.name)]
-    assert len(examples) == 10
+    assert len(examples) == 11
     for path in examples:
         assert f'"{path.stem}' in here, f"{path.name} has no test"
         sources = [path] if path.is_file() else sorted(path.glob("test_*.py"))
@@ -82,6 +82,15 @@ def test_unique_payment_with_fence(run_example: Run) -> None:
         "charged: True",
         "afterwards the key is free: True, and its run has a larger fence: True",
         "a stale worker with fence 0 is refused by the row: True",
+    ]
+
+
+def test_stream_queue(run_example: Run) -> None:
+    assert run_example("11_stream_queue").splitlines() == [
+        "order 0: 10.00",
+        "order 1: 10.01",
+        "order 2: 10.02",
+        "20 entries: 0 unread, 0 in progress, the rest is history",
     ]
 
 
