@@ -34,6 +34,7 @@ START_MS = 1_800_000_000_000
 LEASE_MS = 10_000
 
 _READ = {
+    b"stream": ("XRANGE", "-", "+"),
     b"string": ("GET",),
     b"hash": ("HGETALL",),
     b"list": ("LRANGE", 0, -1),

@@ -75,7 +75,7 @@ def test_what_others_made_a_stream_queue_is_learned_unless_it_is_declared_a_list
     assert not queues.features("audit").priorities
     assert queues.features("audit").replayable
     queues.declare(Queue("mail"))
-    with pytest.raises(ConfigError, match="queue .mail. is declared a list queue here, but others"):
+    with pytest.raises(ConfigError, match=r"queue .mail. is declared a list queue here, but others"):
         queues.learn("mail")
     assert not queues.streamed("mail")
 

@@ -18,19 +18,7 @@ if not meta[2] and ARGV[2] ~= '' then call('HSET', own[1], 'retain', ARGV[2]) en
 local first = redis.pcall('XPENDING', KEYS[1], GROUP, '-', '+', 1, GROUP)
 if first.err then found_group(last) end
 local restore = call('HGET', KEYS[4], 'restore')
-if restore then
-  -- The group was made anew: what is leased or given back becomes pending again.
-  local page = call('HSCAN', KEYS[2], restore, 'COUNT', 10)
-  for i = 2, #page[2], 2 do
-    local blob, entries = page[2][i], { 'FORCE', 'JUSTID' }
-    for at = #blob - WIDE + 1, 1, -WIDE do
-      local entry = sub(blob, at, at + WIDE - 1)
-      if entry ~= NONE then table.insert(entries, 1, entry) end
-    end
-    if #entries > 2 then call('XCLAIM', KEYS[1], GROUP, GROUP, 0, unpack(entries)) end
-  end
-  if page[1] == '0' then call('HDEL', KEYS[4], 'restore') else call('HSET', KEYS[4], 'restore', page[1]) end
-end
+if restore then restore_some(restore) end
 local unread = (tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0)
 if unread > 0 and not meta[3] and call('LLEN', own[2]) == 0 then call('RPUSH', own[2], '1') end
 

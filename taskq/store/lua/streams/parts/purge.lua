@@ -3,6 +3,8 @@
 -- Checked before the first write: nothing more.
 local list, limit = own[12], math.min(ARGV[2], 250)
 local first = ARGV[5] == 'r' and sub(list, -8) == ':ready:0'
+local checked = verb(own, { ARGV[1], '0', unpack(ARGV, 3) }) -- of nothing: its checks come before the first read
+if checked.err then return checked end
 if first and call('LLEN', list) < limit then
   local got, failure = read(limit - call('LLEN', list))
   if failure then return failure end
