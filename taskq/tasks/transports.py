@@ -11,15 +11,15 @@ from taskq.store.scripts import Call, Script, load, load_joined
 T = TypeVar("T")
 
 # Verb -> the parts around it, behind the head of all. What is not named here does the same on both transports.
-_AROUND: Final[dict[str, tuple[str, ...]]] = {
+AROUND: Final[dict[str, tuple[str, ...]]] = {
     "enqueue": ("ready",),
     "promote": ("ready",),
     "redrive": ("ready",),
     "unpark": ("ready",),
-    "lease": ("group", "read", "lease"),
+    "lease": ("group", "read", "keep", "lease"),
     "release": ("ids_release", "settle"),
     "reclaim": ("reclaim",),
-    "purge": ("group", "read", "purge"),
+    "purge": ("group", "read", "keep", "purge"),
     "ack": ("ids_ack", "settle"),
     "nack": ("ids_nack", "settle"),
     "dead_letter": ("ids_bury", "settle"),
@@ -27,16 +27,16 @@ _AROUND: Final[dict[str, tuple[str, ...]]] = {
     "overview": ("overview",),
 }
 # What only stream queues have -> the parts before it.
-_OWN: Final[dict[str, tuple[str, ...]]] = {
+OWN: Final[dict[str, tuple[str, ...]]] = {
     "declare": ("group",),
-    "watch": ("group",),
+    "watch": ("group", "restore", "audit"),
     "repair": (),
 }
 
 
 def build(keys: QueueKeys, verb: str, names: Sequence[str], args: Sequence[Any], decode: Callable[[Any], T]) -> Call[T]:
     """One run of a verb on a queue, whatever its transport; `names` are the keys of the verb's own script."""
-    if keys.streamed and verb in _AROUND:
+    if keys.streamed and verb in AROUND:
         return Call(around(verb), [*keys.behind, *names], args, decode)
     return Call(load(f"tasks/{verb}"), names, args, decode)
 
@@ -50,12 +50,12 @@ def build_own(
 
 def around(verb: str) -> Script:
     """The script of a verb on stream queues."""
-    return load_joined(f"streams/{verb}", _parts(_AROUND[verb]), f"tasks/{verb}")
+    return load_joined(f"streams/{verb}", _parts(AROUND[verb]), f"tasks/{verb}")
 
 
 def own(verb: str) -> Script:
     """A script that only stream queues have."""
-    return load_joined(f"streams/{verb}", (*_parts(_OWN[verb]), f"streams/{verb}"))
+    return load_joined(f"streams/{verb}", (*_parts(OWN[verb]), f"streams/{verb}"))
 
 
 def stream_scripts() -> dict[str, Script]:
@@ -63,7 +63,7 @@ def stream_scripts() -> dict[str, Script]:
 
     Read early, they are there for a process whose tasks have left it no descriptor to read files with.
     """
-    return {verb: around(verb) for verb in _AROUND} | {verb: own(verb) for verb in _OWN}
+    return {verb: around(verb) for verb in AROUND} | {verb: own(verb) for verb in OWN}
 
 
 def _parts(names: Sequence[str]) -> tuple[str, ...]:

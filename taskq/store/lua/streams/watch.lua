@@ -9,21 +9,31 @@
 local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local meta = call('HMGET', own[1], 'transport', 'retain', 'paused')
-local tally = call('HMGET', KEYS[4], 'appended', 'read', 'last', 'passed', 'bytes', 'restore')
+local tally = call('HMGET', KEYS[4], 'appended', 'read', 'last', 'passed', 'bytes', 'doubt')
 local last, history, size = tally[3], tonumber(tally[4]) or 0, tonumber(tally[5]) or 0
 call('DEL', own[3])
 if not meta[1] then call('HSET', own[1], 'transport', 'stream') end
 if not meta[2] and ARGV[2] ~= '' then call('HSET', own[1], 'retain', ARGV[2]) end
 
+local unread = (tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0)
+if not tally[1] then
+  local found = count_anew()
+  if found then last, unread, history, size = unpack(found, 1, 4) end
+end
 local first = redis.pcall('XPENDING', KEYS[1], GROUP, '-', '+', 1, GROUP)
-if first.err then found_group(last) end
+if first.err then last = found_group(last) end
 local restore = call('HGET', KEYS[4], 'restore')
 if restore then restore_some(restore) end
-local unread = (tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0)
-if unread > 0 and not meta[3] and call('LLEN', own[2]) == 0 then call('RPUSH', own[2], '1') end
+if (unread ~= 0 or tally[6]) and not meta[3] and call('LLEN', own[2]) == 0 then call('RPUSH', own[2], '1') end
 
 local more, trimmed, moved, dropped = restore and 1 or 0, 0, 0, 0
 local held = not first.err and first[1] and first[1][1]
+if held and not restore then
+  -- what was set right was no hold up, so history is looked at again
+  local wrong = audit(held)
+  if wrong == 0 then call('HDEL', KEYS[4], 'mending') else more = 1 end
+  if wrong > 0 and call('HSETNX', KEYS[4], 'mending', 1) == 1 then call('HINCRBY', KEYS[4], 'healed', 1) end
+end
 for _, step in ipairs((restore or first.err) and {} or call('LRANGE', KEYS[5], 0, 99)) do
   local entry, n, b = string.match(step, '^(%S+) (%d+) (%d+)$')
   if not last or after(entry, last) or (held and not after(held, entry)) then break end
