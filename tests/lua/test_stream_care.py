@@ -255,6 +255,17 @@ def test_repair_passes_over_what_waits_elsewhere(queue: StreamQueue) -> None:
     assert queue.ack(done(leased)) == []
 
 
+def test_a_group_set_back_by_far_is_caught_up_in_steps(queue: StreamQueue) -> None:
+    fill(queue, 0, 2_500)
+    finish(queue, 2_500)
+    set_back(queue)
+    fill(queue, 3_000, 3)
+    queue.rings()
+    assert [len(queue.take()) for _ in range(3)] == [0, 0, 3]
+    assert queue.rings() == 1, "each step that left something behind rang for the next"
+    assert (queue.tally("lost"), queue.unread) == (0, 0)
+
+
 def test_foreign_entries_are_counted_left_there_and_not_run(queue: StreamQueue) -> None:
     fill(queue, 0, 1)
     for fields in (["task", "evil"], ["id", "short", "body", "x"], ["id", message(7).id, "payload", "x"]):

@@ -1,14 +1,15 @@
 -- Part of a script: read(count) takes up to that many unread messages, or 256 KiB of them; it answers { ids, entries,
 -- bodies, unread, moved } or nil and the error. The caller leases them, or keeps them at the end of a ready list.
 -- An entry that is not ours is counted and acknowledged. Where messages may have two entries (after a repair, or if the
--- group was set back) each is looked up first; what had been read before does not count again.
+-- group was set back) each is looked up first; what had been read before does not count again. No more than 1,000
+-- entries are looked at.
 local function read(count)
   local tally = call('HMGET', KEYS[4], 'big', 'last', 'appended', 'read', 'doubt', 'guess')
   local big, last, doubt, guess = tonumber(tally[1]) or 0, tally[2], tally[5], tally[6]
   local appended, done = tonumber(tally[3]) or 0, tonumber(tally[4]) or 0
   local ids, entries, bodies, acks, seen, n, bytes, foreign = {}, {}, {}, {}, {}, 0, 0, 0
-  local begun, dry, moved, careful = done, false, false, false
-  while n < count and bytes < 262144 and not dry do
+  local begun, dry, moved, careful, looked = done, false, false, false, 0
+  while n < count and bytes < 262144 and looked < 1000 and not dry do
     local most = count - n
     if big > 1000 then most = math.max(math.min(most, math.floor((262144 - bytes) / big)), 1) end
     local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', most, 'STREAMS', KEYS[1], '>')
@@ -18,7 +19,7 @@ local function read(count)
       reply = call('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', most, 'STREAMS', KEYS[1], '>')
     end
     local found = reply and reply[1][2] or {}
-    dry, moved = #found < most, moved or #found > 0
+    dry, moved, looked = #found < most, moved or #found > 0, looked + #found
     local back = #found > 0 and last and not after(found[1][1], last)
     if back and not doubt then
       doubt = newest()
@@ -26,21 +27,19 @@ local function read(count)
     end
     careful = #found > 0 and (doubt or done + #found > appended)
     for _, item in ipairs(found) do
-      local entry, fields = item[1], item[2]
-      local id, body, fit = fields[2], fields[4], nil
-      local ours, again = body and fields[3] == 'body' and #id == 16, back and not after(entry, last)
+      local entry, fields, fit = item[1], item[2], false
+      local id, body = fields[2], fields[4]
+      local ours, again = body and #id == 16 and fields[3] == 'body', back and not after(entry, last)
       if not again then
         if ours then done = done + 1 else foreign = foreign + 1 end
         last = entry
       end
-      if ours then
-        bytes, fit = bytes + #body, true
-        if careful then fit = not seen[id] and counts(entry, id) end
-        seen[id] = careful
-      else
-        fit = false
+      if ours and careful then
+        fit = not seen[id] and counts(entry, id)
+        seen[id] = true
       end
-      if fit then
+      bytes = bytes + #(body or '')
+      if fit or (ours and not careful) then
         n = n + 1
         ids[n], entries[n], bodies[n] = id, entry, body
       elseif fit == false then
