@@ -183,7 +183,7 @@ class Replay:
         keys = self.broker.keys(self.queue)
         page = run(
             self.broker.link,
-            history(keys, first, plan.range.last_id, limit=limit, size=_BYTES, contents=True),
+            history(keys, expected or plan.range.first_id, plan.range.last_id, limit=limit, size=_BYTES, contents=True),
         )
         here = page.entries[0].entry if page.entries else None
         trimmed = bool(expected) and here != expected
