@@ -37,7 +37,7 @@ class Past(Shop):
         """What was enqueued under a label, as it waits in its queue."""
         keys, link = self.broker.keys(queue), self.broker.link
         flat = link.execute("HGETALL", keys.body)
-        read = [decode(id, body) for id, body in zip(flat[::2], flat[1::2], strict=True)]
+        read = [decode(raw, body) for raw, body in zip(flat[::2], flat[1::2], strict=True)]
         return [one for one in read if (one.headers or {}).get(LABEL_HEADER) == label]
 
     def sources(self, label: str, queue: str = "mail") -> list[str]:

@@ -41,9 +41,10 @@ def test_arguments_are_decoded_when_they_are_asked_for(here: Past) -> None:
     (first, second) = here.inspector.history("mail", contents=True).entries
     assert (first.message().args, second.message().args) == ([0], [1])
     assert first.message().task == "shop.send"
+    here.app.remote("shop.send", queue="mail").enqueue("x" * 1_000)
+    (large,) = here.inspector.history("mail", newest=True, limit=1).entries
     with pytest.raises(DecodeError, match=r"was not read: ask for history\(contents=True\)"):
-        here.app.remote("shop.send", queue="mail").enqueue("x" * 1_000)
-        here.inspector.history("mail", newest=True).entries[0].message()
+        large.message()
 
 
 def test_a_retry_is_another_entry_of_the_same_message(here: Past) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,11 +27,10 @@ class Reversed:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codecs, "_CODECS", dict(codecs._CODECS))
     codecs.register(Compressed(JSON))
     codecs.register(Reversed())
-    yield
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
