@@ -55,8 +55,8 @@ class Past(Shop):
 
 
 @contextmanager
-def past(server: RealServer, namespace: str, pace: Pace | None = None) -> Generator[Past]:
-    one = Past(server.url, namespace, pace)
+def past(server: RealServer, namespace: str, pace: Pace | None = None, url: str = "") -> Generator[Past]:
+    one = Past(url or server.url, namespace, pace)
     try:
         yield one
     finally:

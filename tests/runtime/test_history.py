@@ -145,6 +145,15 @@ def test_reading_a_stream_without_group_or_without_entries_says_what_there_is(he
     assert here.inspector.history("mail") == History((), 0)
 
 
+def test_other_groups_change_nothing_about_the_place_of_an_entry(here: Past) -> None:
+    here.enqueue(3)
+    here.take(1)
+    link, stream = here.broker.link, here.broker.keys("mail").stream
+    link.execute("XGROUP", "CREATE", stream, "mine", "0")
+    link.execute("XREADGROUP", "GROUP", "mine", "me", "COUNT", 3, "STREAMS", stream, ">")
+    assert [entry.place for entry in here.inspector.history("mail").entries] == ["pending", "unread", "unread"]
+
+
 def test_reading_changes_nothing(here: Past) -> None:
     here.enqueue(3)
     here.append("a", "b")

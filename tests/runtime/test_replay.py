@@ -21,6 +21,7 @@ from taskq.errors import (
     UnknownQueue,
 )
 from taskq.message import id_text
+from taskq.store import scripts
 from taskq.tasks.replays import LABEL_HEADER, SOURCE_HEADER
 from tests.runtime.past import EVER, Past, past
 from tests.runtime.test_operator_control import Clock
@@ -163,7 +164,7 @@ def test_a_dry_run_of_a_label_that_was_begun_tells_of_the_rest(here: Past, monke
 # -- once
 
 
-def stop(here: Past, after: int) -> None:
+def stop(here: Past, after: int, to: str | None = None) -> None:
     """Begin the label `again`, one message a page, and be interrupted."""
 
     def interrupt(done: int) -> None:
@@ -171,7 +172,7 @@ def stop(here: Past, after: int) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        here.control.replay("mail", EVER, label="again", rate=4, on_progress=interrupt)
+        here.control.replay("mail", EVER, to=to, label="again", rate=4, on_progress=interrupt)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "unanswered"])
@@ -311,6 +312,31 @@ def test_a_full_server_takes_no_page_and_the_label_goes_on(
         link.execute("CONFIG", "SET", "maxmemory", "0")
         assert here.control.replay("mail", label="again") == Replayed("again", 6, 6)
         assert here.sources("again") == sorted(id_text(one) for one in ids)
+
+
+@pytest.mark.cluster
+def test_a_replay_into_another_slot_of_a_cluster(start_server: Callable[..., RealServer], namespace: str) -> None:
+    server = start_server(cluster=True)
+    with past(server, namespace, Clock().pace(), url=server.tcp_url) as here:
+        ids = here.enqueue(6)
+        stop(here, 2, to="copies")
+        assert here.control.replay("mail", label="again") == Replayed("again", 6, 6)
+        assert here.sources("again", "copies") == sorted(id_text(one) for one in ids)
+        assert here.control.replay("mail", EVER, to="lists").enqueued == 6
+        assert here.inspector.queue("lists").ready == 6
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("to", ["mail", "copies", "lists"])
+def test_all_keys_of_a_page_are_declared(start_server: Callable[..., RealServer], namespace: str, to: str) -> None:
+    server = start_server(cluster=True)
+    scripts.set_prefix("#!lua\n")
+    try:
+        with past(server, namespace, Clock().pace(), url=server.tcp_url) as here:
+            here.enqueue(3)
+            assert here.control.replay("mail", EVER, to=to).enqueued == 3
+    finally:
+        scripts.set_prefix("")
 
 
 def test_a_rate_is_kept_in_small_steps(here: Past, clock: Clock) -> None:
