@@ -15,12 +15,15 @@ from taskq.names import match as fits
 from taskq.names import shown
 from taskq.store.keys import QueueKeys
 from taskq.store.scripts import Call
-from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES
+from taskq.tasks.broker import LEASE_BYTES
 from taskq.tasks.operator_calls import task_in_head
 from taskq.tasks.transports import build_own
 
 Place: TypeAlias = Literal["unread", "pending", "delivered"]
 When: TypeAlias = datetime | float
+
+PAGE: Final = 100
+"""Entries that one script reads at most, or that one page of a replay enqueues: each stays short beside the others."""
 
 HEAD_BYTES: Final = 300
 """So much of a body always holds the whole name of its task."""
@@ -124,12 +127,12 @@ def history(
     last: str,
     *,
     newest: bool = False,
-    limit: int = LEASE_MESSAGES,
+    limit: int = PAGE,
     size: int = LEASE_BYTES,
     contents: bool = False,
 ) -> Call[PastPage]:
-    """Read one page: at most `limit` entries (250) and `size` bytes of bodies, or one larger entry."""
-    args = [first, last, "1" if newest else "", min(limit, LEASE_MESSAGES), size, "" if contents else HEAD_BYTES]
+    """Read one page: at most `limit` entries (100) and `size` bytes of bodies, or one larger entry."""
+    args = [first, last, "1" if newest else "", min(limit, PAGE), size, "" if contents else HEAD_BYTES]
 
     def decoded(reply: Any) -> PastPage:
         now, following, rows = reply
@@ -150,7 +153,7 @@ def walk(
 ) -> Iterator[PastPage]:
     """All pages of a range, read as they are asked for; `limit` is how many entries are wanted."""
     first, last = what.first_id, what.last_id
-    step = limit if what.match is None else LEASE_MESSAGES
+    step = limit if what.match is None else PAGE
     while True:
         start, end = (first, cursor or last) if newest else (cursor or first, last)
         page = send(history(keys, start, end, newest=newest, limit=step, contents=contents))

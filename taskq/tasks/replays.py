@@ -19,11 +19,11 @@ from taskq.message import copied, id_bytes
 from taskq.names import check_name
 from taskq.store.keys import QueueKeys
 from taskq.store.scripts import Call, run
-from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Outgoing
+from taskq.tasks.broker import LEASE_BYTES, Outgoing
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outgoing import now_ms
 from taskq.tasks.packing import pack_spec
-from taskq.tasks.past import Entry, PastPage, Range, history, need_stream
+from taskq.tasks.past import PAGE, Entry, PastPage, Range, history, need_stream
 from taskq.tasks.queues import OtherTransport
 from taskq.tasks.transports import build_replay
 
@@ -34,7 +34,7 @@ LABEL_HEADER: Final = "taskq-replay"
 SOURCE_HEADER: Final = "taskq-replay-of"
 
 _LONGER = 86_400_000  # how far it has come is kept longer than what it is, or it would begin again
-_BYTES = LEASE_BYTES - LEASE_MESSAGES * 256  # copies are longer: their headers
+_BYTES = LEASE_BYTES - PAGE * 256  # copies are longer: their headers
 _OVER = "."
 
 
@@ -174,7 +174,7 @@ class Replay:
         assert self._plan is not None, "begin comes first"
         return self._plan.to
 
-    def step(self, limit: int = LEASE_MESSAGES) -> bool:
+    def step(self, limit: int = PAGE) -> bool:
         """Read a page of at most `limit` entries and enqueue what is meant; whether there is more to do."""
         plan = self._plan
         if plan is None or self._cursor == _OVER:

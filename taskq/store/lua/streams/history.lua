@@ -9,21 +9,9 @@
 local time, last = call('TIME'), call('HGET', KEYS[4], 'last')
 local from, to, newest = ARGV[1], ARGV[2], ARGV[3] == '1'
 local most, room, head = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local rows, bytes, next = {}, 0, ''
-while true do
-  local reply = newest and call('XREVRANGE', KEYS[1], to, from, 'COUNT', 1) or
-    call('XRANGE', KEYS[1], from, to, 'COUNT', 1)
-  if #reply == 0 then break end
-  local entry, fields, size = reply[1][1], reply[1][2], 0
+local rows, bytes, next, largest = {}, 0, '', nil
+local function add(entry, fields, size)
   local ours = fields[1] == 'id' and #fields[2] == 16 and fields[3] == 'body'
-  if ours then size = #fields[4] else
-    for _, part in ipairs(fields) do size = size + #part end
-  end
-  if #rows > 0 and (#rows >= most or bytes + size > room) then
-    next = entry
-    break
-  end
-  bytes = bytes + size
   local place = 'd'
   if not last or after(entry, last) then
     place = 'u'
@@ -31,7 +19,27 @@ while true do
     place = 'p'
   end
   local body = ours and fields[4] or ''
+  if ours then size = #body end
+  bytes = bytes + size
   rows[#rows + 1] = { entry, place, ours and fields[2] or '', size, head and string.sub(body, 1, head) or body }
-  if newest then to = '(' .. entry else from = '(' .. entry end
+end
+
+-- By tens while bodies are small: the next one may be of any size.
+while next == '' do
+  local step = largest and largest <= 1000 and 10 or 1
+  local reply = newest and call('XREVRANGE', KEYS[1], to, from, 'COUNT', step) or
+    call('XRANGE', KEYS[1], from, to, 'COUNT', step)
+  for _, item in ipairs(reply) do
+    local size = 0
+    for _, part in ipairs(item[2]) do size = size + #part end
+    if #rows > 0 and (#rows >= most or bytes + size > room) then
+      next = item[1]
+      break
+    end
+    add(item[1], item[2], size)
+    largest = math.max(largest or 0, size)
+    if newest then to = '(' .. item[1] else from = '(' .. item[1] end
+  end
+  if #reply < step then break end
 end
 return { time[1] * 1000 + math.floor(time[2] / 1000), next, rows }
