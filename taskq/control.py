@@ -21,9 +21,11 @@ from taskq.tasks.handle import Cancelled
 from taskq.tasks.letters import Filter, Page
 from taskq.tasks.lists import ListBroker, pauses
 from taskq.tasks.operator_calls import STATES, State, purge
+from taskq.tasks.past import Range, When
+from taskq.tasks.replays import Replay, Replayed, new_label
 from taskq.tasks.stream_calls import unread
 
-__all__ = ["STATES", "WAITING", "Control", "Filter", "State"]
+__all__ = ["STATES", "WAITING", "Control", "Filter", "Replayed", "State", "new_label"]
 
 T = TypeVar("T")
 
@@ -71,11 +73,10 @@ class Control:
         are left alone. What dies again meanwhile is not sent a second time. Answers how many went back, or with
         `dry_run` would.
         """
-        if rate is not None and not rate > 0:
-            raise InvalidOption(f"rate={shown(rate)}: messages per second, more than 0")
+        _check_rate(rate)
         if dry_run:
             return self.count(queue, what)
-        step = LEASE_MESSAGES if rate is None else max(1, min(LEASE_MESSAGES, int(rate / _STEPS_PER_S)))
+        step = _step(rate)
         began, done = self._pace.clock(), 0
         for ids in self._chosen(queue, what, step):
             done += self._patiently(partial(self.broker.redrive, queue, ids))
@@ -217,6 +218,47 @@ class Control:
         names = self.broker.link.execute("ZRANGE", self.broker.keys(queue).parked, 0, -1)
         return [str(name, "utf-8", "replace") for name in names]
 
+    # -- history ----------------------------------------------------------------------------------------------------
+
+    def replay(
+        self,
+        queue: str,
+        since: When | None = None,
+        until: When | None = None,
+        *,
+        match: str | None = None,
+        to: str | None = None,
+        label: str | None = None,
+        rate: float | None = None,
+        on_progress: Callable[[int], object] | None = None,
+        dry_run: bool = False,
+    ) -> Replayed:
+        """Enqueue the messages of a range of a stream queue's history again, each once, at most `rate` a second.
+
+        `since` and `until` as in `Inspector.history`; what is appended after it began is not meant. They go to the same
+        queue, or to another one. Stopped in the middle, or killed, the same `label` goes on (then the rest may be left
+        out); two with one label at once share the work; a label that is over changes nothing. Labels are remembered for
+        seven days after their last page. Raises UnknownQueue, ConfigError of a list queue or if the label was begun
+        with something else, InvalidOption.
+        """
+        _check_rate(rate)
+        wanted = Range.of(since, until, match)
+        one = Replay(self.broker, queue, new_label() if label is None else label, dry_run)
+        for name in (queue, to):
+            if name is not None:
+                self._need(name)
+        self._patiently(lambda: one.begin(wanted, to))
+        self._need(one.target)
+        step, began, before = _step(rate), self._pace.clock(), one.told.enqueued
+        more = True
+        while more:
+            more = self._patiently(lambda: one.step(step))
+            if on_progress is not None:
+                on_progress(one.told.enqueued)
+            if rate is not None and not dry_run:
+                self._pace.sleep(max(began + (one.told.enqueued - before) / rate - self._pace.clock(), 0.0))
+        return one.told
+
     # -- messages ---------------------------------------------------------------------------------------------------
 
     def cancel(self, queue: str, id: str | bytes, *, kill: bool = False) -> Cancelled:
@@ -242,6 +284,16 @@ class Control:
                 if pause is None:
                     raise
                 self._pace.sleep(pause)
+
+
+def _check_rate(rate: float | None) -> None:
+    if rate is not None and not rate > 0:
+        raise InvalidOption(f"rate={shown(rate)}: messages per second, more than 0")
+
+
+def _step(rate: float | None) -> int:
+    """How many messages go at once, so that a rate is smooth."""
+    return LEASE_MESSAGES if rate is None else max(1, min(LEASE_MESSAGES, int(rate / _STEPS_PER_S)))
 
 
 def _state(state: State) -> State:

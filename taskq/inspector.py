@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from taskq.errors import TaskqError, UnknownMessage, UnknownQueue
@@ -21,12 +22,15 @@ from taskq.tasks import calls
 from taskq.tasks.dossier import Contents, MessageInfo, message_info
 from taskq.tasks.letters import EVERY, DeadLetter, Filter, Page, Place, letter_of, page_limit
 from taskq.tasks.operator_calls import Parked, QueueInfo, Row, buried, examine, overview
+from taskq.tasks.past import Entry, History, Range, When, check_cursor, gather, need_stream, walk
 from taskq.tasks.stream_calls import StreamInfo
 
 __all__ = [
     "Contents",
     "DeadLetter",
+    "Entry",
     "Filter",
+    "History",
     "Inspector",
     "Listed",
     "MessageInfo",
@@ -224,6 +228,35 @@ class Inspector:
             return replace(letter, task=decode(row.id, self.link.execute("HGET", self.keys(queue).body, row.id)).task)
         except (TaskqError, TypeError):  # gone meanwhile, or not a message after all
             return letter
+
+    # -- history ----------------------------------------------------------------------------------------------------
+
+    def history(
+        self,
+        queue: str,
+        *,
+        since: When | None = None,
+        until: When | None = None,
+        match: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        newest: bool = False,
+        contents: bool = False,
+    ) -> History:
+        """What was enqueued to a stream queue, the oldest first, or the `newest`; as much of it as is retained.
+
+        `since` and `until` are aware datetimes, or seconds since 1970, both included, by the server's clock; `match` is
+        a task's name or a pattern. Bodies come only with `contents`. At most `limit` entries, after looking at about
+        10,000; a cursor goes on in the same direction. Raises UnknownQueue, ConfigError of a list queue, InvalidOption.
+        """
+        page_limit(limit)
+        what = Range.of(since, until, match)
+        place = None if cursor is None else check_cursor(cursor)
+        self.need_queue(queue)
+        need_stream(queue, self.link.execute("HGET", self.keys(queue).meta, "transport"))
+        self._streams.add(queue)
+        pages = walk(partial(run, self.link), self.keys(queue), what, place, newest, contents, limit)
+        return gather(pages, what, limit, SCAN)
 
     # -- workers ----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any
@@ -116,21 +117,33 @@ def decode(id: bytes, body: bytes) -> Message:
 
     Raises NewerLayout for a message of a newer release, DecodeError for anything that taskq did not write.
     """
-    if body[:1] != b"\x01":
-        if body and body[0] > LAYOUT and body[0] < 32:
-            raise NewerLayout(f"layout {body[0]} is newer than {LAYOUT}, which this release reads")
-        raise DecodeError("not a message: unknown layout byte")
-    payload = body[5:]
-    if crc32(payload) != int.from_bytes(body[1:5], "little"):
-        raise DecodeError("the checksum does not match: the stored bytes were changed")
+    payload = _payload(body)
     try:
-        fields = orjson.loads(payload) if payload[-1:] == b"]" else _with_codec(payload)
+        # JSON text holds no NUL; what another codec wrote may well end like JSON
+        fields = _with_codec(payload) if b"\0" in payload else orjson.loads(payload)
         task, args, kwargs, created, options, headers = fields[:6]
     except (ValueError, TypeError, RecursionError, LookupError, ConfigError) as error:
         raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from error
     if type(task) is not str or type(args) is not list or type(kwargs) is not dict:
         raise DecodeError("the fields of the envelope have the wrong types")
     return Message(id, task, args, kwargs, created, options, headers)
+
+
+def copied(body: bytes, created: int, headers: Mapping[str, str]) -> bytes:
+    """The stored bytes of the same call made anew: created at another time, with these headers more.
+
+    Task, arguments and options stay as they are; what a codec of its own wrote is not decoded. Raises as `decode`.
+    """
+    envelope, mark, rest = _payload(body).partition(b"\0")
+    try:
+        task, args, kwargs, _, options, old, *codec = orjson.loads(envelope)
+    except (ValueError, TypeError) as error:
+        raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from error
+    if type(task) is not str:
+        raise DecodeError("the fields of the envelope have the wrong types")
+    kept = old if isinstance(old, dict) else {}
+    payload = orjson.dumps((task, args, kwargs, created, options, {**kept, **headers}, *codec)) + mark + rest
+    return _head.pack(LAYOUT, crc32(payload)) + payload
 
 
 def task_in(body: bytes | None) -> str:
@@ -142,6 +155,18 @@ def task_in(body: bytes | None) -> str:
     except ValueError:
         return ""
     return fields[0] if isinstance(fields, list) and fields and isinstance(fields[0], str) else ""
+
+
+def _payload(body: bytes) -> bytes:
+    """The stored bytes after their head, which is checked."""
+    if body[:1] != b"\x01":
+        if body and body[0] > LAYOUT and body[0] < 32:
+            raise NewerLayout(f"layout {body[0]} is newer than {LAYOUT}, which this release reads")
+        raise DecodeError("not a message: unknown layout byte")
+    payload = body[5:]
+    if crc32(payload) != int.from_bytes(body[1:5], "little"):
+        raise DecodeError("the checksum does not match: the stored bytes were changed")
+    return payload
 
 
 def _with_codec(payload: bytes) -> list[Any]:

@@ -13,7 +13,7 @@ PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which leas
 _KINDS = {
     "hash": (
         *("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "state", "unique", "worker"),
-        *("entries", "tally"),
+        *("entries", "replayed", "tally"),
     ),
     "list": ("alone", "fresh", "passed", "ready", "steps", "wake"),
     "stream": ("stream",),
@@ -116,8 +116,12 @@ class QueueKeys:
         return f"{self.base}progress:{id.hex()}"
 
     def replay(self, label: str) -> str:
-        """How far a replay of this queue's history has come: a string with an expiry."""
+        """What a replay of this queue's history is to do: a string of JSON with an expiry."""
         return f"{self.base}replay:{label}"
+
+    def replayed(self, source: str, label: str, begun: int) -> str:
+        """How far a replay of another queue (or this one) into this one has come: a hash with an expiry."""
+        return f"{self.base}replayed:{source}:{label}:{begun}"
 
     def parked_task(self, task: str) -> str:
         """Messages of one task name that no worker here knows."""

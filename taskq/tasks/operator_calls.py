@@ -224,7 +224,7 @@ def buried(
             now,
             total,
             tuple(
-                Row(raw, float(at), found_of(head or b"?", b"", b""), line, _task_in(body))
+                Row(raw, float(at), found_of(head or b"?", b"", b""), line, task_in_head(body))
                 for raw, at, head, line, body in rows
             ),
         )
@@ -286,7 +286,8 @@ def _counts(name: str, value: bytes) -> bool:
     return name not in _NO_COUNTERS and value.removeprefix(b"-").isdigit()
 
 
-def _task_in(body: bytes) -> str:
+def task_in_head(body: bytes) -> str:
+    """The name of the task in the first 300 bytes of a body, or ''."""
     found = _TASK.match(body, 5)  # after the layout byte and the checksum
     return str(found[1], "ascii") if found else ""
 

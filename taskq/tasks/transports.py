@@ -31,6 +31,7 @@ OWN: Final[dict[str, tuple[str, ...]]] = {
     "declare": ("group",),
     "watch": ("group", "restore", "audit"),
     "repair": (),
+    "history": ("read",),
 }
 
 
@@ -46,6 +47,18 @@ def build_own(
 ) -> Call[T]:
     """One run of a script that only stream queues have."""
     return Call(own(verb), [*keys.behind, *names], args, decode)
+
+
+def build_replay(keys: QueueKeys, names: Sequence[str], args: Sequence[Any], decode: Callable[[Any], T]) -> Call[T]:
+    """One page of a replay into a queue, whatever its transport: what it adds stands around an enqueue."""
+    script = replay(keys.streamed)
+    return Call(script, [*(keys.behind if keys.streamed else ()), *names], args, decode)
+
+
+def replay(streamed: bool) -> Script:
+    """The script of a page of a replay."""
+    head = "head" if streamed else "plain"
+    return load_joined(f"streams/replay_{head}", (f"streams/parts/{head}", "streams/replay"), "tasks/enqueue")
 
 
 def around(verb: str) -> Script:

@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("taskq_workers.commands.worker:worker", "Run tasks."),
     "dashboard": ("taskq_dashboard.command:dashboard", "Watch queues, workers and dead letters live."),
     "run": ("taskq_workers.commands.run:run", "Enqueue a task by name."),
-    "queue": ("taskq_workers.commands.queue:queue", "List, pause, resume and purge queues."),
+    "queue": ("taskq_workers.commands.queue:queue", "List, pause and purge queues; read and replay history."),
     "message": ("taskq_workers.commands.message:message", "Show and cancel messages."),
     "dead": ("taskq_workers.commands.dead:dead", "List, retry and remove dead letters."),
     "schedule": ("taskq_workers.commands.schedule:schedule", "List, run and pause schedules."),

@@ -1,4 +1,4 @@
-"""`taskq queue ls|pause|resume|purge`."""
+"""`taskq queue ls|pause|resume|purge`; `history` and `replay` are in a module of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from taskq.control import STATES, WAITING, State
 from taskq.inspector import QueueInfo
+from taskq_workers.commands.history import history, replay
 from taskq_workers.commands.operating import (
     Desk,
     agree,
@@ -22,12 +23,28 @@ from taskq_workers.commands.operating import (
 from taskq_workers.commands.shared import json_option, print_json
 from taskq_workers.terminal import clean, span
 
-_HEAD = ("QUEUE", "READY", "LEASED", "DELAYED", "RETRYING", "PARKED", "DEAD", "QUARANTINED", "OLDEST", "STATE")
+_HEAD = (
+    "QUEUE",
+    "READY",
+    "LEASED",
+    "DELAYED",
+    "RETRYING",
+    "PARKED",
+    "DEAD",
+    "QUARANTINED",
+    "OLDEST",
+    "STATE",
+    "TRANSPORT",
+)
 
 
 @click.group()
 def queue() -> None:
-    """List, pause, resume and purge queues."""
+    """List, pause, resume and purge queues; read and replay the history of stream queues."""
+
+
+queue.add_command(history)
+queue.add_command(replay)
 
 
 @queue.command("ls")
@@ -134,4 +151,5 @@ def _row(info: QueueInfo) -> list[Any]:
         info.quarantined,
         span(info.oldest),
         "paused" if info.paused else "on",
+        info.transport,
     ]
