@@ -31,7 +31,7 @@ OWN: Final[dict[str, tuple[str, ...]]] = {
     "declare": ("group",),
     "watch": ("group", "restore", "audit"),
     "repair": (),
-    "history": ("read",),
+    "history": ("group",),
 }
 
 

@@ -15,7 +15,7 @@ local function add(entry, fields, size)
   local place = 'd'
   if not last or after(entry, last) then
     place = 'u'
-  elseif ours and call('HGET', KEYS[2], fields[2]) == entry then
+  elseif ours and known_entry(fields[2], call('HGET', KEYS[8], fields[2])) == wide(entry) then
     place = 'p'
   end
   local body = ours and fields[4] or ''
