@@ -76,7 +76,7 @@ def stream_scripts() -> dict[str, Script]:
 
     Read early, they are there for a process whose tasks have left it no descriptor to read files with.
     """
-    return {verb: around(verb) for verb in AROUND} | {verb: own(verb) for verb in OWN}
+    return {verb: around(verb) for verb in AROUND} | {verb: own(verb) for verb in OWN} | {"replay": replay(True)}
 
 
 def _parts(names: Sequence[str]) -> tuple[str, ...]:
