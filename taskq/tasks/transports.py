@@ -11,7 +11,7 @@ from taskq.store.scripts import Call, Script, load, load_joined
 T = TypeVar("T")
 
 # Verb -> the parts around it, behind the head of all. What is not named here does the same on both transports.
-_AROUND: Final[dict[str, tuple[str, ...]]] = {
+AROUND: Final[dict[str, tuple[str, ...]]] = {
     "enqueue": ("ready",),
     "promote": ("ready",),
     "redrive": ("ready",),
@@ -34,7 +34,7 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
 
 def build(keys: QueueKeys, verb: str, names: Sequence[str], args: Sequence[Any], decode: Callable[[Any], T]) -> Call[T]:
     """One run of a verb on a queue, whatever its transport; `names` are the keys of the verb's own script."""
-    if keys.streamed and verb in _AROUND:
+    if keys.streamed and verb in AROUND:
         return Call(around(verb), [*keys.behind, *names], args, decode)
     return Call(load(f"tasks/{verb}"), names, args, decode)
 
@@ -48,7 +48,7 @@ def build_own(
 
 def around(verb: str) -> Script:
     """The script of a verb on stream queues."""
-    return load_joined(f"streams/{verb}", _parts(_AROUND[verb]), f"tasks/{verb}")
+    return load_joined(f"streams/{verb}", _parts(AROUND[verb]), f"tasks/{verb}")
 
 
 def own(verb: str) -> Script:
@@ -58,7 +58,7 @@ def own(verb: str) -> Script:
 
 def preload_all() -> None:
     """Read all scripts of stream queues now: a process whose tasks may leave it no descriptor cannot do so later."""
-    for verb in _AROUND:
+    for verb in AROUND:
         around(verb)
     for verb in _OWN:
         own(verb)

@@ -1,6 +1,11 @@
 -- The verb takes from its lists; before, they are filled up from the stream. What it drops is acknowledged.
 -- What is leased without an entry (it was parked, or came while this was a list queue) is noted as '-'.
+-- A repeat reads nothing, nor does a paused queue.
 -- Checked before the first write: nothing more; what was read and is not leased waits in the ready list.
+local last = tonumber(call('HGET', own[1], 'lease')) or 0
+if tonumber(ARGV[3]) <= last or call('HEXISTS', own[6], ARGV[2]) == 1 or call('HEXISTS', own[2], 'paused') == 1 then
+  return verb(own, ARGV)
+end
 local limit, waiting, before, leased = tonumber(ARGV[5]), {}, 0, {}
 for list = 11, #own do
   before = before + call('LLEN', own[list])

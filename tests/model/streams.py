@@ -1,0 +1,130 @@
+"""The stored stream of a stream queue: as the model sees it, and what must hold of it after every script.
+
+To the model a stream queue is a list queue of one priority. What waits is what was given back (the ready list), then
+what nobody has read (the stream behind the last entry that was read), in this order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.model.store import Record
+
+Entry = tuple[int, int]
+STREAM_VALUES = 6  # entries, tally, fresh, steps, passed, and the stream itself
+
+
+@dataclass(frozen=True)
+class Stream:
+    """`entries` and `pending` in the order of the stream; blocks are (entry, messages, bytes)."""
+
+    named: dict[bytes, bytes]
+    tally: dict[bytes, bytes]
+    entries: dict[Entry, tuple[bytes, bytes]]
+    pending: set[Entry]
+    consumers: set[bytes]
+    read: Entry
+    steps: list[tuple[Entry, int, int]]
+    passed: list[tuple[Entry, int, int]]
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Stream:
+        """From what the dump says of its keys."""
+        named, tally, fresh, steps, passed, stream = values
+        assert not fresh, "fresh is empty once a script has ended"
+        entries, groups, pending = stream or ([], [], [])
+        found = {}
+        for entry, fields in entries:
+            assert (fields[::2], len(fields[1])) == ([b"id", b"body"], 16), f"an entry {fields}"
+            found[entry_of(entry)] = (fields[1], fields[3])
+        assert len(groups) <= 1, "one group is enough"
+        group = _pairs(groups[0]) if groups else {}
+        assert group.get(b"name", b"taskq") == b"taskq"
+        return cls(
+            _pairs(named),
+            _pairs(tally),
+            found,
+            {entry_of(one[0]) for one in pending},
+            {one[1] for one in pending},
+            entry_of(group.get(b"last-delivered-id", b"0-0")),
+            [_block(text) for text in steps],
+            [_block(text) for text in passed],
+        )
+
+    @property
+    def unread(self) -> dict[Entry, tuple[bytes, bytes]]:
+        return {entry: told for entry, told in self.entries.items() if entry > self.read}
+
+    def count(self, name: bytes) -> int:
+        return int(self.tally.get(name, b"0"))
+
+
+def merge(fields: dict[str, Any], values: Sequence[Any]) -> None:
+    """Put what is unread where the model has it, having checked all that must hold."""
+    stream = Stream.of(values)
+    back = fields["lists"].get("0", ())
+    _check_entries(stream, fields["state"], [*back, *fields["lists"].get("alone", ())], back)
+    _check_unread(stream, fields["body"])
+    _check_history(stream)
+    waiting = (*back, *(id for id, _ in stream.unread.values()))
+    assert set(fields["lists"]) & {"2", "1", "-1", "-2"} == set(), "a stream queue has no priorities"
+    if waiting:
+        fields["lists"]["0"] = waiting
+
+
+def _check_entries(stream: Stream, state: dict[bytes, Record], waiting: Sequence[bytes], back: Sequence[bytes]) -> None:
+    """Every message that is leased or was given back has one field; its entry, if any, is pending, and no other is."""
+    leased = {id for id, record in state.items() if record.kind == "l"}
+    assert leased <= stream.named.keys(), "a leased message that entries does not name"
+    assert set(back) <= stream.named.keys(), "a message was given back, and entries does not name it"
+    assert stream.named.keys() <= leased | set(waiting), "entries names a message that is neither held nor given back"
+    held = [entry_of(entry) for entry in stream.named.values() if entry != b"-"]
+    assert len(held) == len(set(held)), "two messages with one entry"
+    assert set(held) == stream.pending, "what is held is pending, and nothing else"
+    assert stream.consumers <= {b"taskq"}
+    for id, entry in stream.named.items():
+        assert entry == b"-" or stream.entries[entry_of(entry)][0] == id, "an entry of another message"
+
+
+def _check_unread(stream: Stream, bodies: dict[bytes, bytes]) -> None:
+    """The tally tells how much is unread and from where on; bodies in the stream are those of the table."""
+    assert stream.count(b"appended") - stream.count(b"read") == len(stream.unread), "appended - read is what is unread"
+    assert entry_of(stream.tally.get(b"last", b"0-0")) == stream.read, "the tally and the group have read as far"
+    assert not stream.pending or max(stream.pending) <= stream.read
+    for id, body in stream.unread.values():
+        assert bodies.get(id, body) == body
+        assert len(body) <= stream.count(b"big"), "a body is larger than the largest"
+    for name in (b"repair", b"restore", b"doubt", b"lost", b"foreign", b"healed", b"repaired"):
+        assert name not in stream.tally, f"{name!r} and nobody has meddled"
+
+
+def _check_history(stream: Stream) -> None:
+    """The blocks add up to the stream; what is history is over, and what is not over is not trimmed."""
+    for index, blocks in ((1, [*stream.steps, *stream.passed]), (2, [*stream.steps, *stream.passed])):
+        rest = stream.count(b"n" if index == 1 else b"b")
+        sizes = [1 if index == 1 else len(body) for _, body in stream.entries.values()]
+        assert rest + sum(block[index] for block in blocks) == sum(sizes), "the blocks do not add up to the stream"
+    for name, index in ((b"passed", 1), (b"bytes", 2)):
+        assert stream.count(name) == sum(block[index] for block in stream.passed), f"{name!r} of the history"
+    assert stream.pending <= stream.entries.keys(), "a pending entry was trimmed"
+    for entry, _, _ in stream.passed:
+        assert entry <= stream.read
+        assert all(entry < one for one in stream.pending), "a block is history, and something of it is pending"
+    ends = [entry for entry, _, _ in (*stream.passed, *stream.steps)]
+    assert ends == sorted(ends)
+
+
+def entry_of(text: bytes) -> Entry:
+    ms, _, number = text.partition(b"-")
+    return int(ms), int(number)
+
+
+def _block(text: bytes) -> tuple[Entry, int, int]:
+    entry, count, size, *_ = text.split(b" ")
+    return entry_of(entry), int(count), int(size)
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
