@@ -22,7 +22,7 @@ from taskq.tasks.queues import Queue, Retain
 from taskq.tasks.transports import AROUND, around, own
 from tests.model.decode import Reader, dump_script
 from tests.model.drawing import KEYS, STREAM_KEYS, TASKS, Step
-from tests.model.traces import EXPIRE, HEAR, PLANT, Trace
+from tests.model.traces import DESTROY, EXPIRE, HEAR, PLANT, Trace
 from tests.servers import RealServer, server_binaries
 
 SEED = int(os.environ.get("TASKQ_SEED", "0"))
@@ -39,7 +39,7 @@ KEPT = (Retain(), Retain(count=0, age=0), Retain(count=3, bytes=200_000, age=20)
 @pytest.fixture
 def link(server: RealServer) -> Iterator[SyncLink]:
     link = server.link(timeout=10)
-    scripts: list[Script] = [PLANT, HEAR, EXPIRE, *map(own, ("declare", "watch", "repair"))]
+    scripts: list[Script] = [PLANT, HEAR, EXPIRE, DESTROY, *map(own, ("declare", "watch", "repair"))]
     for name in SCRIPTS.split():
         scripts += [load(f"tasks/{name}"), *([around(name)] if name in AROUND else [])]
     for text in (*(script.text for script in scripts), dump_script(KEYS, TASKS), dump_script(STREAM_KEYS, TASKS)):

@@ -23,6 +23,7 @@ def _script(name: str, text: str) -> Script:
 PLANT = _script("plant", "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])")
 HEAR = _script("hear", "return redis.call('LPOP', KEYS[1]) and 1 or 0")
 EXPIRE = _script("expire", "return redis.call('DEL', KEYS[1])")
+DESTROY = _script("destroy", "return redis.call('XGROUP', 'DESTROY', KEYS[1], 'taskq')")
 
 
 class Trace(Drawing):
@@ -33,8 +34,9 @@ class Trace(Drawing):
         # Large bodies fill blocks of the history of a stream, which no short trace would do otherwise.
         self.heavy = 0.7 if self.rng.random() < (0.1 if keys.streamed else 0.02) else 0.01
         mood = self.rng.choice(_MOODS)
-        verbs = [verb for verb, _ in _VERBS]
-        weights = [mood.get(verb.__name__, weight) for verb, weight in _VERBS]
+        known = (*_VERBS, (Trace.destroy, 1.0)) if keys.streamed else _VERBS
+        verbs = [verb for verb, _ in known]
+        weights = [mood.get(verb.__name__, weight) for verb, weight in known]
         for verb in [Trace.enqueue, *self.rng.choices(verbs, weights, k=length - 1)]:
             self.now += self.rng.choice(PASSES)
             verb = verb if self.of_use(verb) else self.rng.choice((Trace.enqueue, Trace.lease))
@@ -111,6 +113,12 @@ class Trace(Drawing):
         for field in known:
             del self.queue.workers[field]
         self.step("expire a worker", Call(EXPIRE, [self.keys.worker(nonce)], [], int), int(bool(known)))
+
+    def destroy(self) -> None:
+        """Somebody removes the group of a stream queue, and the next rounds of upkeep make it anew: nothing changes."""
+        if self.queue.wake or self.queue.meta.get("paused") or not self.queue.lists:  # else it might ring
+            watch = stream_calls.watch(self.keys, "", self.at)
+            self.step("destroy the group", Call(DESTROY, [self.keys.stream], [], int), 1, [watch, watch])
 
     # -- lease and extend
 
