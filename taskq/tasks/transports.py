@@ -25,7 +25,7 @@ AROUND: Final[dict[str, tuple[str, ...]]] = {
     "overview": ("overview",),
 }
 # What only stream queues have -> the parts before it.
-_OWN: Final[dict[str, tuple[str, ...]]] = {
+OWN: Final[dict[str, tuple[str, ...]]] = {
     "declare": ("read",),
     "watch": ("read",),
     "repair": (),
@@ -53,14 +53,14 @@ def around(verb: str) -> Script:
 
 def own(verb: str) -> Script:
     """A script that only stream queues have."""
-    return load_joined(f"streams/{verb}", (*_parts(_OWN[verb]), f"streams/{verb}"))
+    return load_joined(f"streams/{verb}", (*_parts(OWN[verb]), f"streams/{verb}"))
 
 
 def preload_all() -> None:
     """Read all scripts of stream queues now: a process whose tasks may leave it no descriptor cannot do so later."""
     for verb in AROUND:
         around(verb)
-    for verb in _OWN:
+    for verb in OWN:
         own(verb)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskq.store.binaries import ServerBinary
+from taskq.tasks.queues import Transport
 from tests.faults.stage import Stage, stage
 from tests.servers import RealServer, need_server
 
@@ -30,22 +31,29 @@ def server_binary() -> ServerBinary:
     return need_server()
 
 
+@pytest.fixture(scope="session", params=["list", "stream"])
+def transport(request: pytest.FixtureRequest) -> Transport:
+    """Of the queue of the stage."""
+    name: Transport = request.param
+    return name
+
+
 @pytest.fixture
-def here(server: RealServer, namespace: str) -> Iterator[Stage]:
+def here(server: RealServer, namespace: str, transport: Transport) -> Iterator[Stage]:
     """A stage with the default lease: nothing lapses while a test looks away."""
-    with stage(server, namespace) as one:
+    with stage(server, namespace, transport=transport) as one:
         yield one
 
 
 @pytest.fixture
-def short(server: RealServer, namespace: str) -> Iterator[Stage]:
+def short(server: RealServer, namespace: str, transport: Transport) -> Iterator[Stage]:
     """A stage with a lease of one second, for what is about leases that end."""
-    with stage(server, namespace, lease=1.0) as one:
+    with stage(server, namespace, 1.0, transport) as one:
         yield one
 
 
 @pytest.fixture
-def durable(start_server: Callable[..., RealServer], namespace: str) -> Iterator[Stage]:
+def durable(start_server: Callable[..., RealServer], namespace: str, transport: Transport) -> Iterator[Stage]:
     """A server of its own that comes back with its data, and a lease of two seconds."""
-    with stage(start_server(aof=True), namespace, lease=2.0) as one:
+    with stage(start_server(aof=True), namespace, 2.0, transport) as one:
         yield one

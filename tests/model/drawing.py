@@ -34,7 +34,7 @@ STREAM_KEYS = queue_keys("conformance", "q", True)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call: as it is sent, what the model answers, and what is stored afterwards; `then` are sent right after it."""
+    """One call: as it is sent, what the model answers, what is stored afterwards; `then` are sent right after it."""
 
     label: str
     call: Call[Any]

@@ -68,7 +68,7 @@ def merge(fields: dict[str, Any], values: Sequence[Any]) -> None:
     _check_entries(stream, fields["state"], [*back, *fields["lists"].get("alone", ())], back)
     _check_unread(stream, fields["body"])
     _check_history(stream)
-    waiting = (*back, *(id for id, _ in stream.unread.values()))
+    waiting = (*back, *(mid for mid, _ in stream.unread.values()))
     assert set(fields["lists"]) & {"2", "1", "-1", "-2"} == set(), "a stream queue has no priorities"
     if waiting:
         fields["lists"]["0"] = waiting
@@ -76,7 +76,7 @@ def merge(fields: dict[str, Any], values: Sequence[Any]) -> None:
 
 def _check_entries(stream: Stream, state: dict[bytes, Record], waiting: Sequence[bytes], back: Sequence[bytes]) -> None:
     """Every message that is leased or was given back has one field; its entry, if any, is pending, and no other is."""
-    leased = {id for id, record in state.items() if record.kind == "l"}
+    leased = {mid for mid, record in state.items() if record.kind == "l"}
     assert leased <= stream.named.keys(), "a leased message that entries does not name"
     assert set(back) <= stream.named.keys(), "a message was given back, and entries does not name it"
     assert stream.named.keys() <= leased | set(waiting), "entries names a message that is neither held nor given back"
@@ -84,8 +84,8 @@ def _check_entries(stream: Stream, state: dict[bytes, Record], waiting: Sequence
     assert len(held) == len(set(held)), "two messages with one entry"
     assert set(held) == stream.pending, "what is held is pending, and nothing else"
     assert stream.consumers <= {b"taskq"}
-    for id, entry in stream.named.items():
-        assert entry == b"-" or stream.entries[entry_of(entry)][0] == id, "an entry of another message"
+    for mid, entry in stream.named.items():
+        assert entry == b"-" or stream.entries[entry_of(entry)][0] == mid, "an entry of another message"
 
 
 def _check_unread(stream: Stream, bodies: dict[bytes, bytes]) -> None:
@@ -93,8 +93,8 @@ def _check_unread(stream: Stream, bodies: dict[bytes, bytes]) -> None:
     assert stream.count(b"appended") - stream.count(b"read") == len(stream.unread), "appended - read is what is unread"
     assert entry_of(stream.tally.get(b"last", b"0-0")) == stream.read, "the tally and the group have read as far"
     assert not stream.pending or max(stream.pending) <= stream.read
-    for id, body in stream.unread.values():
-        assert bodies.get(id, body) == body
+    for mid, body in stream.unread.values():
+        assert bodies.get(mid, body) == body
         assert len(body) <= stream.count(b"big"), "a body is larger than the largest"
     for name in (b"repair", b"restore", b"doubt", b"lost", b"foreign", b"repaired"):
         assert name not in stream.tally, f"{name!r} and no entry was taken away"
