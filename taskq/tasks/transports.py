@@ -16,8 +16,8 @@ AROUND: Final[dict[str, tuple[str, ...]]] = {
     "promote": ("ready",),
     "redrive": ("ready",),
     "unpark": ("ready",),
-    "lease": ("read", "lease"),
-    "purge": ("read", "purge"),
+    "lease": ("group", "read", "lease"),
+    "purge": ("group", "read", "purge"),
     "ack": ("ids_ack", "settle"),
     "nack": ("ids_nack", "settle"),
     "dead_letter": ("ids_bury", "settle"),
@@ -26,8 +26,8 @@ AROUND: Final[dict[str, tuple[str, ...]]] = {
 }
 # What only stream queues have -> the parts before it.
 OWN: Final[dict[str, tuple[str, ...]]] = {
-    "declare": ("read",),
-    "watch": ("read",),
+    "declare": ("group",),
+    "watch": ("group", "audit"),
     "repair": (),
 }
 

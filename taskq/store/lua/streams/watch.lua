@@ -9,14 +9,19 @@
 local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local meta = call('HMGET', own[1], 'transport', 'retain', 'paused')
-local tally = call('HMGET', KEYS[4], 'appended', 'read', 'last', 'passed', 'bytes', 'restore')
+local tally = call('HMGET', KEYS[4], 'appended', 'read', 'last', 'passed', 'bytes', 'doubt')
 local last, history, size = tally[3], tonumber(tally[4]) or 0, tonumber(tally[5]) or 0
 call('DEL', own[3])
 if not meta[1] then call('HSET', own[1], 'transport', 'stream') end
 if not meta[2] and ARGV[2] ~= '' then call('HSET', own[1], 'retain', ARGV[2]) end
 
+local unread = (tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0)
+if not tally[1] then
+  local at, size = count_anew()
+  last, unread = at or last, size or 0
+end
 local first = redis.pcall('XPENDING', KEYS[1], GROUP, '-', '+', 1, GROUP)
-if first.err then found_group(last) end
+if first.err then last = found_group(last) end
 local restore = call('HGET', KEYS[4], 'restore')
 if restore then
   -- The group was made anew: what is leased or given back becomes pending again.
@@ -30,11 +35,12 @@ if restore then
   end
   if page[1] == '0' then call('HDEL', KEYS[4], 'restore') else call('HSET', KEYS[4], 'restore', page[1]) end
 end
-local unread = (tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0)
-if unread > 0 and not meta[3] and call('LLEN', own[2]) == 0 then call('RPUSH', own[2], '1') end
+if (unread ~= 0 or tally[6]) and not meta[3] and call('LLEN', own[2]) == 0 then call('RPUSH', own[2], '1') end
 
 local more, trimmed, moved, dropped = restore and 1 or 0, 0, 0, 0
 local held = not first.err and first[1] and first[1][1]
+-- what was set right was no hold up, so history is looked at again
+if held and not restore and audit(held) > 0 then more = 1 end
 for _, step in ipairs((restore or first.err) and {} or call('LRANGE', KEYS[5], 0, 99)) do
   local entry, n, b = string.match(step, '^(%S+) (%d+) (%d+)$')
   if not last or after(entry, last) or (held and not after(held, entry)) then break end

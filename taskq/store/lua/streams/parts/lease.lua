@@ -13,8 +13,8 @@ for list = 11, #own do
     waiting[#waiting + 1] = id
   end
 end
-local landed, moved, failure = {}, false, nil
-if own[13] and #waiting < limit then landed, moved, failure = read(own[13], limit - #waiting) end
+local landed, moved, failure, unsure = {}, false, nil, false
+if own[13] and #waiting < limit then landed, moved, failure, unsure = read(own[13], limit - #waiting) end
 if failure then return failure end
 local reply = verb(own, ARGV)
 if reply.err or reply[1] > 1 then return reply end
@@ -26,15 +26,17 @@ if taken > 0 and (#waiting > 0 or taken ~= reply[7]) then
   for at = 1, #ids, 16 do leased[string.sub(ids, at, at + 15)] = true end
   for _, id in ipairs(waiting) do
     if leased[id] then call('HSETNX', KEYS[2], id, '-') end
-    landed[#landed + 1] = id
   end
-  for _, id in ipairs(landed) do
-    if not leased[id] and call('HEXISTS', own[3], id) == 0 then drops[#drops + 1] = id end
+  for _, id in ipairs(landed) do waiting[#waiting + 1] = id end
+  for i = 1, math.min(taken, #waiting) do
+    local id = waiting[i]
+    -- what another one holds keeps its entry
+    if not leased[id] and string.sub(call('HGET', own[4], id) or '', 1, 1) ~= 'l' then drops[#drops + 1] = id end
   end
   settle(drops)
 end
 if own[13] and (taken > 0 or moved) and call('LLEN', own[8]) == 0 then
   local tally = call('HMGET', KEYS[4], 'appended', 'read')
-  if (tonumber(tally[1]) or 0) > (tonumber(tally[2]) or 0) then call('RPUSH', own[8], '1') end
+  if unsure or (tonumber(tally[1]) or 0) > (tonumber(tally[2]) or 0) then call('RPUSH', own[8], '1') end
 end
 return reply
