@@ -14,9 +14,22 @@ from taskq.tasks.queues import Transport
 from tests.faults.stage import Stage, stage
 from tests.servers import RealServer, need_server
 
+DELIVERY = (
+    *("a01", "a03", "a07", "a09", "a16", "a17"),  # who holds messages dies, or stands still
+    *("c02", "c05", "c06", "c15"),  # the server forgets, or holds something else
+    *("d06", "d07"),  # calls are lost or late
+    *("g04", "g14_an_id", "h"),  # what is stored is not ours
+)
+"""The scenarios over stream queues of the quick set, by how their names begin; the slow set has all the others."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The slow scenarios are left to `make chaos`, unless `-m` is given or a test is named by its id."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        named = item.name.removeprefix("test_").startswith(DELIVERY)
+        if given is not None and given.params.get("transport") == "stream" and not named:
+            item.add_marker(pytest.mark.slow)
     if config.option.markexpr or any("::" in str(argument) for argument in config.args):
         return
     here = Path(__file__).parent

@@ -112,7 +112,7 @@ class History:
         lasting = {key for key, age in ages.items() if age == -1}
         mortal = {key for key, age in ages.items() if age >= 0}
         held = int(link.execute("ZCARD", names.leases))
-        pending = _pending(broker, names) if names.streamed else 0
+        pending = pending_of(broker, queue) if names.streamed else 0
         rest = (names.base, broker.namespace, names.streamed, pending)
         return cls(accepted, runs, ends, found, counters, lasting, mortal, held, *rest)
 
@@ -180,8 +180,9 @@ class History:
         report.leaked += sorted(key for key in self.mortal if key.startswith(ours) and not key.startswith(starts))
 
 
-def _pending(broker: ListBroker, names: keys.QueueKeys) -> int:
-    """How many entries are pending of our own consumer; 0 if there is no group."""
-    if not broker.link.execute("EXISTS", names.stream) or not broker.link.execute("XINFO", "GROUPS", names.stream):
+def pending_of(broker: ListBroker, queue: str) -> int:
+    """How many entries of a stream are pending of our own consumer; 0 if there is no group."""
+    stream = broker.keys(queue).stream
+    if not broker.link.execute("EXISTS", stream) or not broker.link.execute("XINFO", "GROUPS", stream):
         return 0
-    return len(broker.link.execute("XPENDING", names.stream, "taskq", "-", "+", 1000, "taskq"))
+    return len(broker.link.execute("XPENDING", stream, "taskq", "-", "+", 1000, "taskq"))

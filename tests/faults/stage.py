@@ -169,6 +169,12 @@ def children_of(pid: int) -> list[int]:
     return []
 
 
+def newest_aof(server: RealServer) -> Path:
+    """The part of the append-only file that is written to."""
+    found = sorted(server.dir.glob("**/*.incr.aof")) or sorted(server.dir.glob("**/*.aof"))
+    return found[-1]
+
+
 GUARDED = {
     "quick", "aquick", "gated", "die", "never", "once", "hold_interpreter", "fails", "sleeps", "asleeps_too_long",
     "loops", "first",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -14,9 +13,10 @@ from taskq.errors import BrokerError, BrokerRefused, EnqueueUnconfirmed
 from taskq.tasks.failure import parse
 from taskq.tasks.queues import Transport
 from tests.faults.chaos import Chaos, Plan
-from tests.faults.stage import Stage, stage
+from tests.faults.stage import Stage, newest_aof, stage
 from tests.servers import RealServer
 
+Server = Callable[..., RealServer]
 pytestmark, LOST = pytest.mark.crash, "has lost its data"
 SELDOM = (
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -28,7 +28,7 @@ SELDOM = (
 
 
 @pytest.fixture
-def volatile(start_server: Callable[..., RealServer], namespace: str, transport: Transport) -> Iterator[Stage]:
+def volatile(start_server: Server, namespace: str, transport: Transport) -> Iterator[Stage]:
     with stage(start_server(), namespace, 1.0, transport) as one:
         yield one
 
@@ -36,7 +36,7 @@ def volatile(start_server: Callable[..., RealServer], namespace: str, transport:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_c01_a_server_that_is_killed_again_and_again_loses_nothing(
-    start_server: Callable[..., RealServer], namespace: str, transport: Transport
+    start_server: Server, namespace: str, transport: Transport
 ) -> None:
     with stage(start_server(aof=True), namespace, 2.0, transport) as here:
         chaos = Chaos(here, Plan(kills=20, restarts=20, seconds=240.0), seed=3)
@@ -47,7 +47,7 @@ def test_c01_a_server_that_is_killed_again_and_again_loses_nothing(
 
 @pytest.mark.slow
 def test_c01_a_server_that_writes_each_command_to_disk_loses_nothing(
-    start_server: Callable[..., RealServer], namespace: str, transport: Transport
+    start_server: Server, namespace: str, transport: Transport
 ) -> None:
     with stage(start_server(aof=True, config={"appendfsync": "always"}), namespace, 2.0, transport) as here:
         here.hire("-c", "2")
@@ -80,7 +80,7 @@ def test_c02_a_server_that_forgot_everything_is_served_on(volatile: Stage) -> No
 
 @pytest.mark.parametrize("always", [False, True], ids=["everysec", "always"])
 def test_c03_a_server_that_is_killed_in_the_middle_of_bulks_keeps_whole_scripts_only(
-    start_server: Callable[..., RealServer], namespace: str, transport: Transport, always: bool
+    start_server: Server, namespace: str, transport: Transport, always: bool
 ) -> None:
     config = {"appendfsync": "always" if always else "everysec"}
     with stage(start_server(aof=True, config=config), namespace, transport=transport) as here:
@@ -342,12 +342,6 @@ def test_c18_a_server_that_was_set_back_to_an_old_backup(durable: Stage) -> None
     assert here.counter("done") == 1
 
 
-def newest_aof(server: RealServer) -> Path:
-    """The part of the append-only file that is written to."""
-    found = sorted(server.dir.glob("**/*.incr.aof")) or sorted(server.dir.glob("**/*.aof"))
-    return found[-1]
-
-
 def test_c20_connections_that_the_server_closes_when_idle(short: Stage) -> None:
     here = short
     with here.server.client() as client:
@@ -363,9 +357,7 @@ def test_c20_connections_that_the_server_closes_when_idle(short: Stage) -> None:
             client.config_set("timeout", 0)
 
 
-def test_c21_a_password_that_changes_under_a_worker(
-    start_server: Callable[..., RealServer], namespace: str, transport: Transport
-) -> None:
+def test_c21_a_password_that_changes_under_a_worker(start_server: Server, namespace: str, transport: Transport) -> None:
     with stage(start_server(requirepass="secret", aof=True), namespace, 1.0, transport) as here:
         worker = here.hire("-c", "1")
         here.put("gated", "g", here.gate("g"))

@@ -32,9 +32,7 @@ class Tending:
         if before is None:
             before = Watched(False, 0, 0, 0, False, 0) if now.repair else now
         if now.healed != before.healed:  # fewer than before: what counts them was removed as well
-            log.warning(
-                "queue %s: somebody removed the consumer group, the stream or the tally of taskq; it is made anew", queue
-            )
+            log.warning("queue %s: somebody removed the consumer group, the stream or what goes with it; mended", queue)
         if now.lost > before.lost:
             log.error(
                 "queue %s: %d entries of its stream were gone before they were read; their messages are appended anew",

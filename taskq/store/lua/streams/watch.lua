@@ -40,7 +40,11 @@ if (unread ~= 0 or tally[6]) and not meta[3] and call('LLEN', own[2]) == 0 then 
 local more, trimmed, moved, dropped = restore and 1 or 0, 0, 0, 0
 local held = not first.err and first[1] and first[1][1]
 -- what was set right was no hold up, so history is looked at again
-if held and not restore and audit(held) > 0 then more = 1 end
+if held and not restore then
+  local wrong = audit(held)
+  if wrong == 0 then call('HDEL', KEYS[4], 'mending') else more = 1 end
+  if wrong > 0 and call('HSETNX', KEYS[4], 'mending', 1) == 1 then call('HINCRBY', KEYS[4], 'healed', 1) end
+end
 for _, step in ipairs((restore or first.err) and {} or call('LRANGE', KEYS[5], 0, 99)) do
   local entry, n, b = string.match(step, '^(%S+) (%d+) (%d+)$')
   if not last or after(entry, last) or (held and not after(held, entry)) then break end
