@@ -96,7 +96,7 @@ class QueueKeys:
         self.fresh = base + "fresh"
         self.tally = base + "tally"
         own = (self.stream, self.entries, self.fresh, self.tally, base + "steps", base + "passed")
-        self.behind = (*own, self.body, self.state) if streamed else ()
+        self.behind: tuple[str, ...] = (*own, self.body, self.state) if streamed else ()
         self.landing = (self.fresh,) * len(PRIORITIES) if streamed else self.ready
 
     def ready_for(self, priority: int) -> str:

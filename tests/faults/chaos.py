@@ -217,17 +217,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--restarts", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=1_200.0)
-    parser.add_argument("--transport", choices=[*get_args(Transport), "both"], default="both")
+    parser.add_argument(
+        "--transport", choices=[*get_args(Transport), "both"], default="both", help="both: half of it each"
+    )
     parser.add_argument("--minutes", type=float, help="a soak: for so long, however much has been done")
     given = parser.parse_args()
-    codes = []
-    for transport in get_args(Transport) if given.transport == "both" else (given.transport,):
-        # A soak ends with its time: its plan is never met. The ratio of kills to restarts is that of chaos.
-        plan = Plan(given.kills, given.restarts, given.seconds)
-        soak = given.minutes is not None
-        plan = Plan(5 * 10**6, 10**6, given.minutes * 60) if soak else plan
-        codes.append(once(plan, given.seed, transport, Memory() if soak else None))
-    return max(codes)
+    transports = get_args(Transport) if given.transport == "both" else (given.transport,)
+    share = len(transports)
+    plan, soak = Plan(given.kills // share, given.restarts // share, given.seconds / share), given.minutes is not None
+    if soak:  # Never met: a soak ends with its time. The ratio of kills to restarts is that of chaos.
+        plan = Plan(5 * 10**6, 10**6, given.minutes * 60 / share)
+    return max([once(plan, given.seed, transport, Memory() if soak else None) for transport in transports])
 
 
 def once(plan: Plan, seed: int, transport: Transport, memory: Memory | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.model.store import Record
 
@@ -16,9 +16,17 @@ Entry = tuple[int, int]
 STREAM_VALUES = 6  # entries, tally, fresh, steps, passed, and the stream itself
 
 
+class Block(NamedTuple):
+    """A run of messages whose last entry this is."""
+
+    end: Entry
+    messages: int
+    size: int
+
+
 @dataclass(frozen=True)
 class Stream:
-    """`entries` and `pending` in the order of the stream; blocks are (entry, messages, bytes)."""
+    """`entries` are id and body by entry; `read` is the last one that the group has read."""
 
     named: dict[bytes, bytes]
     tally: dict[bytes, bytes]
@@ -26,8 +34,8 @@ class Stream:
     pending: set[Entry]
     consumers: set[bytes]
     read: Entry
-    steps: list[tuple[Entry, int, int]]
-    passed: list[tuple[Entry, int, int]]
+    steps: list[Block]
+    passed: list[Block]
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Stream:
@@ -102,18 +110,16 @@ def _check_unread(stream: Stream, bodies: dict[bytes, bytes]) -> None:
 
 def _check_history(stream: Stream) -> None:
     """The blocks add up to the stream; what is history is over, and what is not over is not trimmed."""
-    for index, blocks in ((1, [*stream.steps, *stream.passed]), (2, [*stream.steps, *stream.passed])):
-        rest = stream.count(b"n" if index == 1 else b"b")
-        sizes = [1 if index == 1 else len(body) for _, body in stream.entries.values()]
-        assert rest + sum(block[index] for block in blocks) == sum(sizes), "the blocks do not add up to the stream"
-    for name, index in ((b"passed", 1), (b"bytes", 2)):
-        assert stream.count(name) == sum(block[index] for block in stream.passed), f"{name!r} of the history"
+    blocks, sizes = [*stream.passed, *stream.steps], [len(body) for _, body in stream.entries.values()]
+    assert stream.count(b"n") + sum(block.messages for block in blocks) == len(sizes), "the blocks do not add up"
+    assert stream.count(b"b") + sum(block.size for block in blocks) == sum(sizes), "the blocks do not add up"
+    assert stream.count(b"passed") == sum(block.messages for block in stream.passed)
+    assert stream.count(b"bytes") == sum(block.size for block in stream.passed)
     assert stream.pending <= stream.entries.keys(), "a pending entry was trimmed"
-    for entry, _, _ in stream.passed:
-        assert entry <= stream.read
-        assert all(entry < one for one in stream.pending), "a block is history, and something of it is pending"
-    ends = [entry for entry, _, _ in (*stream.passed, *stream.steps)]
-    assert ends == sorted(ends)
+    for block in stream.passed:
+        assert block.end <= stream.read, "a block is history, and something of it is unread"
+        assert all(block.end < entry for entry in stream.pending), "a block is history, and something of it is pending"
+    assert [block.end for block in blocks] == sorted(block.end for block in blocks)
 
 
 def entry_of(text: bytes) -> Entry:
@@ -121,9 +127,9 @@ def entry_of(text: bytes) -> Entry:
     return int(ms), int(number)
 
 
-def _block(text: bytes) -> tuple[Entry, int, int]:
+def _block(text: bytes) -> Block:
     entry, count, size, *_ = text.split(b" ")
-    return entry_of(entry), int(count), int(size)
+    return Block(entry_of(entry), int(count), int(size))
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -171,7 +171,9 @@ class Trace(Drawing):
         answer = self.queue.sweep(self.now, jumped)
         # What a sweep does for the lists of a list queue, this does for the stream: it rings if something waits there.
         tend = self.keys.streamed and (not answer["skipped"] or self.queue.wake)
-        then = [stream_calls.watch(self.keys, "", self.at), stream_calls.repair(self.keys)] if tend else []
+        then: list[Call[Any]] = []
+        if tend:
+            then = [stream_calls.watch(self.keys, "", self.at), stream_calls.repair(self.keys)]
         self.step("sweep", calls.sweep(self.keys, LIMITS, jumped=jumped, now=self.at), answer, then)
 
     def promote(self) -> None:
