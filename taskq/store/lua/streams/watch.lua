@@ -17,8 +17,8 @@ if not meta[2] and ARGV[2] ~= '' then call('HSET', own[1], 'retain', ARGV[2]) en
 
 local unread = (tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0)
 if not tally[1] then
-  local at, size = count_anew()
-  last, unread = at or last, size or 0
+  local found = count_anew()
+  if found then last, unread, history, size = unpack(found, 1, 4) end
 end
 local first = redis.pcall('XPENDING', KEYS[1], GROUP, '-', '+', 1, GROUP)
 if first.err then last = found_group(last) end

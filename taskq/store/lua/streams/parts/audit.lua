@@ -1,18 +1,23 @@
 -- Part of a script: what others removed beside the stream is set right.
 
--- Without its tally nobody knows what is unread: what the stream holds may be, until all has been read.
+-- Without its tally nobody knows what is unread: what the stream holds may be, until all has been read. Answers the last
+-- entry read, how many may be unread, and the messages and bytes of the history; nothing if there is nothing to count.
 local function count_anew()
-  local size, last = call('XLEN', KEYS[1]), nil
+  local size, last, messages, bytes = call('XLEN', KEYS[1]), nil, 0, 0
   if size == 0 or call('HLEN', KEYS[7]) == 0 then return end
   for _, info in ipairs(call('XINFO', 'GROUPS', KEYS[1])) do
     local at = {}
     for i = 1, #info, 2 do at[info[i]] = info[i + 1] end
     if at.name == GROUP then last = at['last-delivered-id'] end
   end
-  call('HSET', KEYS[4], 'appended', size, 'read', 0, 'big', 262144, 'guess', 1, 'doubt', newest())
+  for _, step in ipairs(call('LRANGE', KEYS[6], 0, -1)) do
+    local n, b = string.match(step, '^%S+ (%d+) (%d+)')
+    messages, bytes = messages + n, bytes + b
+  end
+  call('HSET', KEYS[4], 'passed', messages, 'bytes', bytes, 'appended', size, 'read', 0, 'big', 262144, 'guess', 1, 'doubt', newest())
   if last then call('HSET', KEYS[4], 'last', last) end
   call('HINCRBY', KEYS[4], 'healed', 1)
-  return last, size
+  return { last, size, messages, bytes }
 end
 
 -- Whether a pending entry is that of a message which is held or was given back. If not, it would keep all behind it from
