@@ -110,6 +110,8 @@ def _check_unread(stream: Stream, bodies: dict[bytes, bytes]) -> None:
 
 def _check_history(stream: Stream) -> None:
     """The blocks add up to the stream; what is history is over, and what is not over is not trimmed."""
+    assert stream.count(b"n") < 100, "a block of 100 messages was not noted"
+    assert stream.count(b"b") < 65536, "a block of 64 KiB was not noted"
     blocks, sizes = [*stream.passed, *stream.steps], [len(body) for _, body in stream.entries.values()]
     assert stream.count(b"n") + sum(block.messages for block in blocks) == len(sizes), "the blocks do not add up"
     assert stream.count(b"b") + sum(block.size for block in blocks) == sum(sizes), "the blocks do not add up"
