@@ -217,7 +217,12 @@ class Supervisor:
         )
         broker = ListBroker(link, hello.namespace, hello.limits)
         for queue in hello.declared:
-            broker.declare(queue)
+            try:
+                broker.declare(queue)
+            except BrokerRefused as error:
+                if error.code != "WRONGTYPE":
+                    raise
+                log.error("cannot declare queue %s: %s", queue.name, error)  # the other queues can be served
         self._presence = Presence(self.worker, self._config, hello)
         self._keeper = Keeper(broker, self._presence, calls, hello.queues, hello.tasks + hello.aliases)
         self._keeper.start()
