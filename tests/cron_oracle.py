@@ -3,8 +3,8 @@
 python -m tests.cron_oracle            every zone whose clock changes in 2024 to 2030, every line: a long run
 python -m tests.cron_oracle --share 3/8   one part of the zones, for several processes
 
-A line that names times of day has a slot in the first minute at which the wall clock has come to, or jumped past, such a
-time that it never showed before. Any other line has one in each minute whose wall time fits.
+A line that names times of day has a slot in the first minute at which the wall clock has come to, or jumped past, such
+a time that it never showed before. Any other line has one in each minute whose wall time fits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`taskq.cron` against slots that are counted out minute by minute (`tests/cron_oracle.py`, which see for a long run)."""
+"""`taskq.cron` against slots that are counted out minute by minute (`tests/cron_oracle.py`, which has a long run)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def every_class() -> list[str]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_around_a_gap_and_a_repeated_hour_of_every_kind_of_zone(part: int) -> None:
-    mine, compared, wrong = every_class()[part::PARTS], 0, []
+    mine, compared = every_class()[part::PARTS], 0
+    wrong: list[str] = []
     assert mine, "this machine has no zone data"
     assert len(LINES) >= 40
     for name in mine:
