@@ -13,6 +13,7 @@ Two times that fall on one instant are one slot. All results are milliseconds si
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -92,6 +93,17 @@ def next_slot(times: Times, after: int) -> int | None:
 def slots(times: Times, after: int, until: int, cap: int) -> list[int]:
     """The first `cap` slots after a moment and not after another one."""
     return list(takewhile(lambda slot: slot <= until, islice(_slots(times, after), cap)))
+
+
+def last_slots(times: Times, after: int, until: int, most: int) -> list[int]:
+    """The last `most` slots after a moment and not after another one, oldest first, however many came before them."""
+    span = 60_000
+    while True:
+        start = max(after, until - span)
+        found = deque(takewhile(lambda slot: slot <= until, _slots(times, start)), maxlen=most)
+        if len(found) == most or start == after:
+            return list(found)
+        span *= 4
 
 
 def _slots(times: Times, after: int) -> Iterator[int]:

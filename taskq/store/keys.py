@@ -11,10 +11,13 @@ from functools import lru_cache
 PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which lease reads the lists
 
 _KINDS = {
-    "hash": ("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "state", "unique", "worker"),
+    "hash": (
+        *("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "schedule", "state", "unique"),
+        "worker",
+    ),
     "list": ("alone", "ready", "wake"),
     "string": ("lane", "progress"),
-    "zset": ("dead", "delayed", "leases", "parked", "quarantine", "tombs"),
+    "zset": ("dead", "delayed", "leases", "parked", "quarantine", "schedules", "tombs"),
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 
@@ -43,6 +46,7 @@ class QueueKeys:
         "ready",
         "results",
         "results_due",
+        "schedules",
         "state",
         "tombs",
         "unique",
@@ -73,6 +77,7 @@ class QueueKeys:
         self.outbox = base + "outbox"
         self.wake = base + "wake"
         self.meta = base + "meta"
+        self.schedules = base + "schedules"
         self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
         self.channel = base + "done"  # pub/sub channel, not a key
 
@@ -95,6 +100,10 @@ class QueueKeys:
     def parked_task(self, task: str) -> str:
         """Messages of one task name that no worker here knows."""
         return f"{self.base}parked:{task}"
+
+    def schedule(self, name: str) -> str:
+        """One entry of a schedule: what it runs, its next slot, and who declares it."""
+        return f"{self.base}schedule:{name}"
 
 
 def kind_of(key: str) -> str | None:
@@ -121,6 +130,11 @@ def queue_keys(namespace: str, queue: str) -> QueueKeys:
 def queues(namespace: str) -> str:
     """Set of the names of all queues that were ever enqueued to."""
     return f"taskq:{{{namespace}}}:queues"
+
+
+def schedules(namespace: str) -> str:
+    """Hash of the names of all schedules, and the queue in which each has its entry."""
+    return f"taskq:{{{namespace}}}:schedules"
 
 
 def workers(namespace: str) -> str:
