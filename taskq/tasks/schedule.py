@@ -31,6 +31,9 @@ JUMP_MS: Final = 5_000
 ORPHAN_MS: Final = 90_000
 """A definition that no worker has declared for so long is not in use any more."""
 
+ORPHAN_LOOK_MS: Final = 3_000
+"""After so long somebody may have declared it again."""
+
 RETIRE_MS: Final = 86_400_000
 """For so long an orphaned entry keeps its slot, and a definition that is not in use is remembered."""
 
@@ -233,10 +236,14 @@ def plan(entry: Entry, now: int) -> Wait | Fire | Rewind:
             return Rewind(again)
     if entry.slot is None:
         return Wait(None)
-    if entry.slot > now or entry.orphaned(now):
-        return Wait(max(entry.slot, now + 1))
+    if entry.slot > now:
+        return Wait(entry.slot)
+    if entry.orphaned(now):
+        return Wait(now + ORPHAN_LOOK_MS)
     if definition.missed == "all":
-        slot = definition.last(entry.slot, now, definition.cap)[0]
+        # The oldest are given up when the catching up begins; one that goes on has been advanced just now.
+        begins = now - entry.at > LATE_MS
+        slot = definition.last(entry.slot, now, definition.cap)[0] if begins else entry.slot
         return Fire(slot, True, definition.following(slot))
     slot = definition.last(entry.slot, now, 1)[0]
     run = definition.missed == "latest" or now - slot <= LATE_MS

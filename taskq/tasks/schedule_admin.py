@@ -110,8 +110,6 @@ def add(namespace: str, definition: Definition) -> Steps[ScheduleInfo]:
     """A new schedule."""
     name = definition.name
     entry = yield from schedule_steps.find(namespace, name)
-    if entry is None:
-        yield ("SADD", store_keys.queues(namespace), definition.queue)
     if entry is not None or not (yield from schedule_steps.create(namespace, definition, by="", in_code=False)):
         raise ConfigError(f"there is a schedule {name!r} already; change it by update(), or remove it first")
     return (yield from get(namespace, name))
@@ -124,7 +122,6 @@ def update(namespace: str, name: str, changed: Callable[[Definition], Definition
         if entry.in_code:
             raise ConfigError(f"schedule {name!r} is declared in code: change it there, or add one of another name")
         definition = changed(entry.definition)
-        yield ("SADD", store_keys.queues(namespace), definition.queue)
         if (yield from schedule_steps.replace(namespace, entry, definition, "", {})):
             return (yield from get(namespace, name))
     raise _busy(name)

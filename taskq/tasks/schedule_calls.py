@@ -88,8 +88,8 @@ def drop(keys: QueueKeys, name: str, rev: str) -> Call[int]:
 
 
 def due(keys: QueueKeys, until: float, limit: int) -> tuple[Any, ...]:
-    """The command that lists the names whose slots come up to a moment, the earliest first."""
-    return ("ZRANGEBYSCORE", keys.schedules, "-inf", int(until), "LIMIT", 0, limit)
+    """The command that lists the names whose slots come up to a moment, with these, the earliest first."""
+    return ("ZRANGEBYSCORE", keys.schedules, "-inf", int(until), "WITHSCORES", "LIMIT", 0, limit)
 
 
 def read(keys: QueueKeys, name: str) -> tuple[Any, ...]:

@@ -127,7 +127,7 @@ def every(namespace: str) -> Steps[list[Entry]]:
 def create(namespace: str, definition: Definition, *, by: str, in_code: bool) -> Steps[bool]:
     """Make the entry; False if there is one of that name."""
     now = yield from clock()
-    yield ("HSET", store_keys.schedules(namespace), definition.name, definition.queue)
+    yield from _announce(namespace, definition.name, definition.queue)
     fields = _said(definition, by) | {"created": now, "origin": "code" if in_code else "call"}
     if in_code:
         fields[f"d:{definition.digest}"] = now
@@ -204,6 +204,12 @@ def _said(definition: Definition, by: str) -> dict[str, Any]:
     return {"def": definition.wire, "digest": definition.digest, "by": by}
 
 
+def _announce(namespace: str, name: str, queue: str) -> Steps[None]:
+    """Who looks for the schedule finds it there, and who looks for queues finds its queue."""
+    yield ("SADD", store_keys.queues(namespace), queue)
+    yield ("HSET", store_keys.schedules(namespace), name, queue)
+
+
 def _counted(entry: Entry) -> int:
     """The moment after which the next slot counts: the last that was decided, or the beginning."""
     return entry.created if entry.last is None else entry.last
@@ -222,5 +228,5 @@ def _finish(namespace: str, entry: Entry, old: str) -> Steps[None]:
     slot = entry.definition.following(_counted(entry))
     # Code 2: it is there already, somebody else came first.
     yield calls.put(new, entry.name, "", fields, slot=slot, held=entry.paused)
-    yield ("HSET", store_keys.schedules(namespace), entry.name, entry.moved)
+    yield from _announce(namespace, entry.name, entry.moved)
     yield calls.drop(queue_keys(namespace, old), entry.name, entry.rev)

@@ -301,8 +301,8 @@ def test_drop_removes_an_entry_as_it_was_read(queue: Queue) -> None:
 def test_due_names_come_in_order_and_held_ones_never(queue: Queue) -> None:
     for name, slot in (("b", 20), ("a", 30), ("c", 10)):
         queue.run(calls.put(queue.keys, name, "", {}, slot=slot, held=name == "c", now=queue.at))
-    assert queue.link.execute(*calls.due(queue.keys, 30, 9)) == [b"b", b"a"]
-    assert queue.link.execute(*calls.due(queue.keys, 29, 9)) == [b"b"]
+    assert queue.link.execute(*calls.due(queue.keys, 30, 9)) == [b"b", b"20", b"a", b"30"]
+    assert queue.link.execute(*calls.due(queue.keys, 29, 9)) == [b"b", b"20"]
 
 
 # -- rules of every script ---------------------------------------------------------------------------------------------

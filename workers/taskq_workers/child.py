@@ -201,6 +201,7 @@ class Child:
             "aliases": [name for name in self.app.tasks if name not in self.plans.names],
             "queues": [name for name, _ in self.queues],
             "task_queues": self.app.task_queues(),
+            "schedules": [str(one.wire, "utf-8") for one in self.app.schedules.declared()],
             "python": sys.version.split()[0],
             "limits": {name: getattr(limits, name) for name in limits.__slots__},
         }

@@ -31,7 +31,8 @@ class Hello:
     """What a child says of itself once its app is imported.
 
     `url` may hold a password; `lease` in seconds; `aliases` are the names besides `tasks` under which it runs messages.
-    `queues` are those that it serves, `task_queues` those of its tasks.
+    `queues` are those that it serves, `task_queues` those of its tasks. `schedules` are what its code declares, as they
+    are stored.
     """
 
     app: str
@@ -43,6 +44,7 @@ class Hello:
     queues: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     task_queues: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
     source: str = ""
     python: str = ""
     version: str = ""
@@ -63,6 +65,7 @@ class Hello:
                 queues=tuple(fields["queues"]),
                 aliases=tuple(fields.get("aliases", ())),
                 task_queues=tuple(fields.get("task_queues", ())),
+                schedules=tuple(fields.get("schedules", ())),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:
