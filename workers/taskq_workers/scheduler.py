@@ -201,11 +201,13 @@ class Scheduler:
             except DecodeError as error:
                 complain(f"cannot read schedule {name} of queue {queue}", error)
                 continue
-            # One that lies elsewhere too was left behind by somebody who stopped halfway.
+            # One that is meant to be elsewhere is on its way, or was left behind by somebody who stopped halfway.
             if entry is not None and place == queue.encode():
                 self._guarded(complain, f"cannot look after schedule {name}", partial(self._settle, entry))
-            else:
-                self._timers.pop((queue, name), None)
+                continue
+            self._timers.pop((queue, name), None)
+            if entry is not None and entry.moved:
+                run(self._broker.link, calls.drop(self._broker.keys(queue), name, entry.rev))
 
     def _settle(self, entry: Entry) -> None:
         """Know when to come back to an entry; bring one in order that stands wrong."""
