@@ -38,6 +38,7 @@ _NAMES = 1_000  # of one look at a queue
 _AT_ONCE = 50  # entries read or fired in one round trip: the heartbeat waits for its end
 _SPREAD_S = 0.01  # of those who fire the same slot one is enough; it will mostly have been done when others come
 _AGAIN_S = 1.0
+_REFUSED_S = 60.0
 _JUMP_S = 2.5
 
 Complain = Callable[[str, TaskqError], None]
@@ -244,16 +245,17 @@ class Scheduler:
         due: list[tuple[_Key, Entry, Fire, Outgoing | None]] = []
         for key in keys:
             entry = self._timers[key].entry
-            step = plan(entry, self._now())
+            try:
+                step = plan(entry, self._now())
+                if isinstance(step, Fire):
+                    due.append((key, entry, step, self._message(entry, step)))
+            except TaskqError as error:  # of a newer release, say, or a zone that this host does not know
+                complain(f"cannot fire schedule {entry.name}", error)
+                self._timers[key] = _Timer(entry, time.monotonic() + _REFUSED_S)
+                continue
             if not isinstance(step, Fire):
                 self._timers.pop(key)
                 self._unread[key] = None
-                continue
-            try:
-                due.append((key, entry, step, self._message(entry, step)))
-            except DecodeError as error:
-                complain(f"cannot fire schedule {entry.name}", error)
-                self._timers.pop(key)
                 continue
             if step.run and entry.definition.overlap == "cancel_previous" and entry.message:
                 self._broker.cancel(entry.definition.queue, entry.message)
