@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
@@ -69,6 +70,41 @@ def test_each_second_has_its_run_whichever_worker_is_killed(server: RealServer, 
         slots_pass(here, "tocks", "tock", 3)
         slots_done(here, "ticks", "tick")
         slots_done(here, "tocks", "tock")
+
+
+@pytest.mark.crash
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+def test_ten_real_minutes_of_workers_that_stop_and_die(server: RealServer, namespace: str) -> None:
+    chance, end = Random(5), time.monotonic() + 600
+    with world(server, namespace, lease=2.0) as here:
+        alive = [here.worker("-c", "4", app=APP) for _ in range(5)]
+        here.until_present(5)
+        kills = stops = 0
+        while time.monotonic() < end:
+            victim = chance.choice(alive)
+            if chance.random() < 0.3:
+                victim.process.kill()
+                alive.remove(victim)
+                alive.append(here.worker("-c", "4", app=APP))
+                kills += 1
+                slots_pass(here, "ticks", "tick", chance.randrange(1, 5))
+            else:
+                victim.process.send_signal(signal.SIGSTOP)
+                stops += 1
+                slots_pass(here, "ticks", "tick", chance.randrange(1, 8))
+                victim.process.send_signal(signal.SIGCONT)
+        assert kills > 10
+        assert stops > 30
+        slots_done(here, "ticks", "tick")
+        slots_done(here, "tocks", "tock")
+        assert last_slot(here, "ticks", "tick") - first_slot(here, "ticks", "tick") > 590_000
+
+
+def first_slot(here: World, queue: str, name: str) -> int:
+    entry = entry_of(here, queue, name)
+    assert entry is not None
+    return entry.created
 
 
 def slots_pass(here: World, queue: str, name: str, count: int) -> None:
