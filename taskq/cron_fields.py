@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 from taskq.errors import InvalidOption
 from taskq.names import shown
 
-_MONTHS = {"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6, "jul": 7, "aug": 8, "sep": 9}
-_MONTHS |= {"oct": 10, "nov": 11, "dec": 12}
+_NAMES_OF_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTHS = {name: at for at, name in enumerate(_NAMES_OF_MONTHS, 1)}
 _DAYS = {"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
 
 

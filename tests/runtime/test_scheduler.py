@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
+from typing import Any
 
 import pytest
 
 from taskq import TaskQ
 from taskq.cron import Every
-from taskq.errors import TaskqError
+from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.message import decode, id_text
+from taskq.store.connection import SyncLink
 from taskq.store.keys import queue_keys
 from taskq.store.scripts import run
 from taskq.tasks import schedule_calls as calls
@@ -277,6 +279,36 @@ def test_an_entry_that_cannot_be_read_is_told_and_keeps_no_other_from_its_slot(t
         team.round()
     assert team.enqueued() == 1
     assert any("cannot read schedule bad of queue q" in text for text in team.complaints)
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["before", "after"])
+def test_an_outage_while_it_fires_neither_loses_nor_repeats_a_slot(
+    team: Team, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    for number in range(5):
+        team.add(hourly(f"tick{number}"), past(team, 1))
+    pipeline, lost, most = SyncLink.pipeline, list[int](), 1 if stored else 3
+
+    def torn(link: SyncLink, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        fires = any(len(command) > 20 and command[0] == "EVALSHA" for command in commands)
+        if fires and len(lost) < most:
+            if stored:
+                pipeline(link, commands)
+            lost.append(1)
+            raise BrokerUnavailable("the answer was lost")
+        return pipeline(link, commands)
+
+    monkeypatch.setattr(SyncLink, "pipeline", torn)
+    for _ in range(6):
+        try:
+            team.round()
+        except BrokerUnavailable:
+            for member in team.members:
+                member.hurry()
+    team.until_idle()
+    assert len(lost) == most, "the fault did not fire"
+    assert team.enqueued() == 5
+    assert {team.entry(f"tick{number}").runs for number in range(5)} == {1}
 
 
 def test_a_clock_that_went_back_is_noticed_by_an_entry_of_the_future(team: Team) -> None:
