@@ -29,6 +29,7 @@ from taskq.tasks.context import current
 from taskq.tasks.handle import Handle
 from taskq.tasks.hooks import Incident
 from taskq.tasks.outgoing import Call
+from taskq.tasks.schedule_admin import ScheduleInfo
 from taskq.tasks.task import Task
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "ResultUnavailable",
     "Retry",
     "RetryPolicy",
+    "ScheduleInfo",
     "SerializationError",
     "Task",
     "TaskCancelled",

@@ -52,6 +52,10 @@ class Schedules:
 
     def declare(self, definition: Definition, task: Task[..., Any]) -> None:
         """Enter what `@app.periodic` says. A name is given once; the task of a reloaded module may say it anew."""
+        if self._tasks.get(task.name) is not task:
+            raise UnknownTask(
+                f"schedule {definition.name!r}: its task is not registered in this app, but in another one"
+            )
         known = self._declared.get(definition.name)
         if known is not None and known[0].digest != definition.digest and self._tasks.get(task.name) is known[1]:
             raise DuplicateTask(f"schedule {definition.name!r} is declared twice; give one of them another name=")

@@ -78,10 +78,11 @@ def test_each_second_has_its_run_whichever_worker_is_killed(server: RealServer, 
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_ten_real_minutes_of_workers_that_stop_and_die(server: RealServer, namespace: str) -> None:
-    chance, end = Random(5), time.monotonic() + 600
+    chance = Random(5)
     with world(server, namespace, lease=2.0) as here:
         alive = [here.worker("-c", "4", app=APP) for _ in range(5)]
         here.until_present(5)
+        end = time.monotonic() + 600
         kills = stops = 0
         while time.monotonic() < end:
             victim = chance.choice(alive)

@@ -159,6 +159,11 @@ def test_a_name_is_declared_once(app: TaskQ) -> None:
     assert [one.name for one in app.schedules.declared()] == [report_name(), "other"]
 
 
+def test_a_task_of_another_app_is_told(app: TaskQ) -> None:
+    with pytest.raises(UnknownTask, match="its task is not registered in this app, but in another one"):
+        TaskQ("other").periodic(every=5)(app.tasks[report_name()])
+
+
 def test_schedules_need_a_server() -> None:
     app = TaskQ("shop", url="memory://")
     app.task(report)

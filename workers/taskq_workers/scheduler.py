@@ -150,7 +150,7 @@ class Scheduler:
             self._read(some, complain)
         self._fire([key for key, timer in self._timers.items() if timer.at <= now + 0.001][:_AT_ONCE], complain)
 
-    def _guarded(self, complain: Complain, what: str, step: Callable[[], None]) -> None:
+    def _guarded(self, complain: Complain, what: str, step: Callable[[], object]) -> None:
         try:
             step()
         except BrokerUnavailable:
@@ -258,7 +258,8 @@ class Scheduler:
                 self._unread[key] = None
                 continue
             if step.run and entry.definition.overlap == "cancel_previous" and entry.message:
-                self._broker.cancel(entry.definition.queue, entry.message)
+                cancel = partial(self._broker.cancel, entry.definition.queue, entry.message)
+                self._guarded(complain, f"cannot cancel the last message of schedule {entry.name}", cancel)
         wires = [self._wire(entry, step, message) for _, entry, step, message in due]
         answers = run_many(self._broker.link, wires) if wires else []
         lost: BrokerUnavailable | None = None
