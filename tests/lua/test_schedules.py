@@ -98,6 +98,12 @@ def test_only_an_earlier_due_time_rings(queue: Queue) -> None:
     assert queue.rings() == 1
 
 
+def test_no_second_marker_is_put_beside_the_first(queue: Queue) -> None:
+    fire(queue, made(queue), out(1))
+    fire(queue, made_again(queue), out(2))
+    assert queue.rings() == 1
+
+
 def made_again(queue: Queue) -> Entry:
     """The entry, due at once."""
     entry = stored(queue)
@@ -195,9 +201,13 @@ def test_without_skip_runs_overlap(queue: Queue) -> None:
     assert queue.ready() == [1, 2]
 
 
-@pytest.mark.parametrize("kind", ["there", "mark", "tombstone"])
+def test_the_first_message_of_an_entry_has_none_before_it(queue: Queue) -> None:
+    assert fire(queue, made(queue), out(1), skip=True).code == calls.ENQUEUED
+
+
+@pytest.mark.parametrize("kind", ["there", "plain", "mark", "tombstone"])
 def test_an_id_that_was_there_already_counts_as_run(queue: Queue, kind: str) -> None:
-    queue.enqueue(out(1))
+    queue.enqueue(message(1) if kind == "plain" else out(1))
     if kind == "mark":
         queue.cancel(out(1).id)
         queue.link.execute("DEL", queue.keys.tombs)
