@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[2] / "taskq" / "store" / "lua" / "tasks"
+LUA = Path(__file__).parents[2] / "taskq" / "store" / "lua"
+FOLDERS = ("schedules", "tasks")  # no two of their scripts have one name
 BROKEN = Path(__file__).parent / "broken"
 
 
@@ -26,12 +27,13 @@ class Mutant:
 
 def scripts() -> list[str]:
     """All scripts that there are: a new one is found by itself."""
-    return sorted(path.stem for path in FOLDER.glob("*.lua"))
+    return sorted(path.stem for folder in FOLDERS for path in (LUA / folder).glob("*.lua"))
 
 
 @cache
 def source(script: str) -> str:
-    return (FOLDER / f"{script}.lua").read_text("utf-8")
+    (path,) = [path for folder in FOLDERS if (path := LUA / folder / f"{script}.lua").exists()]
+    return path.read_text("utf-8")
 
 
 def thought_of(script: str) -> Iterator[Mutant]:

@@ -19,7 +19,7 @@ import pytest
 
 from taskq.store import scripts
 from tests.mutants.catalogue import all_mutants
-from tests.mutants.mutant import Mutant, source
+from tests.mutants.mutant import FOLDERS, Mutant, source
 from tests.mutants.mutant import scripts as all_scripts
 from tests.servers import RealServer, server_binaries
 
@@ -62,7 +62,7 @@ class _Folder:
     texts: dict[str, str]
 
     def joinpath(self, *parts: str) -> Any:
-        text = self.texts.get(parts[-1]) if parts[1:2] == ("tasks",) else None
+        text = self.texts.get(parts[-1]) if parts[1] in FOLDERS else None
         return self.folder.joinpath(*parts) if text is None else _File(text)
 
 

@@ -200,6 +200,8 @@ class Supervisor:
             child.hello = hello = Hello.read(fields)
             if self._keeper is None:
                 self._open(hello)
+            if self._keeper is not None:
+                self._keeper.declare(hello.schedules)
             child.go()
         except TaskqError as error:
             self._give_up(error)
