@@ -4,4 +4,17 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import pytest
+
 pytest_plugins = [name for name in ("tests.servers",) if find_spec(name)]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests are left to `-m slow` and to `make chaos`, unless one is named by its id."""
+    if config.option.markexpr or any("::" in str(argument) for argument in config.args):
+        return
+    later = [item for item in items if item.get_closest_marker("slow")]
+    if later:
+        config.hook.pytest_deselected(items=later)
+        items[:] = [item for item in items if item not in later]

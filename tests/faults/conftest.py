@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,20 +22,13 @@ DELIVERY = (
 """The scenarios over stream queues of the quick set, by how their names begin; the slow set has all the others."""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow scenarios are left to `make chaos`, unless `-m` is given or a test is named by its id."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Over stream queues, what does not name delivery is left to `make chaos`."""
     for item in items:
         given = getattr(item, "callspec", None)
         named = item.name.removeprefix("test_").startswith(DELIVERY)
         if given is not None and given.params.get("transport") == "stream" and not named:
             item.add_marker(pytest.mark.slow)
-    if config.option.markexpr or any("::" in str(argument) for argument in config.args):
-        return
-    here = Path(__file__).parent
-    later = [item for item in items if here in item.path.parents and item.get_closest_marker("slow")]
-    if later:
-        config.hook.pytest_deselected(items=later)
-        items[:] = [item for item in items if item not in later]
 
 
 @pytest.fixture(scope="session")
