@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from benchmarks import app as bench_app
@@ -148,7 +148,7 @@ def _cost_rows(bench: Bench, cells: dict[str, list[Drain]]) -> list[Row]:
 
 
 @contextmanager
-def _queue(transport: Transport, retain: Retain, *, durable: bool = False) -> Iterator[tuple[Server, ListBroker]]:
+def _queue(transport: Transport, retain: Retain, *, durable: bool = False) -> Generator[tuple[Server, ListBroker]]:
     with Server(durable=durable) as server:
         broker = ListBroker(SyncLink(server.url, timeout=60.0), bench_app.NAMESPACE)
         broker.enqueue("warm", [Outgoing(new_ids(1)[0], b"x")])
