@@ -59,7 +59,8 @@ def check(server: RealServer, namespace: str, ids: list[bytes], confirmed: set[b
     with server.client() as client:
         keys = broker.keys(QUEUE)
         stored = Counter(client.lrange(keys.ready_for(0), 0, -1))
-        stored.update(fields[b"id"] for _, fields in client.xrange(keys.stream) or ())
+        found: Any = client.xrange(keys.stream)
+        stored.update(fields[b"id"] for _, fields in found)
     assert confirmed <= stored.keys() <= set(ids)
     assert set(stored.values()) == {1}
     assert len(ids) > len(confirmed) > len(ids) * 0.8, "a tenth is cancelled, some of them too late"
