@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 
