@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[2] / "taskq" / "store" / "lua" / "tasks"
+LUA = Path(__file__).parents[2] / "taskq" / "store" / "lua"
 BROKEN = Path(__file__).parent / "broken"
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`rule` is what it breaks, `name` how; together with the script the name is unique."""
+    """`rule` is what it breaks, `name` how; together with the script the name is unique.
+
+    A script of `tasks` has its plain name, all others, and the parts that scripts are joined of, that of their folder
+    before it: `streams/watch`, `streams/parts/read`.
+    """
 
     script: str
     rule: str
@@ -25,13 +29,24 @@ class Mutant:
 
 
 def scripts() -> list[str]:
-    """All scripts that there are: a new one is found by itself."""
-    return sorted(path.stem for path in FOLDER.glob("*.lua"))
+    """All scripts and parts that there are: a new one is found by itself."""
+    files = [*LUA.glob("tasks/*.lua"), *LUA.glob("streams/**/*.lua")]
+    return sorted(path.relative_to(LUA).with_suffix("").as_posix().removeprefix("tasks/") for path in files)
+
+
+def file_of(script: str) -> str:
+    """Where it lies below the folder of all scripts."""
+    return f"{script if '/' in script else f'tasks/{script}'}.lua"
+
+
+def streamed(script: str) -> bool:
+    """Whether it belongs to stream queues: other tests run it."""
+    return script.startswith("streams/")
 
 
 @cache
 def source(script: str) -> str:
-    return (FOLDER / f"{script}.lua").read_text("utf-8")
+    return (LUA / file_of(script)).read_text("utf-8")
 
 
 def thought_of(script: str) -> Iterator[Mutant]:
