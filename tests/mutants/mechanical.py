@@ -24,7 +24,9 @@ def mechanical(script: str) -> Iterator[Mutant]:
     for at, line in enumerate(lines):
         if line.startswith("--"):
             continue
-        for rule, name, new in (*_guards(line), *_halves(line), *_statements(line), *_types(line, lines)):
+        whole = not lines[at - 1].endswith((" and", " or"))
+        statements = _statements(line) if whole else ()
+        for rule, name, new in (*_guards(line), *_halves(line), *statements, *_types(line, lines)):
             names[name] += 1
             again = f" ({names[name]})" if names[name] > 1 else ""
             yield Mutant(script, rule, name + again, "\n".join([*lines[:at], new, *lines[at + 1 :]]))
