@@ -3,23 +3,229 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.lua.kit import message
+from taskq import ConfigError
+from taskq.errors import TaskqError
+from taskq.store.connection import SyncLink
+from taskq.tasks import calls
+from taskq.tasks.broker import Finished, Outgoing
+from taskq.tasks.operator_calls import purge
+from tests.lua.kit import done, held, message, number_of
 from tests.lua.stream_kit import StreamQueue
+from tests.lua.test_stream_care import destroy_group, fill, finish, set_back, take
 from tests.servers import RealServer
+
+BLOCK = 100
 
 
 @pytest.fixture
 def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:
     link = server.link()
-    yield StreamQueue(link, namespace)
+    yield (one := StreamQueue(link, namespace))
+    one.check()
     link.close()
 
 
-def test_watching_a_queue_without_a_tally_counts_nothing_if_its_stream_is_empty(queue: StreamQueue) -> None:
+def numbers(found: list[Any]) -> list[int]:
+    return [number_of(one) for one in found]
+
+
+def purged(queue: StreamQueue, limit: int = 250, source: str = "") -> tuple[int, int, int]:
+    state: Any = "dead" if source else "ready"
+    call = purge(queue.keys, state, source or queue.keys.ready_for(0), queue.limits, limit=limit, now=queue.at)
+    found = queue.run(call)
+    return found.removed, found.taken, found.left
+
+
+def last_of_group(queue: StreamQueue) -> str:
+    (group,) = queue.link.execute("XINFO", "GROUPS", queue.keys.stream)
+    return str(dict(zip(group[::2], group[1::2], strict=True))[b"last-delivered-id"], "ascii")
+
+
+# -- which entry is whose
+
+
+def test_an_id_that_stands_across_two_others_of_its_batch_is_not_taken_for_them(queue: StreamQueue) -> None:
+    ids = [b"x" * 8 + b"c" * 8, b"d" * 8 + b"y" * 8, b"c" * 8 + b"d" * 8]
+    queue.enqueue(*(Outgoing(one, b"body") for one in ids))
+    deliveries = queue.take()
+    entries = [str(one, "ascii") for one, _ in queue.link.execute("XRANGE", queue.keys.stream, "-", "+")]
+    queue.ack(done(deliveries[2]))
+    queue.check()
+    queue.link.execute("DEL", queue.keys.entries)
+    queue.watch_all()
+    assert queue.by_token() == {deliveries[0].token: [entries[0], entries[1], ""]}
+
+
+def test_who_names_a_message_that_the_batch_does_not_have_acknowledges_nothing(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    (one,) = queue.take(1)
+    assert queue.ack(Finished(message(1).id, one.token), Finished(message(9).id, one.token)) == [
+        message(1).id,
+        message(9).id,
+    ]
+    assert queue.pending() == [0]
+
+
+def test_a_held_entry_that_is_read_again_stays_pending(queue: StreamQueue) -> None:
+    fill(queue, 0, 4)
+    given, _ = queue.take(2)
+    queue.release(held(given))
+    set_back(queue)
+    queue.run(calls.pause(queue.keys, False))
+    assert numbers(queue.take()) == [0, 2, 3]
+    assert queue.pending() == [0, 1, 2, 3]
+
+
+def test_what_was_blamed_and_given_back_is_pending_by_its_id(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    (one,) = queue.take(1)
+    queue.reclaim(one.token, mode="crash", started=[one.id])
+    queue.watch_all()
+    assert (queue.given_back(), queue.pending(), queue.tally("healed")) == ([0], [0], 0)
+    queue.seat = type(queue.seat)()
+    set_back(queue)
+    assert numbers(queue.take()) == [0, 1]
+    assert queue.take() == []
+
+
+# -- a lease
+
+
+@pytest.mark.parametrize("parked", [None, "t"])
+def test_a_lease_of_other_lists_reads_nothing(queue: StreamQueue, parked: str | None) -> None:
+    fill(queue, 0, 3)
+    ticket = queue.seat.ticket("q")
+    more: dict[str, Any] = {"alone": parked is None, "parked": parked}
+    assert queue.run(calls.lease(queue.keys, ticket, 10, queue.limits, now=queue.at, **more)).deliveries == []
+    assert (queue.unread, queue.pending()) == (3, [])
+
+
+def test_a_worker_that_leased_from_the_stream_is_remembered_for_a_time(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    queue.take()
+    assert queue.link.execute("PTTL", queue.keys.worker(queue.seat.nonce)) > 0
+
+
+def test_what_is_too_much_for_one_lease_stays_pending_in_its_list(queue: StreamQueue) -> None:
+    fill(queue, 0, 6, b"x" * 100_000)
+    deliveries = take(queue, 6)
+    queue.release(*map(held, deliveries))
+    assert numbers(queue.take()) == [0, 1]
+    assert (queue.given_back(), queue.pending()) == ([2, 3, 4, 5], [0, 1, 2, 3, 4, 5])
+
+
+def test_an_error_of_the_server_when_it_reads_is_told_as_it_is(
+    queue: StreamQueue, server: RealServer, namespace: str
+) -> None:
+    fill(queue, 0, 2)
+    queue.link.execute("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", "-xreadgroup")
+    link: SyncLink = server.link()
+    link.execute("AUTH", "limited", "secret")
+    before = queue.dump()
+    with pytest.raises(TaskqError, match=r"can't run this command|permission"):
+        link.execute(*queue.lease_call().full_command())
+    link.close()
+    queue.link.execute("ACL", "DELUSER", "limited")
+    assert queue.dump() == before
+
+
+# -- the group
+
+
+def test_a_group_is_made_where_it_was(queue: StreamQueue) -> None:
+    fill(queue, 0, 5)
+    finish(queue, 3)
+    third = last_of_group(queue)
+    destroy_group(queue)
     queue.watch()
-    assert (queue.unread, queue.tally("healed"), queue.stream()) == (0, 0, [])
-    queue.enqueue(message(1))
-    assert queue.unread == 1
+    assert last_of_group(queue) == third == queue.stream()[2].id
+    destroy_group(queue)
+    assert numbers(queue.take(1)) == [3]
+    assert last_of_group(queue) == queue.stream()[3].id
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_entries_of_a_stream_that_begins_anew_are_read_however_old_they_look(queue: StreamQueue, watched: bool) -> None:
+    fill(queue, 0, 3)
+    finish(queue, 2)
+    queue.link.execute("DEL", queue.keys.stream)
+    queue.link.execute("XADD", queue.keys.stream, "1000-1", "id", message(2).id, "body", b"body-2")
+    if watched:
+        queue.watch_all()
+    (one,) = queue.take()
+    assert (number_of(one), queue.pending(), queue.tally("lost")) == (2, [2], 0)
+    assert queue.by_token() == {one.token: ["1000-1"]}
+    fill(queue, 3, 1)
+    assert numbers(queue.take()) == [3]
+
+
+def test_declaring_makes_the_group_where_it_was(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    finish(queue, 2)
+    second = last_of_group(queue)
+    queue.declare()
+    assert queue.tally("healed") == 0
+    destroy_group(queue)
+    queue.declare()
+    assert (last_of_group(queue), queue.tally("healed")) == (second, 1)
+
+
+def test_a_queue_whose_transport_was_removed_does_not_become_a_list_queue_while_its_stream_holds_messages(
+    queue: StreamQueue,
+) -> None:
+    fill(queue, 0, 2)
+    queue.link.execute("HDEL", queue.keys.meta, "transport")
+    with pytest.raises(ConfigError, match="its stream holds 2 messages"):
+        queue.declare(transport="list")
+
+
+# -- purging
+
+
+def test_what_is_purged_without_an_entry_goes_too(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    queue.park(*((held(one), "t") for one in queue.take()))
+    ticket = queue.seat.ticket("q")
+    parked = queue.run(calls.lease(queue.keys, ticket, 1, queue.limits, parked="t", now=queue.at)).deliveries
+    queue.release(*map(held, parked))
+    assert purged(queue) == (1, 1, 0)
+    assert queue.given_back() == []
+
+
+def test_a_purge_takes_no_more_than_it_was_asked_for(queue: StreamQueue) -> None:
+    fill(queue, 0, 300)
+    queue.release(*map(held, queue.take(5)))
+    assert purged(queue, 3) == (3, 3, 297)
+    assert (queue.unread, queue.ready(), queue.pending()) == (295, [3, 4], [3, 4])
+    assert purged(queue, 4) == (4, 4, 293)
+    assert (queue.unread, queue.pending()) == (293, [])
+    assert purged(queue, 1_000) == (250, 250, 43)
+
+
+def test_a_purge_that_ends_early_keeps_what_it_read(queue: StreamQueue) -> None:
+    fill(queue, 0, 8, b"x" * 60_000)
+    removed, taken, left = purged(queue)
+    assert removed == taken
+    assert removed + left == 8
+    rest = numbers(take(queue, left))
+    assert rest == queue.pending() == list(range(removed, 8))
+
+
+def test_a_purge_of_dead_letters_does_not_count_what_is_unread(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    assert purged(queue, source=queue.keys.dead) == (0, 0, 0)
+    assert queue.unread == 3
+
+
+# -- waking
+
+
+def test_a_lease_that_leaves_nothing_does_not_ring(queue: StreamQueue) -> None:
+    queue.enqueue(message(1, explicit=True), message(2))
+    queue.rings()
+    assert numbers(queue.take()) == [1, 2]
+    assert queue.rings() == 0

@@ -4,8 +4,8 @@
 -- last entry read, how many may be unread, messages and bytes of the history; nothing if there is nothing to count.
 local function count_anew()
   local size, last, messages, bytes = call('XLEN', KEYS[1]), nil, 0, 0
-  if size == 0 or call('HLEN', KEYS[7]) == 0 then return end
-  for _, info in ipairs(call('XINFO', 'GROUPS', KEYS[1])) do
+  if call('HLEN', KEYS[7]) == 0 then return end
+  for _, info in ipairs(call('EXISTS', KEYS[1]) == 1 and call('XINFO', 'GROUPS', KEYS[1]) or {}) do
     local at = {}
     for i = 1, #info, 2 do at[info[i]] = info[i + 1] end
     if at.name == GROUP then last = at['last-delivered-id'] end
@@ -17,7 +17,8 @@ local function count_anew()
   local unsure = { 'appended', size, 'read', 0, 'big', 262144, 'guess', 1, 'doubt', newest() }
   call('HSET', KEYS[4], 'passed', messages, 'bytes', bytes, unpack(unsure))
   if last then call('HSET', KEYS[4], 'last', last) end
-  call('HINCRBY', KEYS[4], 'healed', 1)
+  -- an empty stream may be new: then what has a body waits elsewhere
+  if size > 0 then call('HINCRBY', KEYS[4], 'healed', 1) end
   return { last, size, messages, bytes }
 end
 
@@ -30,11 +31,11 @@ local function vouched(entry)
   local known = id and known_entry(id, record)
   if known and known == wide(entry) then return true end
   local token = record and sub(record, 1, 1) == 'l' and sub(record, 9, 28)
-  local held = token and not known and call('HGET', KEYS[9], token)
-  local at = held and string.find(held, id, 17, true)
-  if at and at % 16 == 1 then
+  local held = token and (known or NONE) == NONE and call('HGET', KEYS[9], token)
+  local place = held and place_in(held, id)
+  if place then
     local entries = call('HGET', KEYS[2], token) or string.rep(NONE, (#held - 16) / 16)
-    local before = (at - 17) / 16 * WIDE
+    local before = place * WIDE
     call('HSET', KEYS[2], token, sub(entries, 1, before) .. wide(entry) .. sub(entries, before + WIDE + 1))
   else
     call('XACK', KEYS[1], GROUP, entry)

@@ -1,0 +1,188 @@
+"""What others removed beside the stream is set right: entries, the tally, and both together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from taskq import Retain
+from tests.lua.kit import done, held, message, number_of, retried
+from tests.lua.stream_kit import GROUP, WIDE, StreamQueue
+from tests.lua.test_stream_care import fill, finish, take
+from tests.servers import RealServer
+
+BLOCK = 100
+
+
+@pytest.fixture
+def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:
+    link = server.link()
+    yield (one := StreamQueue(link, namespace))
+    one.check()
+    link.close()
+
+
+def numbers(found: list[Any]) -> list[int]:
+    return [number_of(one) for one in found]
+
+
+def test_entries_that_were_removed_are_named_again_for_what_is_held(queue: StreamQueue) -> None:
+    fill(queue, 0, 5)
+    one, two, _, _ = [*queue.take(1), *queue.take(3)]
+    before = queue.by_token()
+    queue.ack(done(two))
+    queue.link.execute("DEL", queue.keys.entries)
+    assert queue.watch().more
+    queue.watch_all()
+    assert queue.by_token() == {one.token: before[one.token], two.token: ["", *before[two.token][1:]]}
+    assert (queue.pending(), queue.tally("healed")) == ([0, 2, 3], 1)
+    queue.link.execute("DEL", queue.keys.entries)
+    queue.watch_all()
+    assert queue.tally("healed") == 2, "a second time counts again"
+
+
+def test_single_entries_of_a_batch_that_were_removed_are_named_in_their_place(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    one = queue.take()[0]
+    (entries,) = queue.by_token().values()
+    wide = queue.link.execute("HGET", queue.keys.entries, one.token)
+    queue.link.execute("HSET", queue.keys.entries, one.token, b"-" * WIDE + wide[WIDE:-WIDE] + b"-" * WIDE)
+    queue.watch_all()
+    assert queue.by_token() == {one.token: entries}
+
+
+def test_entries_of_what_was_given_back_are_acknowledged_if_nobody_knows_them(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    queue.release(*map(held, queue.take(2)))
+    queue.link.execute("DEL", queue.keys.entries)
+    queue.watch_all()
+    assert queue.pending() == []
+    one, two, three = queue.take()
+    assert queue.by_token() == {one.token: ["", "", queue.stream()[2].id]}
+    assert queue.ack(done(one), done(two), done(three)) == []
+
+
+def test_an_older_entry_of_a_held_message_does_not_hold_up_history(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    queue.nack(retried(queue.take()[0]))
+    (one,) = queue.take()
+    old, new = (entry.id for entry in queue.stream())
+    queue.link.execute("XCLAIM", queue.keys.stream, GROUP, GROUP, 0, old, "FORCE", "JUSTID")
+    assert queue.pending() == [0, 0]
+    queue.watch_all()
+    assert (queue.pending(), queue.by_token()) == ([0], {one.token: [new]})
+
+
+def test_what_is_wrong_is_set_right_a_hundred_a_call_and_counted_once(queue: StreamQueue) -> None:
+    fill(queue, 0, 250)
+    queue.release(*map(held, take(queue, 250)))
+    queue.link.execute("DEL", queue.keys.entries)
+    assert queue.watch().more
+    assert queue.pending() == list(range(101, 250)), "the oldest, and a page of a hundred"
+    assert queue.watch_all() == queue.watch()
+    assert (queue.pending(), queue.tally("healed")) == ([], 1)
+    assert numbers(take(queue, 250)) == list(range(250))
+
+
+def test_what_is_held_is_named_as_soon_as_it_is_the_oldest(queue: StreamQueue) -> None:
+    fill(queue, 0, 150)
+    taken = queue.take(150)
+    (before,) = queue.by_token().values()
+    queue.link.execute("DEL", queue.keys.entries)
+    queue.watch_all()
+    assert queue.by_token() == {taken[0].token: [*before[:100], *[""] * 50]}
+    queue.ack(*map(done, taken[:120]))
+    assert queue.pending() == list(range(100, 150))
+    queue.watch_all()
+    assert queue.pending() == list(range(120, 150))
+    assert queue.by_token() == {taken[0].token: [*before[:100], *[""] * 20, *before[120:]]}
+
+
+def test_the_pending_list_of_others_is_not_set_right(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    queue.take(1)
+    queue.link.execute("XGROUP", "CREATECONSUMER", queue.keys.stream, GROUP, "thief")
+    queue.link.execute("DEL", queue.keys.entries)
+    queue.link.execute("XREADGROUP", "GROUP", GROUP, "thief", "COUNT", 1, "STREAMS", queue.keys.stream, ">")
+    queue.watch_all()
+    assert queue.link.execute("XPENDING", queue.keys.stream, GROUP)[0] == 2
+    assert queue.link.execute("XPENDING", queue.keys.stream, GROUP, "-", "+", 9, "thief")
+    queue.link.execute("XGROUP", "DELCONSUMER", queue.keys.stream, GROUP, "thief")
+
+
+def test_a_tally_that_was_removed_is_counted_anew_and_everything_runs_once(queue: StreamQueue) -> None:
+    fill(queue, 0, 6)
+    one, given, _ = queue.take(3)
+    queue.ack(done(one))
+    queue.release(held(given))
+    queue.link.execute("DEL", queue.keys.tally)
+    queue.rings()
+    queue.watch()
+    assert (queue.tally("healed"), queue.unread, queue.rings()) == (1, 6, 1)
+    assert queue.link.execute("HGET", queue.keys.tally, "last") == queue.stream()[2].id.encode()
+    assert numbers(queue.take()) == [1, 3, 4, 5]
+    assert (queue.unread, queue.tally("lost")) == (0, 0)
+    assert queue.watch_all().repair
+    assert queue.repair() == 0
+    assert queue.watch_all().healed == 1
+    assert queue.take() == []
+
+
+def test_without_a_tally_what_was_taken_away_is_repaired(queue: StreamQueue) -> None:
+    fill(queue, 0, 4)
+    queue.link.execute("XDEL", queue.keys.stream, queue.stream()[1].id)
+    queue.link.execute("DEL", queue.keys.tally)
+    queue.watch_all()
+    assert numbers(queue.take()) == [0, 2, 3]
+    assert queue.repair() == 1
+    assert numbers(queue.take()) == [1]
+    assert (queue.unread, queue.tally("lost")) == (0, 0)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_without_a_tally_and_a_stream_everything_runs_once(queue: StreamQueue, grouped: bool) -> None:
+    fill(queue, 0, 4)
+    (one,) = queue.take(1)
+    queue.link.execute("DEL", queue.keys.tally, queue.keys.stream)
+    if grouped:
+        queue.link.execute("XGROUP", "CREATE", queue.keys.stream, GROUP, "0", "MKSTREAM")
+    queue.watch_all()
+    assert queue.take() == []
+    assert queue.repair() == 3
+    assert numbers(queue.take()) == [1, 2, 3]
+    assert (queue.unread, queue.tally("lost")) == (0, 0)
+    assert queue.ack(done(one)) == []
+
+
+def test_a_queue_that_begins_with_what_is_not_due_is_not_healed(queue: StreamQueue) -> None:
+    queue.enqueue(message(1, due=-50))
+    queue.watch_all()
+    queue.now += 50
+    queue.promote()
+    assert numbers(queue.take()) == [1]
+    queue.repair()
+    assert (queue.tally("healed"), queue.tally("repaired"), queue.tally("lost"), queue.unread) == (0, 0, 0, 0)
+
+
+def test_without_a_tally_an_idle_queue_is_left_alone(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    finish(queue, 3)
+    queue.link.execute("DEL", queue.keys.tally)
+    queue.rings()
+    assert queue.watch_all().healed == 0
+    assert (queue.unread, queue.rings()) == (0, 0)
+
+
+def test_without_a_tally_history_is_counted_from_its_blocks(queue: StreamQueue) -> None:
+    queue.declare(Retain(count=250, bytes=1_000_000))
+    fill(queue, 0, 401, b"x" * 10)
+    finish(queue, 350)
+    assert queue.watch_all().trimmed == 0
+    queue.link.execute("DEL", queue.keys.tally)
+    queue.link.execute("XGROUP", "CREATE", queue.keys.stream, "another", "0")
+    queue.watch()
+    assert (queue.tally("passed"), queue.tally("bytes")) == (300, 3_000)
+    assert len(take(queue, 51)) == 51
+    assert queue.watch_all().trimmed == 0, "of four blocks the last is not delivered"
