@@ -18,8 +18,6 @@ from tests.lua.stream_kit import StreamQueue
 from tests.lua.test_stream_care import destroy_group, fill, finish, set_back, take
 from tests.servers import RealServer
 
-BLOCK = 100
-
 
 @pytest.fixture
 def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:

@@ -13,8 +13,6 @@ from tests.lua.stream_kit import GROUP, WIDE, StreamQueue
 from tests.lua.test_stream_care import fill, finish, take
 from tests.servers import RealServer
 
-BLOCK = 100
-
 
 @pytest.fixture
 def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:
