@@ -13,7 +13,7 @@ from taskq.store.connection import SyncLink
 from taskq.tasks import calls
 from taskq.tasks.broker import Finished, Outgoing
 from taskq.tasks.operator_calls import purge
-from tests.lua.kit import done, held, message, number_of
+from tests.lua.kit import done, held, message, number_of, retried
 from tests.lua.stream_kit import StreamQueue
 from tests.lua.test_stream_care import destroy_group, fill, finish, set_back, take
 from tests.servers import RealServer
@@ -58,6 +58,15 @@ def test_an_id_that_stands_across_two_others_of_its_batch_is_not_taken_for_them(
     assert queue.by_token() == {deliveries[0].token: [entries[0], entries[1], ""]}
 
 
+def test_an_id_that_reads_like_the_fence_of_its_batch_is_not_taken_for_it(queue: StreamQueue) -> None:
+    fence = b"%016d" % (queue.now * 1000 + 1)
+    queue.enqueue(message(0), Outgoing(fence, b"body"))
+    _, two = queue.take()
+    assert (two.id, two.fence - 1) == (fence, int(fence))
+    queue.ack(done(two))
+    assert queue.pending() == [0]
+
+
 def test_who_names_a_message_that_the_batch_does_not_have_acknowledges_nothing(queue: StreamQueue) -> None:
     fill(queue, 0, 3)
     (one,) = queue.take(1)
@@ -88,6 +97,23 @@ def test_what_was_blamed_and_given_back_is_pending_by_its_id(queue: StreamQueue)
     set_back(queue)
     assert numbers(queue.take()) == [0, 1]
     assert queue.take() == []
+
+
+def test_a_second_entry_of_what_was_given_back_is_acknowledged(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    queue.link.execute("HSET", queue.keys.tally, "repair", "0")
+    assert queue.repair() == 1
+    queue.release(*map(held, queue.take(1)))
+    assert numbers(queue.take()) == queue.pending() == [0]
+
+
+def test_a_message_whose_body_was_removed_is_not_appended(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    one, two = queue.take()
+    queue.link.execute("HDEL", queue.keys.body, one.id)
+    queue.nack(retried(one), retried(two))
+    assert [entry.number for entry in queue.stream()] == [0, 1, 1]
+    assert queue.unread == 1
 
 
 # -- a lease
@@ -161,6 +187,17 @@ def test_entries_of_a_stream_that_begins_anew_are_read_however_old_they_look(que
     assert numbers(queue.take()) == [3]
 
 
+def test_where_the_group_was_stays_known_if_nothing_is_left_to_read(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    finish(queue, 2)
+    second, third = (entry.id for entry in queue.stream()[1:])
+    queue.link.execute("XDEL", queue.keys.stream, third)
+    destroy_group(queue)
+    assert queue.take() == []
+    assert queue.link.execute("HGET", queue.keys.tally, "last") == second.encode()
+    assert queue.repair() == 1
+
+
 def test_declaring_makes_the_group_where_it_was(queue: StreamQueue) -> None:
     fill(queue, 0, 3)
     finish(queue, 2)
@@ -179,6 +216,10 @@ def test_a_queue_whose_transport_was_removed_does_not_become_a_list_queue_while_
     queue.link.execute("HDEL", queue.keys.meta, "transport")
     with pytest.raises(ConfigError, match="its stream holds 2 messages"):
         queue.declare(transport="list")
+    queue.declare()
+    with pytest.raises(ConfigError, match="its stream holds 2 messages"):
+        queue.declare(transport="list")
+    assert queue.link.execute("HGET", queue.keys.meta, "transport") == b"stream"
 
 
 # -- purging

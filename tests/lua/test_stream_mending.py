@@ -179,8 +179,35 @@ def test_without_a_tally_history_is_counted_from_its_blocks(queue: StreamQueue) 
     finish(queue, 350)
     assert queue.watch_all().trimmed == 0
     queue.link.execute("DEL", queue.keys.tally)
-    queue.link.execute("XGROUP", "CREATE", queue.keys.stream, "another", "0")
+    queue.link.execute("XGROUP", "CREATE", queue.keys.stream, "zebra", "0")
     queue.watch()
+    assert queue.link.execute("HGET", queue.keys.tally, "last") == queue.stream()[349].id.encode()
     assert (queue.tally("passed"), queue.tally("bytes")) == (300, 3_000)
     assert len(take(queue, 51)) == 51
     assert queue.watch_all().trimmed == 0, "of four blocks the last is not delivered"
+
+
+def test_without_a_tally_what_has_two_entries_runs_once(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    queue.link.execute("HSET", queue.keys.tally, "repair", "0")
+    assert queue.repair() == 3
+    queue.link.execute("DEL", queue.keys.tally)
+    queue.watch_all()
+    assert numbers(queue.take()) == [0, 1, 2]
+    assert queue.pending() == [0, 1, 2]
+
+
+def test_without_a_tally_bodies_may_be_large(queue: StreamQueue) -> None:
+    fill(queue, 0, 6, b"x" * 100_000)
+    queue.link.execute("DEL", queue.keys.tally)
+    queue.watch_all()
+    assert numbers(queue.take()) == [0, 1]
+    assert (queue.unread, queue.pending()) == (3, [0, 1, 2])
+
+
+def test_without_a_tally_what_is_delivered_becomes_history_at_once(queue: StreamQueue) -> None:
+    fill(queue, 0, 201)
+    finish(queue, 200)
+    queue.link.execute("DEL", queue.keys.tally)
+    queue.watch()
+    assert queue.tally("passed") == 200

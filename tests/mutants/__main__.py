@@ -30,10 +30,7 @@ TESTS = (
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "lost_replies", "settling")),
 )
 STREAM_TESTS = (
-    *(
-        f"tests/lua/test_{name}.py"
-        for name in ("streams", "stream_care", "stream_guards", "stream_mending", "stream_rules")
-    ),
+    *(f"tests/lua/test_stream{name}.py" for name in ("s", "_care", "_guards", "_mending", "_reading", "_rules")),
     *(f"tests/runtime/test_{name}.py" for name in ("history", "replay")),
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "settling")),
 )
