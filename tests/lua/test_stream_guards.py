@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from taskq import ConfigError
 from taskq.errors import TaskqError
 from taskq.store.connection import SyncLink
+from taskq.store.scripts import Call
 from taskq.tasks import calls
 from taskq.tasks.broker import Finished, Outgoing
-from taskq.tasks.operator_calls import purge
+from taskq.tasks.operator_calls import Purged, purge
 from tests.lua.kit import done, held, message, number_of, retried
 from tests.lua.stream_kit import StreamQueue
-from tests.lua.test_stream_care import destroy_group, fill, finish, set_back, take
+from tests.lua.test_stream_care import fill, set_back, take
 from tests.servers import RealServer
 
 
@@ -31,16 +31,21 @@ def numbers(found: list[Any]) -> list[int]:
     return [number_of(one) for one in found]
 
 
-def purged(queue: StreamQueue, limit: int = 250, source: str = "") -> tuple[int, int, int]:
+def double(queue: StreamQueue) -> None:
+    """Append all that is unread a second time, as a repair does that was not needed."""
+    count = queue.unread
+    queue.link.execute("HSET", queue.keys.tally, "repair", "0")
+    assert queue.repair() == count
+
+
+def purge_call(queue: StreamQueue, limit: int = 250, source: str = "") -> Call[Purged]:
     state: Any = "dead" if source else "ready"
-    call = purge(queue.keys, state, source or queue.keys.ready_for(0), queue.limits, limit=limit, now=queue.at)
-    found = queue.run(call)
+    return purge(queue.keys, state, source or queue.keys.ready_for(0), queue.limits, limit=limit, now=queue.at)
+
+
+def purged(queue: StreamQueue, limit: int = 250, source: str = "") -> tuple[int, int, int]:
+    found = queue.run(purge_call(queue, limit, source))
     return found.removed, found.taken, found.left
-
-
-def last_of_group(queue: StreamQueue) -> str:
-    (group,) = queue.link.execute("XINFO", "GROUPS", queue.keys.stream)
-    return str(dict(zip(group[::2], group[1::2], strict=True))[b"last-delivered-id"], "ascii")
 
 
 # -- which entry is whose
@@ -101,8 +106,7 @@ def test_what_was_blamed_and_given_back_is_pending_by_its_id(queue: StreamQueue)
 
 def test_a_second_entry_of_what_was_given_back_is_acknowledged(queue: StreamQueue) -> None:
     fill(queue, 0, 1)
-    queue.link.execute("HSET", queue.keys.tally, "repair", "0")
-    assert queue.repair() == 1
+    double(queue)
     queue.release(*map(held, queue.take(1)))
     assert numbers(queue.take()) == queue.pending() == [0]
 
@@ -116,7 +120,51 @@ def test_a_message_whose_body_was_removed_is_not_appended(queue: StreamQueue) ->
     assert queue.unread == 1
 
 
+def test_what_is_held_without_an_entry_is_not_read_again(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    (one,) = queue.take(1)
+    queue.link.execute("DEL", queue.keys.entries)
+    set_back(queue)
+    assert numbers(queue.take()) == queue.pending() == [1]
+    assert (queue.given_back(), queue.ack(done(one))) == ([], [])
+
+
+def test_a_group_that_was_set_back_while_much_is_unread_hands_nothing_out_twice(queue: StreamQueue) -> None:
+    fill(queue, 0, 20)
+    queue.take(3)
+    set_back(queue)
+    assert numbers(queue.take(4)) == [3, 4, 5, 6]
+    assert (queue.pending(), queue.unread, queue.given_back()) == (list(range(7)), 13, [])
+    set_back(queue)
+    assert numbers(queue.take(20)) == list(range(7, 20))
+    assert (queue.unread, queue.tally("lost")) == (0, 0)
+
+
 # -- a lease
+
+
+def test_the_repeat_of_a_lease_reads_nothing_even_if_its_worker_was_forgotten(queue: StreamQueue) -> None:
+    fill(queue, 0, 5)
+    ticket = queue.seat.ticket("q")
+    first = queue.take(2, ticket=ticket)
+    queue.link.execute("DEL", queue.keys.worker(queue.seat.nonce))
+    assert numbers(queue.take(2, ticket=ticket)) == numbers(first) == queue.pending() == [0, 1]
+    assert queue.unread == 3
+
+
+def test_what_waits_counts_as_asked_for(queue: StreamQueue) -> None:
+    fill(queue, 0, 6)
+    queue.release(*map(held, queue.take(2)))
+    assert numbers(queue.take(3)) == queue.pending() == [0, 1, 2]
+    assert (queue.unread, queue.ready()) == (3, [])
+
+
+def test_a_mark_that_is_read_with_care_is_dropped(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    double(queue)
+    queue.cancel(message(1).id)
+    assert numbers(queue.take()) == queue.pending() == [0, 2]
+    assert not queue.link.execute("HEXISTS", queue.keys.state, message(1).id)
 
 
 @pytest.mark.parametrize("parked", [None, "t"])
@@ -142,8 +190,9 @@ def test_what_is_too_much_for_one_lease_stays_pending_in_its_list(queue: StreamQ
     assert (queue.given_back(), queue.pending()) == ([2, 3, 4, 5], [0, 1, 2, 3, 4, 5])
 
 
+@pytest.mark.parametrize("verb", ["lease", "purge"])
 def test_an_error_of_the_server_when_it_reads_is_told_as_it_is(
-    queue: StreamQueue, server: RealServer, namespace: str
+    queue: StreamQueue, server: RealServer, verb: str
 ) -> None:
     fill(queue, 0, 2)
     queue.link.execute("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", "-xreadgroup")
@@ -151,75 +200,10 @@ def test_an_error_of_the_server_when_it_reads_is_told_as_it_is(
     link.execute("AUTH", "limited", "secret")
     before = queue.dump()
     with pytest.raises(TaskqError, match=r"can't run this command|permission"):
-        link.execute(*queue.lease_call().full_command())
+        link.execute(*(queue.lease_call() if verb == "lease" else purge_call(queue)).full_command())
     link.close()
     queue.link.execute("ACL", "DELUSER", "limited")
     assert queue.dump() == before
-
-
-# -- the group
-
-
-def test_a_group_is_made_where_it_was(queue: StreamQueue) -> None:
-    fill(queue, 0, 5)
-    finish(queue, 3)
-    third = last_of_group(queue)
-    destroy_group(queue)
-    queue.watch()
-    assert last_of_group(queue) == third == queue.stream()[2].id
-    destroy_group(queue)
-    assert numbers(queue.take(1)) == [3]
-    assert last_of_group(queue) == queue.stream()[3].id
-
-
-@pytest.mark.parametrize("watched", [True, False])
-def test_entries_of_a_stream_that_begins_anew_are_read_however_old_they_look(queue: StreamQueue, watched: bool) -> None:
-    fill(queue, 0, 3)
-    finish(queue, 2)
-    queue.link.execute("DEL", queue.keys.stream)
-    queue.link.execute("XADD", queue.keys.stream, "1000-1", "id", message(2).id, "body", b"body-2")
-    if watched:
-        queue.watch_all()
-    (one,) = queue.take()
-    assert (number_of(one), queue.pending(), queue.tally("lost")) == (2, [2], 0)
-    assert queue.by_token() == {one.token: ["1000-1"]}
-    fill(queue, 3, 1)
-    assert numbers(queue.take()) == [3]
-
-
-def test_where_the_group_was_stays_known_if_nothing_is_left_to_read(queue: StreamQueue) -> None:
-    fill(queue, 0, 3)
-    finish(queue, 2)
-    second, third = (entry.id for entry in queue.stream()[1:])
-    queue.link.execute("XDEL", queue.keys.stream, third)
-    destroy_group(queue)
-    assert queue.take() == []
-    assert queue.link.execute("HGET", queue.keys.tally, "last") == second.encode()
-    assert queue.repair() == 1
-
-
-def test_declaring_makes_the_group_where_it_was(queue: StreamQueue) -> None:
-    fill(queue, 0, 3)
-    finish(queue, 2)
-    second = last_of_group(queue)
-    queue.declare()
-    assert queue.tally("healed") == 0
-    destroy_group(queue)
-    queue.declare()
-    assert (last_of_group(queue), queue.tally("healed")) == (second, 1)
-
-
-def test_a_queue_whose_transport_was_removed_does_not_become_a_list_queue_while_its_stream_holds_messages(
-    queue: StreamQueue,
-) -> None:
-    fill(queue, 0, 2)
-    queue.link.execute("HDEL", queue.keys.meta, "transport")
-    with pytest.raises(ConfigError, match="its stream holds 2 messages"):
-        queue.declare(transport="list")
-    queue.declare()
-    with pytest.raises(ConfigError, match="its stream holds 2 messages"):
-        queue.declare(transport="list")
-    assert queue.link.execute("HGET", queue.keys.meta, "transport") == b"stream"
 
 
 # -- purging

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from taskq import Retain
+from taskq import ConfigError, Retain
 from tests.lua.kit import done, held, message, number_of, retried
 from tests.lua.stream_kit import GROUP, WIDE, StreamQueue
-from tests.lua.test_stream_care import fill, finish, take
+from tests.lua.test_stream_care import destroy_group, fill, finish, take
 from tests.servers import RealServer
 
 
@@ -20,6 +20,20 @@ def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:
     yield (one := StreamQueue(link, namespace))
     one.check()
     link.close()
+
+
+def next_ms(queue: StreamQueue) -> None:
+    """A stream that begins anew has other entries than the one before from the next millisecond on."""
+    past = int(queue.stream()[-1].id.split("-")[0])
+    while True:
+        seconds, micros = (int(part) for part in queue.link.execute("TIME"))
+        if seconds * 1000 + micros // 1000 > past:
+            return
+
+
+def last_of_group(queue: StreamQueue) -> str:
+    (group,) = queue.link.execute("XINFO", "GROUPS", queue.keys.stream)
+    return str(dict(zip(group[::2], group[1::2], strict=True))[b"last-delivered-id"], "ascii")
 
 
 def numbers(found: list[Any]) -> list[int]:
@@ -143,6 +157,7 @@ def test_without_a_tally_what_was_taken_away_is_repaired(queue: StreamQueue) -> 
 def test_without_a_tally_and_a_stream_everything_runs_once(queue: StreamQueue, grouped: bool) -> None:
     fill(queue, 0, 4)
     (one,) = queue.take(1)
+    next_ms(queue)
     queue.link.execute("DEL", queue.keys.tally, queue.keys.stream)
     if grouped:
         queue.link.execute("XGROUP", "CREATE", queue.keys.stream, GROUP, "0", "MKSTREAM")
@@ -211,3 +226,71 @@ def test_without_a_tally_what_is_delivered_becomes_history_at_once(queue: Stream
     queue.link.execute("DEL", queue.keys.tally)
     queue.watch()
     assert queue.tally("passed") == 200
+
+
+# -- the group
+
+
+def test_a_group_is_made_where_it_was(queue: StreamQueue) -> None:
+    fill(queue, 0, 5)
+    finish(queue, 3)
+    third = last_of_group(queue)
+    destroy_group(queue)
+    queue.watch()
+    assert last_of_group(queue) == third == queue.stream()[2].id
+    destroy_group(queue)
+    assert numbers(queue.take(1)) == [3]
+    assert last_of_group(queue) == queue.stream()[3].id
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_entries_of_a_stream_that_begins_anew_are_read_however_old_they_look(queue: StreamQueue, watched: bool) -> None:
+    fill(queue, 0, 4)
+    finish(queue, 2)
+    queue.link.execute("DEL", queue.keys.stream)
+    for number in (2, 3):
+        queue.link.execute("XADD", queue.keys.stream, f"1000-{number}", "id", message(number).id, "body", "x")
+    if watched:
+        queue.watch_all()
+    two, three = queue.take()
+    assert (number_of(two), queue.pending(), queue.tally("lost")) == (2, [2, 3], 0)
+    assert queue.by_token() == {two.token: ["1000-2", "1000-3"]}
+    queue.ack(done(three))
+    assert queue.pending() == [2]
+    fill(queue, 4, 1)
+    assert numbers(queue.take()) == [4]
+
+
+def test_where_the_group_was_stays_known_if_nothing_is_left_to_read(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    finish(queue, 2)
+    second, third = (entry.id for entry in queue.stream()[1:])
+    queue.link.execute("XDEL", queue.keys.stream, third)
+    destroy_group(queue)
+    assert queue.take() == []
+    assert queue.link.execute("HGET", queue.keys.tally, "last") == second.encode()
+    assert queue.repair() == 1
+
+
+def test_declaring_makes_the_group_where_it_was(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    finish(queue, 2)
+    second = last_of_group(queue)
+    queue.declare()
+    assert queue.tally("healed") == 0
+    destroy_group(queue)
+    queue.declare()
+    assert (last_of_group(queue), queue.tally("healed")) == (second, 1)
+
+
+def test_a_queue_whose_transport_was_removed_does_not_become_a_list_queue_while_its_stream_holds_messages(
+    queue: StreamQueue,
+) -> None:
+    fill(queue, 0, 2)
+    queue.link.execute("HDEL", queue.keys.meta, "transport")
+    with pytest.raises(ConfigError, match="its stream holds 2 messages"):
+        queue.declare(transport="list")
+    queue.declare()
+    with pytest.raises(ConfigError, match="its stream holds 2 messages"):
+        queue.declare(transport="list")
+    assert queue.link.execute("HGET", queue.keys.meta, "transport") == b"stream"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,14 +31,20 @@ def places(queue: StreamQueue, **more: Any) -> str:
     return "".join(entry.place[0] for entry in read(queue, **more).entries)
 
 
-def entry_reads(queue: StreamQueue, **more: Any) -> int:
-    """How many commands one page took."""
+def commands(queue: StreamQueue, name: str, do: Callable[[], object]) -> int:
+    """How many commands of this name were run meanwhile."""
     queue.link.execute("CONFIG", "RESETSTAT")
-    read(queue, **more)
+    do()
     found = queue.link.execute("INFO", "commandstats")
     text = found.decode() if isinstance(found, bytes) else str(found)
-    (line,) = (line for line in text.splitlines() if line.startswith("cmdstat_xrange:"))
-    return int(line.split("calls=")[1].split(",")[0])
+    counts = [line for line in text.splitlines() if line.startswith(f"cmdstat_{name}:")]
+    return sum(int(line.split("calls=")[1].split(",")[0]) for line in counts)
+
+
+def test_a_lease_reads_bodies_of_middle_size_in_few_steps(queue: StreamQueue) -> None:
+    fill(queue, 0, 100, b"x" * 1_100)
+    assert commands(queue, "xreadgroup", lambda: queue.take(100)) == 1
+    assert queue.pending() == list(range(100))
 
 
 # -- history
@@ -69,10 +75,10 @@ def test_entries_with_one_field_of_another_name_are_not_ours(queue: StreamQueue)
 
 def test_entries_are_read_by_tens_while_they_are_small(queue: StreamQueue) -> None:
     fill(queue, 0, 25)
-    assert entry_reads(queue) == 1 + 3
+    assert commands(queue, "xrange", lambda: read(queue)) == 1 + 3
     queue.link.execute("DEL", queue.keys.stream)
     fill(queue, 100, 5, b"x" * 1_001)
-    assert entry_reads(queue) == 5 + 1
+    assert commands(queue, "xrange", lambda: read(queue)) == 5 + 1
 
 
 def test_a_page_has_no_more_than_it_was_asked_for(queue: StreamQueue) -> None:

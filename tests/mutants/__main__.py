@@ -30,7 +30,8 @@ TESTS = (
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "lost_replies", "settling")),
 )
 STREAM_TESTS = (
-    *(f"tests/lua/test_stream{name}.py" for name in ("s", "_care", "_guards", "_mending", "_reading", "_rules")),
+    "tests/lua/test_streams.py",
+    *(f"tests/lua/test_stream_{name}.py" for name in ("care", "guards", "mending", "reading", "rules", "settling")),
     *(f"tests/runtime/test_{name}.py" for name in ("history", "replay")),
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "settling")),
 )

@@ -1,0 +1,85 @@
+"""Settling on a stream queue: which calls acknowledge, and what a message leaves behind that has another entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from taskq.errors import TaskqError
+from tests.lua.kit import buried, done, held, retried
+from tests.lua.stream_kit import StreamQueue
+from tests.lua.test_stream_care import fill
+from tests.lua.test_stream_guards import double
+from tests.servers import RealServer
+
+
+@pytest.fixture
+def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:
+    link = server.link()
+    yield (one := StreamQueue(link, namespace))
+    one.check()
+    link.close()
+
+
+SETTLES: dict[str, Callable[..., Any]] = {
+    "ack": lambda queue, *items, **more: queue.ack(*map(done, items), **more),
+    "nack": lambda queue, *items, **more: queue.nack(*(retried(item, 1_000) for item in items), **more),
+    "bury": lambda queue, *items, **more: queue.bury(*map(buried, items), **more),
+    "park": lambda queue, *items: queue.park(*((held(item), f"t{item.fence % 2}") for item in items)),
+}
+numbered = pytest.mark.parametrize("verb", ["ack", "nack", "bury"])
+
+
+@numbered
+def test_an_older_settling_call_acknowledges_nothing(queue: StreamQueue, verb: str) -> None:
+    fill(queue, 0, 2)
+    one, two = queue.take()
+    older, newer = queue.seat.op("q", verb), queue.seat.op("q", verb)
+    SETTLES[verb](queue, one, op=newer)
+    with suppress(TaskqError):
+        SETTLES[verb](queue, two, op=older)
+    assert queue.pending() == [1]
+
+
+@numbered
+def test_the_calls_of_each_verb_are_numbered_by_themselves(queue: StreamQueue, verb: str) -> None:
+    fill(queue, 0, 4)
+    deliveries = queue.take()
+    for other in SETTLES:
+        if other not in (verb, "park"):
+            for _ in range(3):
+                op = queue.seat.op("q", other)
+            SETTLES[other](queue, deliveries.pop(), op=op)
+    SETTLES[verb](queue, deliveries.pop(), op=queue.seat.op("q", verb))
+    assert queue.pending() == [0]
+
+
+@pytest.mark.parametrize("verb", SETTLES)
+def test_many_batches_in_one_call_are_all_acknowledged(queue: StreamQueue, verb: str) -> None:
+    fill(queue, 0, 12)
+    batches = [queue.take(2) for _ in range(6)]
+    assert SETTLES[verb](queue, *(one for one, _ in batches)) == []
+    assert queue.pending() == [1, 3, 5, 7, 9, 11]
+    assert SETTLES[verb](queue, *(two for _, two in batches)) == []
+    assert queue.pending() == []
+
+
+def test_many_batches_in_one_call_are_all_given_back(queue: StreamQueue) -> None:
+    fill(queue, 0, 12)
+    batches = [queue.take(2) for _ in range(6)]
+    queue.release(*(held(one) for one, _ in batches))
+    assert queue.given_back() == [0, 2, 4, 6, 8, 10]
+    assert queue.pending() == list(range(12))
+
+
+@pytest.mark.parametrize("verb", SETTLES)
+def test_a_second_entry_of_what_is_settled_is_acknowledged_when_it_is_read(queue: StreamQueue, verb: str) -> None:
+    fill(queue, 0, 2)
+    double(queue)
+    SETTLES[verb](queue, *queue.take(1))
+    (one,) = queue.take()
+    assert (queue.pending(), queue.given_back()) == ([1], [])
+    assert queue.ack(done(one)) == []
