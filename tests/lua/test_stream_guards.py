@@ -152,6 +152,13 @@ def test_the_repeat_of_a_lease_reads_nothing_even_if_its_worker_was_forgotten(qu
     assert queue.unread == 3
 
 
+def test_fences_grow_whichever_way_a_batch_was_leased(queue: StreamQueue) -> None:
+    queue.enqueue(message(0, explicit=True), message(1), message(2), message(3), message(4, explicit=True))
+    fences = [one.fence for count in (1, 2, 1, 1) for one in queue.take(count)]
+    assert fences == sorted(set(fences))
+    assert len(fences) == 5
+
+
 def test_what_waits_counts_as_asked_for(queue: StreamQueue) -> None:
     fill(queue, 0, 6)
     queue.release(*map(held, queue.take(2)))
@@ -164,6 +171,7 @@ def test_a_mark_that_is_read_with_care_is_dropped(queue: StreamQueue) -> None:
     double(queue)
     queue.cancel(message(1).id)
     assert numbers(queue.take()) == queue.pending() == [0, 2]
+    assert not queue.link.execute("HEXISTS", queue.keys.tally, "doubt"), "all is read"
     assert not queue.link.execute("HEXISTS", queue.keys.state, message(1).id)
 
 

@@ -140,6 +140,7 @@ def test_a_tally_that_was_removed_is_counted_anew_and_everything_runs_once(queue
     assert queue.repair() == 0
     assert queue.watch_all().healed == 1
     assert queue.take() == []
+    assert not queue.watch_all().repair, "once is enough"
 
 
 def test_without_a_tally_what_was_taken_away_is_repaired(queue: StreamQueue) -> None:

@@ -47,6 +47,21 @@ def test_a_lease_reads_bodies_of_middle_size_in_few_steps(queue: StreamQueue) ->
     assert queue.pending() == list(range(100))
 
 
+def test_what_is_not_ours_does_not_stand_for_what_is_missing(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    queue.link.execute("XADD", queue.keys.stream, "*", "not", "ours")
+    queue.link.execute("XDEL", queue.keys.stream, queue.stream()[1].id)
+    assert [number_of(one) for one in queue.take()] == [0, 2]
+    assert (queue.tally("lost"), queue.tally("foreign"), queue.repair()) == (1, 1, 1)
+
+
+def test_a_lease_does_not_read_on_and_on_through_what_is_not_ours(queue: StreamQueue) -> None:
+    for _ in range(12):
+        queue.link.execute("XADD", queue.keys.stream, "*", "not", "ours", "large", b"x" * 100_000)
+    assert queue.take(4) == []
+    assert queue.tally("foreign") == 4
+
+
 # -- history
 
 
