@@ -11,7 +11,7 @@ from taskq.tasks.operator_calls import Reading, overview
 from taskq.tasks.past import PastPage, history
 from tests.lua.kit import held, message, number_of, retried
 from tests.lua.stream_kit import StreamQueue
-from tests.lua.test_stream_care import destroy_group, fill, finish
+from tests.lua.test_stream_care import destroy_group, fill, finish, set_back
 from tests.servers import RealServer
 
 
@@ -60,6 +60,35 @@ def test_a_lease_does_not_read_on_and_on_through_what_is_not_ours(queue: StreamQ
         queue.link.execute("XADD", queue.keys.stream, "*", "not", "ours", "large", b"x" * 100_000)
     assert queue.take(4) == []
     assert queue.tally("foreign") == 4
+
+
+def test_what_is_not_ours_is_not_run_under_the_name_of_a_message(queue: StreamQueue) -> None:
+    queue.link.execute("XADD", queue.keys.stream, "*", "id", message(0).id, "payload", "evil")
+    fill(queue, 0, 1)
+    (one,) = queue.take()
+    assert (one.body, queue.pending(), queue.tally("foreign")) == (b"body-0", [0], 1)
+
+
+def test_copies_by_others_are_not_taken_for_loss(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    for _ in range(3):
+        queue.link.execute("XADD", queue.keys.stream, "*", "id", message(0).id, "body", "x")
+    assert [number_of(one) for one in queue.take()] == [0, 1]
+    assert (queue.tally("lost"), queue.unread, queue.watch().repair) == (0, 0, False)
+
+
+def test_what_is_left_to_look_up_rings_with_each_watch(queue: StreamQueue) -> None:
+    fill(queue, 0, 1_200)
+    finish(queue, 1_200)
+    set_back(queue)
+    assert queue.take() == []
+    queue.rings()
+    queue.watch()
+    assert queue.rings() == 1
+    assert queue.take() == []
+    queue.rings()
+    queue.watch()
+    assert queue.rings() == 0
 
 
 # -- history

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from taskq.errors import TaskqError
-from tests.lua.kit import buried, done, held, retried
+from tests.lua.kit import buried, done, held, number_of, retried
 from tests.lua.stream_kit import StreamQueue
-from tests.lua.test_stream_care import fill
+from tests.lua.test_stream_care import destroy_group, fill
 from tests.lua.test_stream_guards import double
 from tests.servers import RealServer
 
@@ -83,3 +83,36 @@ def test_a_second_entry_of_what_is_settled_is_acknowledged_when_it_is_read(queue
     (one,) = queue.take()
     assert (queue.pending(), queue.given_back()) == ([1], [])
     assert queue.ack(done(one)) == []
+
+
+@pytest.mark.parametrize("verb", [*SETTLES, "release"])
+def test_who_has_lost_one_of_a_batch_changes_nothing_for_its_new_holder(queue: StreamQueue, verb: str) -> None:
+    fill(queue, 0, 2)
+    lost, kept = queue.take()
+    queue.release(held(lost))
+    (one,) = queue.take()
+    if verb == "release":
+        assert queue.release(held(lost)) == [lost.id]
+    else:
+        assert SETTLES[verb](queue, lost) == [lost.id]
+    assert (queue.pending(), queue.given_back()) == ([0, 1], [])
+    assert queue.ack(done(one), done(kept)) == []
+
+
+def test_of_a_batch_only_what_its_token_still_holds_becomes_pending_again(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    first, _, third = queue.take()
+    queue.nack(retried(first))
+    queue.ack(done(third))
+    queue.take()
+    destroy_group(queue)
+    queue.watch_all()
+    assert queue.pending() == [1, 0]
+
+
+def test_what_has_two_entries_is_looked_up_until_the_newest_was_read(queue: StreamQueue) -> None:
+    fill(queue, 0, 10)
+    double(queue)
+    assert [number_of(one) for one in queue.take(5)] == [0, 1, 2, 3, 4]
+    assert [number_of(one) for one in queue.take(10)] == [5, 6, 7, 8, 9]
+    assert (queue.pending(), queue.given_back()) == (list(range(10)), [])
