@@ -91,6 +91,14 @@ def test_what_is_left_to_look_up_rings_with_each_watch(queue: StreamQueue) -> No
     assert queue.rings() == 0
 
 
+def test_large_bodies_stay_known_until_all_is_read(queue: StreamQueue) -> None:
+    fill(queue, 0, 9, b"x" * 100_000)
+    queue.take()
+    assert queue.unread == 6
+    queue.take()
+    assert queue.unread >= 3
+
+
 # -- history
 
 

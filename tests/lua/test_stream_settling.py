@@ -116,3 +116,20 @@ def test_what_has_two_entries_is_looked_up_until_the_newest_was_read(queue: Stre
     assert [number_of(one) for one in queue.take(5)] == [0, 1, 2, 3, 4]
     assert [number_of(one) for one in queue.take(10)] == [5, 6, 7, 8, 9]
     assert (queue.pending(), queue.given_back()) == (list(range(10)), [])
+
+
+def test_of_a_message_that_is_named_twice_the_valid_token_counts(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    stale, _ = queue.take()
+    queue.nack(retried(stale))
+    (again,) = queue.take()
+    assert queue.ack(done(again), done(stale)) == [stale.id]
+    assert queue.pending() == [1]
+
+
+def test_a_batch_that_is_given_back_in_another_order_keeps_each_entry_with_its_message(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    queue.release(*map(held, reversed(queue.take())))
+    (one,) = (delivery for delivery in queue.take() if number_of(delivery) == 0)
+    queue.ack(done(one))
+    assert queue.pending() == [1]

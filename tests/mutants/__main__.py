@@ -31,7 +31,10 @@ TESTS = (
 )
 STREAM_TESTS = (
     "tests/lua/test_streams.py",
-    *(f"tests/lua/test_stream_{name}.py" for name in ("care", "guards", "mending", "reading", "rules", "settling")),
+    *(
+        f"tests/lua/test_stream_{name}.py"
+        for name in ("care", "guards", "mending", "reading", "repair", "rules", "settling")
+    ),
     *(f"tests/runtime/test_{name}.py" for name in ("history", "replay")),
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "settling")),
 )

@@ -1,0 +1,84 @@
+"""Repairing a stream queue: what lost its entry is appended anew, all of it, and nothing that waits elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lua.kit import buried, held, message, number_of, retried
+from tests.lua.stream_kit import StreamQueue
+from tests.lua.test_stream_care import fill, trim_all
+from tests.servers import RealServer
+
+
+@pytest.fixture
+def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:
+    link = server.link()
+    yield StreamQueue(link, namespace)
+    link.close()
+
+
+def ask(queue: StreamQueue) -> None:
+    queue.link.execute("HSET", queue.keys.tally, "repair", "0")
+
+
+def test_nothing_is_repaired_that_nobody_asked_for(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    trim_all(queue)
+    assert queue.repair() == 0
+    assert queue.stream() == []
+
+
+def test_all_pages_of_a_repair_are_looked_at_and_it_rings(queue: StreamQueue) -> None:
+    fill(queue, 0, 700, b"x" * 100)
+    trim_all(queue)
+    assert queue.take() == []
+    queue.rings()
+    assert queue.repair() == 700
+    assert (queue.rings(), queue.tally("repaired")) == (1, 700)
+    found = [number_of(one) for _ in range(3) for one in queue.take(250)]
+    assert sorted(found) == list(range(700))
+    assert not queue.watch().repair
+
+
+def test_repair_rings_once_and_not_if_it_found_nothing(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    ask(queue)
+    assert queue.repair() == 1
+    assert queue.rings() == 1
+    queue.take()
+    ask(queue)
+    assert (queue.repair(), queue.rings()) == (0, 0)
+
+
+def test_what_waits_in_alone_is_not_repaired_whatever_else_was_removed(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    for _ in range(2):
+        queue.seat = type(queue.seat)()
+        (one,) = queue.take(1)
+        queue.reclaim(one.token, mode="crash", started=[one.id])
+    queue.link.execute("DEL", queue.keys.entries)
+    ask(queue)
+    assert queue.repair() == 0
+
+
+def test_what_was_blamed_once_and_what_has_a_record_is_repaired(queue: StreamQueue) -> None:
+    queue.enqueue(message(0), message(1, explicit=True))
+    (one,) = queue.take(1)
+    queue.reclaim(one.token, mode="crash", started=[one.id])
+    queue.link.execute("DEL", queue.keys.entries, queue.keys.ready_for(0), queue.keys.stream)
+    ask(queue)
+    assert queue.repair() == 2
+    queue.seat = type(queue.seat)()
+    assert sorted(number_of(one) for one in queue.take()) == [0, 1]
+
+
+def test_what_is_delayed_parked_or_dead_is_not_repaired(queue: StreamQueue) -> None:
+    queue.enqueue(message(0, due=-50), *(message(number) for number in (1, 2, 3)))
+    one, two, three = queue.take()
+    queue.park((held(one), "t"))
+    queue.bury(buried(two))
+    queue.nack(retried(three, 1_000))
+    ask(queue)
+    assert queue.repair() == 0
