@@ -81,8 +81,9 @@ def test_what_is_left_to_look_up_rings_with_each_watch(queue: StreamQueue) -> No
     fill(queue, 0, 1_200)
     finish(queue, 1_200)
     set_back(queue)
-    assert queue.take() == []
     queue.rings()
+    assert queue.take() == []
+    assert queue.rings() == 1
     queue.watch()
     assert queue.rings() == 1
     assert queue.take() == []
@@ -97,6 +98,22 @@ def test_large_bodies_stay_known_until_all_is_read(queue: StreamQueue) -> None:
     assert queue.unread == 6
     queue.take()
     assert queue.unread >= 3
+
+
+def test_messages_are_looked_up_one_by_one_only_where_there_is_doubt(queue: StreamQueue) -> None:
+    fill(queue, 0, 100)
+    assert commands(queue, "hget", lambda: queue.take(50)) < 10
+    set_back(queue)
+    assert commands(queue, "hget", lambda: queue.take(50)) >= 100
+    assert queue.pending() == list(range(100))
+
+
+def test_where_reading_is_moves_on_over_what_is_not_ours(queue: StreamQueue) -> None:
+    assert queue.take() == []
+    assert not queue.link.execute("EXISTS", queue.keys.tally), "a lease of nothing leaves nothing"
+    entry = queue.link.execute("XADD", queue.keys.stream, "*", "not", "ours")
+    assert queue.take() == []
+    assert queue.link.execute("HGET", queue.keys.tally, "last") == entry
 
 
 # -- history
