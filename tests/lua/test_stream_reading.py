@@ -92,6 +92,12 @@ def test_what_is_left_to_look_up_rings_with_each_watch(queue: StreamQueue) -> No
     assert queue.rings() == 0
 
 
+def test_the_largest_body_stays_known_beside_smaller_ones(queue: StreamQueue) -> None:
+    fill(queue, 0, 1, b"x" * 5_000)
+    fill(queue, 1, 1)
+    assert queue.tally("big") == 5_000
+
+
 def test_large_bodies_stay_known_until_all_is_read(queue: StreamQueue) -> None:
     fill(queue, 0, 9, b"x" * 100_000)
     queue.take()

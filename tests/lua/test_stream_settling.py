@@ -50,9 +50,8 @@ def test_the_calls_of_each_verb_are_numbered_by_themselves(queue: StreamQueue, v
     deliveries = queue.take()
     for other in SETTLES:
         if other not in (verb, "park"):
-            for _ in range(3):
-                op = queue.seat.op("q", other)
-            SETTLES[other](queue, deliveries.pop(), op=op)
+            ops = [queue.seat.op("q", other) for _ in range(3)]
+            SETTLES[other](queue, deliveries.pop(), op=ops[-1])
     SETTLES[verb](queue, deliveries.pop(), op=queue.seat.op("q", verb))
     assert queue.pending() == [0]
 

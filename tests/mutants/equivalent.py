@@ -52,16 +52,15 @@ _STREAMS: dict[str, dict[str, str]] = {
         "the token of what is not held": "What is not held has other bytes there, under which nothing is held.",
     },
     "parts/ids_ack": {
-        "with results as if there were none": "A run and each of its results are three arguments, so the next run is met "
-        "in its place; what is taken for a token between is none.",
+        "with results as if there were none": "A run has three arguments, and each result, too, so the next "
+        "run is met in its place; what is taken for a token between is none.",
     },
     "parts/lease": {
         "reads though enough waits": ASKED,
         "never returns for `reply.err`": NO_ERROR,
-        "a lease that took nothing rings": "A read that moved nothing came to the end, where nothing is unread; and what "
-        "dropped something rings only if something is unread, too.",
-        "leaves out `not leased[id]` in `not leased[id] and call('HEXISTS', KEYS[7], id) == 0`": "What is leased has its "
-        "body.",
+        "a lease that took nothing rings": "A read that moved nothing came to the end, where nothing is "
+        "unread; what was dropped without reading rings for nothing unread, either.",
+        "leaves out `not leased[id]` in `not leased[id] and call('HEXISTS', KEYS[7], id) == 0`": "It has its body.",
     },
     "parts/overview": {"never returns for `reply.err`": NO_ERROR},
     "parts/purge": {
@@ -69,10 +68,9 @@ _STREAMS: dict[str, dict[str, str]] = {
         "never returns for `reply.err`": "What it refuses it has refused before, when it was asked for nothing.",
     },
     "parts/read": {
-        "is over one entry too soon": "The entry that doubt names was looked up itself in that read; later ones are new.",
         "leaves out `not doubt` in `back and not doubt`": CARE,
-        "leaves out `(done ~= appended or guess)` in `dry and (done ~= appended or guess)`": "What stands inside asks for "
-        "each of the two again.",
+        "leaves out `(done ~= appended or guess)` in `dry and (done ~= appended or guess)`": "What stands inside "
+        "asks for each of the two again.",
     },
     "parts/reclaim": {
         "is not compared": "What another token holds is held as before when the verb has run, and is passed over then.",
