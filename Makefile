@@ -23,7 +23,7 @@ help:
 	@echo 'make check   format, lint and types'
 	@echo 'make mutants one rule broken in one server script at a time: some test must fail each time (about 20 minutes)'
 	@echo 'make chaos   every fault scenario, then random kills and server restarts (about 25 minutes; SEED=n replays)'
-	@echo 'make soak    random faults for MINUTES=60, with the growth of memory'
+	@echo 'make soak    random faults for MINUTES=60, over both transports, with the growth of memory'
 	@echo 'make bench   the benchmarks, as a table and as JSON'
 	@echo 'make clean   remove .venv, caches and build output'
 

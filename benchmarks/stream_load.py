@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import replace
 
 from benchmarks.load import HeavyQueue, batches
 from taskq import Queue
+from taskq.control import Control
 from taskq.tasks import calls, stream_calls
 from taskq.tasks.broker import LEASE_MESSAGES, Delivery
+from taskq.tasks.past import history
 from taskq.tasks.queues import Transport
 
 _LEASE_MS = 3_600_000
+_LONG_S = 20.0
+
+
+class _Enough(Exception):
+    """Ends a replay from within."""
 
 
 class StreamQueue(HeavyQueue):
@@ -39,9 +48,25 @@ class StreamQueue(HeavyQueue):
         self.link.execute("HSET", self.keys.tally, "repair", "0")
         self.send(stream_calls.repair(self.keys) for _ in range(self.rounds))
 
+    def look_back(self) -> None:
+        """Its history is read in both directions, and a part of it is run again."""
+        for newest in (False, True):
+            self.send([history(self.keys, "-", "+", newest=newest)] * self.rounds)
+        control = Control(self.broker)
+        began = time.time()
+
+        def enough(count: int) -> None:
+            if count > self.rounds * 100 or time.time() - began > _LONG_S:
+                raise _Enough
+
+        with suppress(_Enough):
+            control.replay(self.name, 0, label="bench", on_progress=enough)
+        self.used.add("replay")
+
     def end(self) -> None:
-        """The pending half is done at last, and all of the history goes."""
+        """The pending half is done at last, its history is read, and all of it goes."""
         for part in batches(self.pending, LEASE_MESSAGES):
             self.send([calls.ack(self.keys, part, self.seat.op(self.name, "ack"), self.limits)])
+        self.look_back()
         while self.send([stream_calls.watch(self.keys, "")])[0].more:
             pass

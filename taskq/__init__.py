@@ -30,6 +30,7 @@ from taskq.tasks.handle import Handle
 from taskq.tasks.hooks import Incident
 from taskq.tasks.outgoing import Call
 from taskq.tasks.queues import Queue, Retain
+from taskq.tasks.schedule_admin import ScheduleInfo
 from taskq.tasks.task import Task
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Retain",
     "Retry",
     "RetryPolicy",
+    "ScheduleInfo",
     "SerializationError",
     "Task",
     "TaskCancelled",

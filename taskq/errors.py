@@ -41,6 +41,10 @@ class UnknownQueue(ConfigError, LookupError):
     """Nothing was ever enqueued to a queue of that name in this namespace."""
 
 
+class UnknownSchedule(ConfigError, LookupError):
+    """There is no schedule of that name in this namespace."""
+
+
 class UnknownMessage(TaskqError, LookupError):
     """There is no trace of that id: never accepted, or forgotten after its time."""
 

@@ -105,10 +105,17 @@ def encode(
         if codec == "json":
             payload = orjson.dumps((task, args, kwargs, created, options, headers))
         else:
-            rest = codecs.get(codec).dumps([args, kwargs])
-            payload = orjson.dumps((task, None, None, created, options, headers, codec)) + b"\0" + rest
+            return encode_with(task, codecs.get(codec).dumps([args, kwargs]), created, options, headers, codec)
     except TypeError as error:
         raise SerializationError(f"cannot store a call of {task}: {error}") from error
+    return _head.pack(LAYOUT, crc32(payload)) + payload
+
+
+def encode_with(
+    task: str, data: bytes, created: int, options: dict[str, Any] | None, headers: dict[str, Any] | None, codec: str
+) -> bytes:
+    """The same for arguments that a codec other than JSON has written already; it need not be known here."""
+    payload = orjson.dumps((task, None, None, created, options, headers, codec)) + b"\0" + data
     return _head.pack(LAYOUT, crc32(payload)) + payload
 
 

@@ -31,6 +31,7 @@ from taskq.tasks.broker import Accepted, Found, Outgoing
 from taskq.tasks.brokers import Ends, in_process
 from taskq.tasks.faults import Fault, Faults, Lanes
 from taskq.tasks.inline import Inline, Work
+from taskq.tasks.inline_schedules import InlineSchedules
 from taskq.tasks.inline_waiting import Waiting
 from taskq.tasks.loops import in_event_loop
 from taskq.tasks.memory import MemoryBroker
@@ -103,17 +104,20 @@ class Memory:
         waiting = Waiting(broker, self.run_until_idle, self.arun_until_idle, self._unknown)
         ends = in_process(recorder)
         self.ends = Ends(recorder, cast("Results", waiting), ends.async_broker, cast("AsyncResults", waiting))
+        self._schedules = InlineSchedules(app.namespace, app.schedules.declared, recorder, self.clock)
         self._inline = Inline(app, broker, self.clock, recorder.accept)
         self._lost_replies = recorder.faults
 
     def run_until_idle(self, *, raise_errors: bool = True) -> None:
         """Run what is ready, what that enqueues, and what is to be retried; for a retry the clock moves to its time.
 
-        What was delayed by its caller waits for `clock.advance`. When a message becomes a dead letter, the exception of
-        its last attempt is raised, and what is left stays ready; with `raise_errors=False` it is only stored.
+        What was delayed by its caller waits for `clock.advance`, and so do the slots of `@app.periodic`. When a message
+        becomes a dead letter, the exception of its last attempt is raised, and what is left stays ready; with
+        `raise_errors=False` it is only stored.
         """
         if in_event_loop():
             raise EventLoopRunning("run_until_idle() would stop the event loop here: use `await q.arun_until_idle()`")
+        self._schedules.fire()
         steps, answer = self._inline.steps(raise_errors), _Answer()
         while (work := answer.to(steps)) is not None:
             try:
@@ -124,6 +128,7 @@ class Memory:
 
     async def arun_until_idle(self, *, raise_errors: bool = True) -> None:
         """`run_until_idle` in an event loop; plain tasks run in a thread beside it."""
+        self._schedules.fire()
         steps, answer = self._inline.steps(raise_errors), _Answer()
         while (work := answer.to(steps)) is not None:
             try:

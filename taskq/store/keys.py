@@ -12,13 +12,13 @@ PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which leas
 
 _KINDS = {
     "hash": (
-        *("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "state", "unique", "worker"),
-        *("entries", "replayed", "tally"),
+        *("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "schedule", "state", "unique"),
+        *("entries", "replayed", "tally", "worker"),
     ),
     "list": ("alone", "fresh", "passed", "ready", "steps", "wake"),
     "stream": ("stream",),
     "string": ("lane", "progress", "replay"),
-    "zset": ("dead", "delayed", "leases", "parked", "quarantine", "tombs"),
+    "zset": ("dead", "delayed", "leases", "parked", "quarantine", "schedules", "tombs"),
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
 
@@ -55,6 +55,7 @@ class QueueKeys:
         "ready",
         "results",
         "results_due",
+        "schedules",
         "state",
         "stream",
         "streamed",
@@ -88,6 +89,7 @@ class QueueKeys:
         self.outbox = base + "outbox"
         self.wake = base + "wake"
         self.meta = base + "meta"
+        self.schedules = base + "schedules"
         self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
         self.channel = base + "done"  # pub/sub channel, not a key
         self.streamed = streamed
@@ -127,6 +129,10 @@ class QueueKeys:
         """Messages of one task name that no worker here knows."""
         return f"{self.base}parked:{task}"
 
+    def schedule(self, name: str) -> str:
+        """One entry of a schedule: what it runs, its next slot, and who declares it."""
+        return f"{self.base}schedule:{name}"
+
 
 def kind_of(key: str) -> str | None:
     """The type that the server must say of a key of a queue (`TYPE`); None if it is no key of a queue.
@@ -152,6 +158,11 @@ def queue_keys(namespace: str, queue: str, streamed: bool = False) -> QueueKeys:
 def queues(namespace: str) -> str:
     """Set of the names of all queues that were ever enqueued to."""
     return f"taskq:{{{namespace}}}:queues"
+
+
+def schedules(namespace: str) -> str:
+    """Hash of the names of all schedules, and the queue in which each has its entry."""
+    return f"taskq:{{{namespace}}}:schedules"
 
 
 def workers(namespace: str) -> str:

@@ -29,9 +29,11 @@ from taskq.tasks.hooks import H, Hooks
 from taskq.tasks.includes import import_all
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outgoing import Call, Stamp, Target
+from taskq.tasks.periodic import PeriodicDecorator, PeriodicOptions, periodic
 from taskq.tasks.producer import Producer
 from taskq.tasks.queues import Queue, Queues
 from taskq.tasks.registry import Registry, task_function, task_name
+from taskq.tasks.schedules import Schedules
 from taskq.tasks.task import AsyncTask, CallOptions, Sender, SyncTask, Task
 
 P = ParamSpec("P")
@@ -107,6 +109,7 @@ class TaskQ:
         self._explicit: str | None = None
         self._brokers = Brokers(lambda: self.broker_url(self._explicit), self._connect_options(enqueue_timeout))
         self._producer = Producer(self._brokers, self.middlewares)
+        self.schedules = Schedules(self.namespace, self.limits, self._brokers, self._registry)
 
     def _connect_options(self, enqueue_timeout: Duration) -> ConnectOptions:
         options, limit = self.app_options, seconds(enqueue_timeout, "enqueue_timeout")
@@ -160,6 +163,18 @@ class TaskQ:
                 f"task({', '.join(map(shown, given))}): write @app.task above one function, or @app.task(name=...)"
             )
         return self._register(function, options)
+
+    def periodic(self, cron: str | None = None, /, **options: Unpack[PeriodicOptions]) -> PeriodicDecorator:
+        """Run a task by itself: `@app.periodic("*/5 * * * *", tz="Europe/Berlin")` or `@app.periodic(every=30)`.
+
+        Above a function it makes a task of it, above a task it takes that. `args` and `kwargs` are those of each call,
+        `queue` is where it goes, `name` that of the schedule (the task's). A cron line has five fields, with
+        `seconds=True` six, and is meant in the zone `tz`. `missed` says what happens to slots at which no worker was
+        there: "latest" runs the last of them, "all" the last `cap` ones, "skip" none. `overlap` says what happens while
+        the last message is not over: "skip" (so without `missed="all"`), "allow" or "cancel_previous". Each run is up
+        to `jitter` later than its slot; `start` and `end` are moments. Raises InvalidOption, and what `task` raises.
+        """
+        return periodic(cron, options, self.schedules, self._register)
 
     def _register(self, given: Any, options: dict[str, Any]) -> Task[..., Any]:
         function = task_function(given)

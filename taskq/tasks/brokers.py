@@ -112,6 +112,11 @@ class Brokers:
         self._options = options
         self._ends: dict[str, Ends] = {}  # one entry, under ""; `setdefault` makes two first calls agree on one
 
+    @property
+    def queues(self) -> Queues:
+        """What the app has declared or learned of its queues."""
+        return self._options.queues
+
     def ends(self) -> Ends:
         """The ends in use; raises ConfigError if no broker is set."""
         return self._ends.get("") or self._ends.setdefault("", connect(self._choose().url, self._options))

@@ -36,6 +36,7 @@ from taskq.tasks.packing import (
     CRASHES,
     FAILURES,
     LANE_TTL,
+    PROMOTED,
     PURGE_BYTES,
     SUSPECT_DELIVERIES,
     SWEEP_LIMIT,
@@ -266,7 +267,7 @@ def expire_parked(keys: QueueKeys, task: str, line: bytes, result: bytes, limits
     return build(keys, "expire_parked", names, args, lambda reply: int(reply[0]))
 
 
-def promote(keys: QueueKeys, limit: int = SWEEP_LIMIT, now: str = "") -> Call[tuple[int, float | None]]:
+def promote(keys: QueueKeys, limit: int = PROMOTED, now: str = "") -> Call[tuple[int, float | None]]:
     """Due messages to ready; answers how many were moved and the next due time in ms."""
     names = [keys.state, keys.delayed, keys.wake, keys.body, *keys.landing]
     return build(keys, "promote", names, [now, limit], lambda reply: (reply[0], float(reply[2]) if reply[2] else None))

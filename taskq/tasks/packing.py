@@ -20,6 +20,9 @@ CRASHES = 3
 SUSPECT_DELIVERIES = 10
 SWEEP_LIMIT = 250
 
+PROMOTED = 100
+"""Due messages that one script moves: others come between two of them, as when a hundred thousand are due at once."""
+
 FAILURES = 32
 """Failed messages of one script: each may have 16 KiB of history, which the script reads, cuts and writes again."""
 

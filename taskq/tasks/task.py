@@ -80,6 +80,11 @@ class Sender(Generic[P, T]):
             wire = None if then is None else follow_wire(then)
         return Sender(self._producer, Stamp.of(self._stamp.target, self._stamp.options.merge(**options), wire))
 
+    @property
+    def stamp(self) -> Stamp:
+        """What all of its calls have in common."""
+        return self._stamp
+
     def __repr__(self) -> str:
         options = self._stamp.options
         changed = "".join(f", {name}={getattr(options, name)!r}" for name in sorted(options.overridden - {"queue"}))

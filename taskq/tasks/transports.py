@@ -13,6 +13,7 @@ T = TypeVar("T")
 # Verb -> the parts around it, behind the head of all. What is not named here does the same on both transports.
 AROUND: Final[dict[str, tuple[str, ...]]] = {
     "enqueue": ("ready",),
+    "fire": ("ready",),
     "promote": ("ready",),
     "redrive": ("ready",),
     "unpark": ("ready",),
@@ -26,6 +27,8 @@ AROUND: Final[dict[str, tuple[str, ...]]] = {
     "park": ("ids_park", "settle"),
     "overview": ("overview",),
 }
+# Where the scripts of verbs are, if not with the others.
+_FOLDERS: Final[dict[str, str]] = {"fire": "schedules"}
 # What only stream queues have -> the parts before it.
 OWN: Final[dict[str, tuple[str, ...]]] = {
     "declare": ("group",),
@@ -39,7 +42,7 @@ def build(keys: QueueKeys, verb: str, names: Sequence[str], args: Sequence[Any],
     """One run of a verb on a queue, whatever its transport; `names` are the keys of the verb's own script."""
     if keys.streamed and verb in AROUND:
         return Call(around(verb), [*keys.behind, *names], args, decode)
-    return Call(load(f"tasks/{verb}"), names, args, decode)
+    return Call(load(_file(verb)), names, args, decode)
 
 
 def build_own(
@@ -63,7 +66,7 @@ def replay(streamed: bool) -> Script:
 
 def around(verb: str) -> Script:
     """The script of a verb on stream queues."""
-    return load_joined(f"streams/{verb}", _parts(AROUND[verb]), f"tasks/{verb}")
+    return load_joined(f"streams/{verb}", _parts(AROUND[verb]), _file(verb))
 
 
 def own(verb: str) -> Script:
@@ -76,7 +79,11 @@ def stream_scripts() -> dict[str, Script]:
 
     Read early, they are there for a process whose tasks have left it no descriptor to read files with.
     """
-    return {verb: around(verb) for verb in AROUND} | {verb: own(verb) for verb in OWN}
+    return {verb: around(verb) for verb in AROUND} | {verb: own(verb) for verb in OWN} | {"replay": replay(True)}
+
+
+def _file(verb: str) -> str:
+    return f"{_FOLDERS.get(verb, 'tasks')}/{verb}"
 
 
 def _parts(names: Sequence[str]) -> tuple[str, ...]:

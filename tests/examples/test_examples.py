@@ -20,7 +20,7 @@ Run = Callable[[str], str]
 def test_every_example_has_a_test_and_says_how_it_is_run() -> None:
     here = Path(__file__).read_text("utf-8")
     examples = [path for path in EXAMPLES.iterdir() if re.match(r"\d\d_", path.name)]
-    assert len(examples) == 11
+    assert len(examples) == 12
     for path in examples:
         assert f'"{path.stem}' in here, f"{path.name} has no test"
         sources = [path] if path.is_file() else sorted(path.glob("test_*.py"))
@@ -73,6 +73,16 @@ def test_delayed(run_example: Run) -> None:
         "the train: True",
         "the tea: True",
         "the offer: expired",
+    ]
+
+
+def test_periodic(run_example: Run) -> None:
+    assert run_example("12_periodic").splitlines() == [
+        "remind-7: Monday 09:00 in America/New_York",
+        "now and then: reminded customer 7",
+        "paused: None",
+        "polled twice by itself",
+        "12_periodic.nightly, 12_periodic.tidy, poll-eu",
     ]
 
 

@@ -14,11 +14,15 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import get_args
 
-from tests.faults.history import Report
+from taskq.tasks.queues import Transport
+from tests.faults.history import Report, pending_of
 from tests.faults.load import Load
+from tests.faults.meddling import MEDDLINGS, Meddling, meddle
 from tests.faults.memory import Memory
 from tests.faults.stage import Stage, children_of, stage
 from tests.runtime.world import Worker
@@ -26,6 +30,8 @@ from tests.servers import RealServer, ServerOptions, need_server
 
 LEASE_S = 1.0
 TOLD_EVERY_S = 30.0
+MEDDLE_EVERY_S = 2.0
+"""At least so long from one to the next: what somebody did to a stream is mended by the next sweep, not at once."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,17 @@ class Tally:
     supervisors: int = 0
     stops: int = 0
     restarts: int = 0
+    meddlings: Counter[str] = field(default_factory=Counter)
 
     @property
     def kills(self) -> int:
         return self.children + self.supervisors
 
     def __str__(self) -> str:
+        done = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(self.meddlings.items()))
         return (
             f"{self.kills} kills ({self.children} children, {self.supervisors} workers), {self.stops} stops beyond the "
-            f"lease, {self.restarts} server restarts"
+            f"lease, {self.restarts} server restarts" + (f", {done} to the stream" if done else "")
         )
 
 
@@ -73,6 +81,8 @@ class Chaos:
         self._at_work: set[int] = set()
         self._read = self._rest = 0
         self._stopped: tuple[float, list[int]] | None = None
+        self._meddled = 0.0
+        self._wishes: list[Meddling] = []
 
     def run(self, say: Callable[[str], None]) -> Report:
         """Answers what the checker found."""
@@ -82,6 +92,7 @@ class Chaos:
         try:
             while not self._reached(time.monotonic() - began):
                 self._strike()
+                self._meddle()
                 self._go_on()
                 if self._memory is not None:
                     self._memory.look(self.here)
@@ -138,6 +149,16 @@ class Chaos:
         self._rest -= len(ended)
         return self._rest <= 0 and bool(self._victims())
 
+    def _meddle(self) -> None:
+        """With streams: somebody does one thing after the other to it; what finds nothing to do is tried again."""
+        if self.here.transport != "stream" or time.monotonic() < self._meddled + MEDDLE_EVERY_S:
+            return
+        if not self._wishes:
+            self._wishes = self._dice.sample(MEDDLINGS, len(MEDDLINGS))
+        if meddle(self.here, self._wishes[-1]):
+            self.tally.meddlings[self._wishes.pop().__name__] += 1
+            self._meddled = time.monotonic()
+
     def _standing(self) -> list[Worker]:
         stopped = self._stopped[1] if self._stopped else []
         return [one for one in self.here.workers if one.process.poll() is None and one.process.pid not in stopped]
@@ -180,7 +201,8 @@ class Chaos:
 
         def drained() -> bool:
             count = here.broker.link.execute
-            return bool(count("HLEN", names.body) == count("ZCARD", names.dead) and not count("ZCARD", names.leases))
+            kept = count("HLEN", names.body) == count("ZCARD", names.dead)
+            return bool(kept and not count("ZCARD", names.leases) and not pending_of(here.broker, "work"))
 
         here.until(drained, "the queue to drain")
         return here.history().judge(here.disturbed, here.late, dead=True)
@@ -195,22 +217,27 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--restarts", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=1_200.0)
+    parser.add_argument(
+        "--transport", choices=[*get_args(Transport), "both"], default="both", help="both: half of it each"
+    )
     parser.add_argument("--minutes", type=float, help="a soak: for so long, however much has been done")
     given = parser.parse_args()
-    if given.minutes is None:
-        return once(Plan(given.kills, given.restarts, given.seconds), given.seed)
-    # Never met: a soak ends with its time. The ratio of kills to restarts is that of chaos.
-    return once(Plan(5 * 10**6, 10**6, given.minutes * 60), given.seed, Memory())
+    transports = get_args(Transport) if given.transport == "both" else (given.transport,)
+    share = len(transports)
+    plan, soak = Plan(given.kills // share, given.restarts // share, given.seconds / share), given.minutes is not None
+    if soak:  # Never met: a soak ends with its time. The ratio of kills to restarts is that of chaos.
+        plan = Plan(5 * 10**6, 10**6, given.minutes * 60 / share)
+    return max([once(plan, given.seed, transport, Memory() if soak else None) for transport in transports])
 
 
-def once(plan: Plan, seed: int, memory: Memory | None = None) -> int:
+def once(plan: Plan, seed: int, transport: Transport, memory: Memory | None = None) -> int:
     """One run on a server of its own; prints its figures and answers the exit code."""
-    name = "chaos" if memory is None else "soak"
+    name = ("chaos" if memory is None else "soak") + f" ({transport})"
     print(f"{name}: SEED={seed}", flush=True)
     server = RealServer(need_server(), ServerOptions(aof=True)).start()
     began = time.monotonic()
     try:
-        with stage(server, f"{name}{seed}", lease=LEASE_S) as here:
+        with stage(server, f"chaos{seed}", LEASE_S, transport) as here:
             chaos = Chaos(here, plan, seed, memory)
             report = chaos.run(lambda line: print(f"{name}: {line}", flush=True))
     finally:

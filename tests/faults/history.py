@@ -21,6 +21,9 @@ from tests.runtime.world import Said
 LASTING = ("meta", "results", "results:due", "tombs", "wake", "dead", "quarantine", "errors", "body", "state")
 """Keys of a queue that may have no expiry after a drain; `body`, `state` and `errors` only for dead letters."""
 
+OF_STREAMS = ("stream", "tally", "steps", "passed")
+"""Those that a stream queue keeps besides: its history, and what is counted of it."""
+
 Pids: TypeAlias = frozenset[int] | set[int]
 
 MORTAL = ("lane:", "worker:", "progress:")
@@ -78,6 +81,8 @@ class History:
     held: int
     base: str
     namespace: str
+    streamed: bool = False
+    pending: int = 0
 
     @classmethod
     def read(cls, broker: ListBroker, queue: str, accepted: Mapping[bytes, str], said: Sequence[Said]) -> History:
@@ -107,7 +112,9 @@ class History:
         lasting = {key for key, age in ages.items() if age == -1}
         mortal = {key for key, age in ages.items() if age >= 0}
         held = int(link.execute("ZCARD", names.leases))
-        return cls(accepted, runs, ends, found, counters, lasting, mortal, held, names.base, broker.namespace)
+        pending = pending_of(broker, queue) if names.streamed else 0
+        rest = (names.base, broker.namespace, names.streamed, pending)
+        return cls(accepted, runs, ends, found, counters, lasting, mortal, held, *rest)
 
     # -- questions --------------------------------------------------------------------------------------------------
 
@@ -161,11 +168,21 @@ class History:
                 report.stale.append(f"{tag} has the outcome of fence {fence}, its runs had {fences}")
 
     def _leaks(self, report: Report) -> None:
-        allowed = {self.base + name for name in LASTING}
+        allowed = {self.base + name for name in (*LASTING, *(OF_STREAMS if self.streamed else ()))}
         allowed |= {keys.queues(self.namespace), keys.workers(self.namespace), keys.layout(self.namespace)}
         if not report.dead + report.quarantined:
             allowed -= {self.base + name for name in ("body", "state", "errors")}
         ours = (self.base, f"taskq:{{{self.namespace}}}:")
         report.leaked += sorted(key for key in self.lasting - allowed if key.startswith(ours))
+        if self.pending:
+            report.leaked.append(f"{self.pending} entries of the stream are pending, and nobody holds a message")
         starts = (*(self.base + start for start in MORTAL), f"taskq:{{{self.namespace}}}:worker:")
         report.leaked += sorted(key for key in self.mortal if key.startswith(ours) and not key.startswith(starts))
+
+
+def pending_of(broker: ListBroker, queue: str) -> int:
+    """How many entries of a stream are pending of our own consumer; 0 if there is no group."""
+    stream = broker.keys(queue).stream
+    if not broker.link.execute("EXISTS", stream) or not broker.link.execute("XINFO", "GROUPS", stream):
+        return 0
+    return len(broker.link.execute("XPENDING", stream, "taskq", "-", "+", 1000, "taskq"))

@@ -12,12 +12,11 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.faults.relay import Relay
-from tests.faults.resp import script_names
+from tests.faults.resp import scripts
 from tests.faults.rules import PATIENCE_S, Call, Fault, Rule, Way, Weather, Who
 from tests.servers import RealServer
 
@@ -206,7 +205,6 @@ class Proxy:
 
 def load_scripts(server: RealServer) -> None:
     """Teach the server all task scripts."""
-    folder = files("taskq.store").joinpath("lua", "tasks")
     with server.client() as client:
-        for name in script_names().values():
-            client.script_load(folder.joinpath(f"{name}.lua").read_text("utf-8"))
+        for _, text in scripts():
+            client.script_load(text)

@@ -6,6 +6,8 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 
+from taskq.tasks.transports import AROUND, OWN, around, own
+
 CR_LF = b"\r\n"
 
 
@@ -71,14 +73,18 @@ def arguments(frame: bytes) -> list[bytes]:
 
 
 @cache
+def scripts() -> list[tuple[str, str]]:
+    """Name and text of all shipped task scripts, those of stream queues under the names of their verbs."""
+    folder = files("taskq.store").joinpath("lua", "tasks")
+    plain = [entry for entry in folder.iterdir() if entry.name.endswith(".lua")]
+    found = [(entry.name.removesuffix(".lua"), entry.read_text("utf-8")) for entry in plain]
+    return [*found, *((verb, around(verb).text) for verb in AROUND), *((verb, own(verb).text) for verb in OWN)]
+
+
+@cache
 def script_names() -> dict[str, str]:
     """The names of all shipped task scripts by their hash."""
-    folder = files("taskq.store").joinpath("lua", "tasks")
-    return {
-        sha1(entry.read_bytes(), usedforsecurity=False).hexdigest(): entry.name.removesuffix(".lua")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".lua")
-    }
+    return {sha1(text.encode(), usedforsecurity=False).hexdigest(): name for name, text in scripts()}
 
 
 def name_of(words: list[bytes]) -> str:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from taskq.inspector import Inspector
 from taskq.message import encode, new_ids
 from taskq.store.connection import SyncLink
 from taskq.tasks.broker import Accepted, Outgoing
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.queues import Queue, Transport
+from taskq.tasks.stream_calls import StreamInfo
 from tests.faults.history import History
 from tests.faults.proxy import Proxy
 from tests.faults.rules import PATIENCE_S, Fault
@@ -28,8 +31,14 @@ MISDEEDS = "tests.faults.misdeeds"
 class Stage(World):
     """A `World` whose workers run `tests.faults.misdeeds`, and what each test ends with: `settled`."""
 
-    def __init__(self, server: RealServer, namespace: str, lease: float = 10.0) -> None:
+    def __init__(self, server: RealServer, namespace: str, lease: float = 10.0, transport: Transport = "list") -> None:
         super().__init__(server, namespace, lease)
+        self.transport = transport
+        if transport == "stream":
+            work = Queue("work", transport=transport)
+            self.env["GUARDED_TRANSPORT"] = transport
+            self.app.declare(work)
+            self.broker.declare(work)
         self.proxies: list[Proxy] = []
         self.accepted: dict[bytes, str] = {}
         self.disturbed: set[int] = set()
@@ -73,7 +82,8 @@ class Stage(World):
 
     def producer(self, proxy: Proxy, enqueue_timeout: float = 2.0) -> ListBroker:
         """A broker whose calls go through a proxy; the caller closes it."""
-        return ListBroker(SyncLink(proxy.url), self.namespace, self.broker.limits, enqueue_timeout)
+        link = SyncLink(proxy.url)
+        return ListBroker(link, self.namespace, self.broker.limits, enqueue_timeout, self.broker.queues)
 
     def outgoing(self, task: str, *args: object) -> Outgoing:
         """A message that is not sent yet, for a broker of the test's own."""
@@ -119,6 +129,25 @@ class Stage(World):
         if not ids or states <= set("oxq"):
             self.history().check(self.disturbed, self.late, dead=dead)
 
+    @property
+    def landing(self) -> str:
+        """The key to which an enqueue appends."""
+        names = self.broker.keys("work")
+        return names.stream if names.streamed else names.ready_for(0)
+
+    @property
+    def stream(self) -> StreamInfo:
+        """What the broker tells of the stream of the queue."""
+        info = Inspector(self.broker.link, self.namespace).queue("work").stream
+        assert info is not None, "this stage has list queues"
+        return info
+
+    def ready(self) -> int:
+        """How many messages wait to be handed out."""
+        names = self.broker.keys("work")
+        back = int(self.broker.link.execute("LLEN", names.ready_for(0)))
+        return back + self.stream.unread if names.streamed else back
+
     def runs(self, tag: str) -> int:
         """How often a message was started so far."""
         self._listen()
@@ -140,6 +169,12 @@ def children_of(pid: int) -> list[int]:
     return []
 
 
+def newest_aof(server: RealServer) -> Path:
+    """The part of the append-only file that is written to."""
+    found = sorted(server.dir.glob("**/*.incr.aof")) or sorted(server.dir.glob("**/*.aof"))
+    return found[-1]
+
+
 GUARDED = {
     "quick", "aquick", "gated", "die", "never", "once", "hold_interpreter", "fails", "sleeps", "asleeps_too_long",
     "loops", "first",
@@ -147,9 +182,9 @@ GUARDED = {
 
 
 @contextlib.contextmanager
-def stage(server: RealServer, namespace: str, lease: float = 10.0) -> Generator[Stage]:
+def stage(server: RealServer, namespace: str, lease: float = 10.0, transport: Transport = "list") -> Generator[Stage]:
     """A stage that fails its test if a fault that was ordered has not fired."""
-    one = Stage(server, namespace, lease)
+    one = Stage(server, namespace, lease, transport)
     try:
         yield one
         for proxy in one.proxies:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import redis
 
 from taskq.errors import BrokerError, BrokerRefused, EnqueueUnconfirmed
 from taskq.tasks.failure import parse
+from taskq.tasks.queues import Transport
 from tests.faults.chaos import Chaos, Plan
-from tests.faults.stage import Stage, stage
+from tests.faults.stage import Stage, newest_aof, stage
 from tests.servers import RealServer
 
+Server = Callable[..., RealServer]
 pytestmark, LOST = pytest.mark.crash, "has lost its data"
 SELDOM = (
     "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
@@ -27,17 +28,17 @@ SELDOM = (
 
 
 @pytest.fixture
-def volatile(start_server: Callable[..., RealServer], namespace: str) -> Iterator[Stage]:
-    with stage(start_server(), namespace, lease=1.0) as one:
+def volatile(start_server: Server, namespace: str, transport: Transport) -> Iterator[Stage]:
+    with stage(start_server(), namespace, 1.0, transport) as one:
         yield one
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_c01_a_server_that_is_killed_again_and_again_loses_nothing(
-    start_server: Callable[..., RealServer], namespace: str
+    start_server: Server, namespace: str, transport: Transport
 ) -> None:
-    with stage(start_server(aof=True), namespace, lease=2.0) as here:
+    with stage(start_server(aof=True), namespace, 2.0, transport) as here:
         chaos = Chaos(here, Plan(kills=20, restarts=20, seconds=240.0), seed=3)
         report = chaos.run(print)
     assert report.clean, f"{report}: {report.details}"
@@ -46,9 +47,9 @@ def test_c01_a_server_that_is_killed_again_and_again_loses_nothing(
 
 @pytest.mark.slow
 def test_c01_a_server_that_writes_each_command_to_disk_loses_nothing(
-    start_server: Callable[..., RealServer], namespace: str
+    start_server: Server, namespace: str, transport: Transport
 ) -> None:
-    with stage(start_server(aof=True, config={"appendfsync": "always"}), namespace, lease=2.0) as here:
+    with stage(start_server(aof=True, config={"appendfsync": "always"}), namespace, 2.0, transport) as here:
         here.hire("-c", "2")
         for n in range(5):
             for m in range(10):
@@ -79,10 +80,10 @@ def test_c02_a_server_that_forgot_everything_is_served_on(volatile: Stage) -> No
 
 @pytest.mark.parametrize("always", [False, True], ids=["everysec", "always"])
 def test_c03_a_server_that_is_killed_in_the_middle_of_bulks_keeps_whole_scripts_only(
-    start_server: Callable[..., RealServer], namespace: str, always: bool
+    start_server: Server, namespace: str, transport: Transport, always: bool
 ) -> None:
     config = {"appendfsync": "always" if always else "everysec"}
-    with stage(start_server(aof=True, config=config), namespace) as here:
+    with stage(start_server(aof=True, config=config), namespace, transport=transport) as here:
         proxy = here.proxy()
         producer = here.producer(proxy)
         third = proxy.on("enqueue", 3).after(lambda _: here.server.kill9())
@@ -95,8 +96,7 @@ def test_c03_a_server_that_is_killed_in_the_middle_of_bulks_keeps_whole_scripts_
         accepted = {item.id for item in items[: len(caught.value.accepted)]}
         assert accepted <= found
         assert len(found) % 250 == 0
-        length = here.broker.link.execute("LLEN", here.broker.keys("work").ready_for(0))
-        assert length == len(found) == here.counter("enqueued")
+        assert here.ready() == len(found) == here.counter("enqueued")
         producer.close()
 
 
@@ -263,15 +263,16 @@ def test_c13_a_server_without_room_for_another_client(durable: Stage) -> None:
 
 def test_c15_a_key_of_the_wrong_type_stops_its_own_queue_only(here: Stage) -> None:
     names = here.broker.keys("work")
-    here.broker.link.execute("SET", names.ready_for(0), "not ours")
+    here.broker.link.execute("DEL", here.landing)
+    here.broker.link.execute("SET", here.landing, "not ours")
     with pytest.raises(BrokerRefused, match="another type"):
         here.put("effective", "refused")
     assert here.broker.link.execute("HLEN", names.body) == 0
     worker = here.hire("-c", "2", "-q", "work,other")
     other = here.app.remote("tests.faults.misdeeds.effective", queue="other").enqueue("o")
     assert other.result(timeout=30)[0] == "o"
-    here.until(lambda: "ready:0" in worker.text() or "another type" in worker.text(), "the worker to name it")
-    here.broker.link.execute("DEL", names.ready_for(0))
+    here.until(lambda: here.landing in worker.text() or "another type" in worker.text(), "the worker to name it")
+    here.broker.link.execute("DEL", here.landing)
     here.forgotten.add("o")
     here.settled(here.put("effective", "after"))
 
@@ -341,12 +342,6 @@ def test_c18_a_server_that_was_set_back_to_an_old_backup(durable: Stage) -> None
     assert here.counter("done") == 1
 
 
-def newest_aof(server: RealServer) -> Path:
-    """The part of the append-only file that is written to."""
-    found = sorted(server.dir.glob("**/*.incr.aof")) or sorted(server.dir.glob("**/*.aof"))
-    return found[-1]
-
-
 def test_c20_connections_that_the_server_closes_when_idle(short: Stage) -> None:
     here = short
     with here.server.client() as client:
@@ -362,8 +357,8 @@ def test_c20_connections_that_the_server_closes_when_idle(short: Stage) -> None:
             client.config_set("timeout", 0)
 
 
-def test_c21_a_password_that_changes_under_a_worker(start_server: Callable[..., RealServer], namespace: str) -> None:
-    with stage(start_server(requirepass="secret", aof=True), namespace, lease=1.0) as here:
+def test_c21_a_password_that_changes_under_a_worker(start_server: Server, namespace: str, transport: Transport) -> None:
+    with stage(start_server(requirepass="secret", aof=True), namespace, 1.0, transport) as here:
         worker = here.hire("-c", "1")
         here.put("gated", "g", here.gate("g"))
         here.hear("start", "g")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskq.tasks.failure import parse
+from taskq.tasks.queues import Transport
 from taskq_workers import exits
 from tests.faults.stage import Stage, stage
 from tests.servers import RealServer, need_server
@@ -19,11 +20,11 @@ together = pytest.mark.xdist_group("faults-tasks")
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Stage]:
+def crowd(transport: Transport) -> Iterator[Stage]:
     """One worker for all tests whose task does it no lasting harm; that it still works is part of each test."""
     server = RealServer(need_server()).start()
     try:
-        with stage(server, "crowd", lease=2.0) as one:
+        with stage(server, "crowd", 2.0, transport) as one:
             one.hire("-c", "4")
             yield one
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from taskq.errors import TaskqError
+from taskq.tasks import calls
 from tests.lua.kit import buried, done, held, number_of, retried
 from tests.lua.stream_kit import StreamQueue
 from tests.lua.test_stream_care import destroy_group, fill
@@ -98,6 +99,15 @@ def test_who_has_lost_one_of_a_batch_changes_nothing_for_its_new_holder(queue: S
     assert queue.ack(done(one), done(kept)) == []
 
 
+def test_all_that_was_lost_stays_with_its_new_holder(queue: StreamQueue) -> None:
+    fill(queue, 0, 4)
+    one, two, three, four = queue.take()
+    queue.release(*map(held, (one, two, three)))
+    queue.take()
+    assert queue.ack(*map(done, (one, two, three, four))) == [one.id, two.id, three.id]
+    assert queue.pending() == [0, 1, 2]
+
+
 def test_of_a_batch_only_what_its_token_still_holds_becomes_pending_again(queue: StreamQueue) -> None:
     fill(queue, 0, 3)
     first, _, third = queue.take()
@@ -105,8 +115,18 @@ def test_of_a_batch_only_what_its_token_still_holds_becomes_pending_again(queue:
     queue.ack(done(third))
     queue.take()
     destroy_group(queue)
-    queue.watch_all()
+    queue.watch()
     assert queue.pending() == [1, 0]
+
+
+def test_what_is_held_without_an_entry_does_not_become_pending(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    queue.park(*((held(one), "t") for one in queue.take()))
+    ticket = queue.seat.ticket("q")
+    (one,) = queue.run(calls.lease(queue.keys, ticket, 1, queue.limits, parked="t", now=queue.at)).deliveries
+    destroy_group(queue)
+    queue.watch_all()
+    assert (queue.pending(), queue.ack(done(one))) == ([], [])
 
 
 def test_what_has_two_entries_is_looked_up_until_the_newest_was_read(queue: StreamQueue) -> None:

@@ -168,6 +168,27 @@ def test_what_an_ack_has_lost_stays_pending_for_its_holder(queue: StreamQueue) -
     assert queue.pending() == [2]
 
 
+def test_a_message_named_with_an_old_and_its_new_token_is_settled_once(queue: StreamQueue) -> None:
+    fill(queue, 1, 2)
+    old = queue.take()
+    queue.reclaim(old[0].token, mode="recall", started=[old[1].id])
+    new = queue.take()[0]
+    assert queue.ack(done(old[0]), done(new), done(old[1])) == [message(1).id]
+    assert queue.pending() == []
+
+
+def test_what_is_released_with_an_old_and_its_new_token_keeps_its_newest_entry(queue: StreamQueue) -> None:
+    fill(queue, 1, 2)
+    old = queue.take()
+    queue.nack(retried(old[0]))
+    new = queue.take()[0]
+    assert queue.release(held(old[0]), held(new)) == [message(1).id]
+    queue.check()
+    assert [entry.id for entry in queue.stream()][-1] == str(
+        queue.link.execute("XPENDING", queue.keys.stream, "taskq")[2], "ascii"
+    )
+
+
 def test_a_repeated_settling_call_does_not_touch_a_newer_entry(queue: StreamQueue) -> None:
     fill(queue, 1)
     delivery, op = queue.take()[0], queue.seat.op("q", "nack")

@@ -10,13 +10,19 @@ from typing import Any
 
 from taskq.store.keys import QueueKeys
 from tests.model.store import EXPIRES, MARK, PRIORITIES, UNIQUE, Record
+from tests.model.streams import STREAM_VALUES, merge
 
 # The fixed keys stand in the script: naming them again with each call would take longer than reading them.
 _DUMP = """
 local call, reply, size, there, forever = redis.call, {}, 0, 0, 0
+local function stream(key)
+  if call('EXISTS', key) == 0 then return {} end
+  local groups = call('XINFO', 'GROUPS', key)
+  return { call('XRANGE', key, '-', '+'), groups, #groups > 0 and call('XPENDING', key, 'taskq', '-', '+', 1000) or {} }
+end
 local function read(key, kind)
   local value = kind == 'h' and call('HGETALL', key) or kind == 'l' and call('LRANGE', key, 0, -1)
-    or kind == 'z' and call('ZRANGE', key, 0, -1, 'WITHSCORES') or call('GET', key) or ''
+    or kind == 'z' and call('ZRANGE', key, 0, -1, 'WITHSCORES') or kind == 'x' and stream(key) or call('GET', key) or ''
   size = size + 1
   reply[size] = value
   if #value > 0 then there = there + 1 end
@@ -31,6 +37,7 @@ end
 reply[size + 1], reply[size + 2], reply[size + 3] = there, call('DBSIZE'), forever
 return reply
 """
+DECLARED = (b"transport", b"retain")  # what `declare` has said of the queue; no other script of a trace changes it
 HASHES = ["body", "state", "held", "left", "unique", "cancels", "errors", "results", "outbox", "meta"]
 ZSETS = ["delayed", "leases", "parked", "dead", "quarantine", "results_due", "tombs"]
 _head = Struct(">BBBHBH")
@@ -48,6 +55,9 @@ def dump_script(keys: QueueKeys, tasks: tuple[str, ...]) -> str:
         "l": lists,
     }
     text = " ".join(f"{kind}={','.join(names)}" for kind, names in fixed.items())
+    if keys.streamed:
+        stream, entries, fresh, tally, steps, passed = keys.behind[:6]
+        text += f" h={entries},{tally} l={fresh},{steps},{passed} x={stream}"
     return _DUMP.replace("FIXED", f"'{text}'")
 
 
@@ -57,7 +67,7 @@ class Reader:
     def __init__(
         self, keys: QueueKeys, tasks: tuple[str, ...], lanes: Sequence[bytes], workers: Sequence[bytes]
     ) -> None:
-        self._tasks, self._lanes, self._workers = tasks, lanes, workers
+        self._tasks, self._lanes, self._workers, self._streamed = tasks, lanes, workers, keys.streamed
         names = [*(keys.lane(lane) for lane in lanes), *(keys.worker(nonce) for nonce in workers)]
         sha = sha1(dump_script(keys, tasks).encode()).hexdigest()
         self.command = ("EVALSHA", sha, len(names), *names, len(lanes))
@@ -71,6 +81,9 @@ class Reader:
         """As `Store.fields`."""
         values = reply[:-3]
         found = dict(zip((*HASHES, *ZSETS), values, strict=False))
+        if self._streamed:
+            meta = _pairs(found["meta"])
+            found["meta"] = [part for pair in meta.items() if pair[0] not in DECLARED for part in pair]
         fields = {name: _OF[name](flat) for name, flat in found.items()}
         fields["dues"] = fields.pop("results_due")
         rest = values[len(found) :]
@@ -79,10 +92,14 @@ class Reader:
         rest = rest[len(names) :]
         assert len(rest[0]) <= 1, "one bell is enough"
         fields["wake"] = bool(rest[0])
-        lanes = rest[1 : 1 + len(self._lanes)]
+        rest = rest[1:]
+        if self._streamed:
+            merge(fields, rest[:STREAM_VALUES])
+            rest = rest[STREAM_VALUES:]
+        lanes = rest[: len(self._lanes)]
         fields["lanes"] = {name: _lane(text) for name, text in zip(self._lanes, lanes, strict=True) if text}
         fields["workers"] = {}
-        for nonce, flat in zip(self._workers, rest[1 + len(self._lanes) :], strict=True):
+        for nonce, flat in zip(self._workers, rest[len(self._lanes) :], strict=True):
             fields["workers"] |= _worker(nonce, _pairs(flat))
         return fields
 

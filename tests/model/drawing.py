@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from taskq.store.keys import queue_keys
+from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.scripts import Call
 from taskq.tasks import calls
 from taskq.tasks.broker import Buried, Finished, Held, Op, Outgoing, Retried, Ticket
@@ -29,22 +29,25 @@ LIMITS = Limits(
 )
 TASKS = ("mail", "bill")
 KEYS = queue_keys("conformance", "q")
+STREAM_KEYS = queue_keys("conformance", "q", True)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call: as it is sent, what the model answers, and what is stored afterwards."""
+    """One call: as it is sent, what the model answers, what is stored afterwards; `then` are sent right after it."""
 
     label: str
     call: Call[Any]
     answer: Any
     after: dict[str, Any]
+    then: Sequence[Call[Any]] = ()
 
 
 class Drawing:
     """Wrong calls are drawn too: old numbers, stale tokens, ids that are elsewhere."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, keys: QueueKeys = KEYS) -> None:
+        self.keys = keys
         self.rng = random.Random(seed)
         self.queue = Queue()
         self.now = START_MS
@@ -58,9 +61,9 @@ class Drawing:
         self.ops: dict[tuple[bytes, str], list[tuple[Op, Any]]] = {}
         self.ids: list[bytes] = []
 
-    def step(self, label: str, call: Call[Any], answer: Any) -> None:
+    def step(self, label: str, call: Call[Any], answer: Any, then: Sequence[Call[Any]] = ()) -> None:
         after = {name: value if name == "wake" else value.copy() for name, value in self.queue.fields().items()}
-        self.steps.append(Step(f"{label} at {self.now - START_MS}", call, answer, after))
+        self.steps.append(Step(f"{label} at {self.now - START_MS}", call, answer, after, then))
 
     @property
     def at(self) -> str:
@@ -101,7 +104,7 @@ class Drawing:
         if chosen is not None:
             op, items = chosen
             answer = getattr(self.queue, verb)(self.now, op and (op.nonce, op.number), items)
-            call = build(KEYS, items, op, LIMITS, self.at)
+            call = build(self.keys, items, op, LIMITS, self.at)
             self.step(f"{verb} {op and op.number} of {[item.id[-1] for item in items]}", call, answer)
 
     def ack(self) -> None:
@@ -151,10 +154,10 @@ class Drawing:
         items = [item for run in runs.values() for item in run]
         if items:
             answer = self.queue.release(self.now, items)
-            self.step(f"release {[item.id[-1] for item in items]}", calls.release(KEYS, items, self.at), answer)
+            self.step(f"release {[item.id[-1] for item in items]}", calls.release(self.keys, items, self.at), answer)
 
     def park(self) -> None:
         items = [(Held(mid, token), self.rng.choice(TASKS)) for mid, token in self.some()]
         if items:
             answer = self.queue.park(self.now, items)
-            self.step(f"park {[item.id[-1] for item, _ in items]}", calls.park(KEYS, items, self.at), answer)
+            self.step(f"park {[item.id[-1] for item, _ in items]}", calls.park(self.keys, items, self.at), answer)

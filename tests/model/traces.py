@@ -6,8 +6,9 @@ from collections.abc import Callable
 from hashlib import sha1
 from typing import Any
 
+from taskq.store.keys import QueueKeys
 from taskq.store.scripts import Call, Script
-from taskq.tasks import calls
+from taskq.tasks import calls, stream_calls
 from taskq.tasks.broker import HEAD, Mark, Outgoing, Ticket
 from tests.model.drawing import KEYS, LIMITS, TASKS, Drawing
 from tests.model.store import COUNT_MAX, ONCE, PRIORITIES, RETIRED, STARTED, Record
@@ -22,17 +23,20 @@ def _script(name: str, text: str) -> Script:
 PLANT = _script("plant", "return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])")
 HEAR = _script("hear", "return redis.call('LPOP', KEYS[1]) and 1 or 0")
 EXPIRE = _script("expire", "return redis.call('DEL', KEYS[1])")
+DESTROY = _script("destroy", "return redis.call('XGROUP', 'DESTROY', KEYS[1], 'taskq')")
 
 
 class Trace(Drawing):
     """One seed's worth of calls. Wrong ones are drawn too: old numbers, stale tokens, ids that are elsewhere."""
 
-    def __init__(self, seed: int, length: int) -> None:
-        super().__init__(seed)
-        self.heavy = 0.7 if self.rng.random() < 0.02 else 0.01
+    def __init__(self, seed: int, length: int, keys: QueueKeys = KEYS) -> None:
+        super().__init__(seed, keys)
+        # Large bodies fill blocks of the history of a stream, which no short trace would do otherwise.
+        self.heavy = 0.7 if self.rng.random() < (0.1 if keys.streamed else 0.02) else 0.01
         mood = self.rng.choice(_MOODS)
-        verbs = [verb for verb, _ in _VERBS]
-        weights = [mood.get(verb.__name__, weight) for verb, weight in _VERBS]
+        known = (*_VERBS, (Trace.destroy, 1.0)) if keys.streamed else _VERBS
+        verbs = [verb for verb, _ in known]
+        weights = [mood.get(verb.__name__, weight) for verb, weight in known]
         for verb in [Trace.enqueue, *self.rng.choices(verbs, weights, k=length - 1)]:
             self.now += self.rng.choice(PASSES)
             verb = verb if self.of_use(verb) else self.rng.choice((Trace.enqueue, Trace.lease))
@@ -61,9 +65,10 @@ class Trace(Drawing):
             if explicit and self.ids and rng.random() < 0.5:
                 mid = rng.choice(self.ids)
             unique = rng.choice((b"", b"", b"u" * 16, b"v" * 16))
-            message = Outgoing(mid, body, rng.choice((2, 1, 0, 0, -1, -2)), due, expires, unique, explicit)
+            priority = 0 if self.keys.streamed else rng.choice((2, 1, 0, 0, -1, -2))
+            message = Outgoing(mid, body, priority, due, expires, unique, explicit)
         else:
-            message = Outgoing(mid, b"body%d" % len(self.ids), rng.choice((0, 0, 0, 1)))
+            message = Outgoing(mid, b"body%d" % len(self.ids), 0 if self.keys.streamed else rng.choice((0, 0, 0, 1)))
         if mid not in self.ids:
             self.ids.append(mid)
         return message
@@ -80,7 +85,7 @@ class Trace(Drawing):
                 return
             messages = [Outgoing(self.rng.randbytes(16), b"never")]
         answer = self.queue.enqueue(self.now, lane, last, messages)
-        call = calls.enqueue(KEYS, lane, last, messages, LIMITS, self.at)
+        call = calls.enqueue(self.keys, lane, last, messages, LIMITS, self.at)
         told = answer if isinstance(answer, str) else tuple((mid, kind == "n") for kind, mid in answer)
         self.step(f"enqueue {last} of {[message.id[-1] for message in messages]}", call, told)
 
@@ -94,12 +99,12 @@ class Trace(Drawing):
             mid = waiting[0]
             self.queue.state[mid] = record
             head = HEAD.pack(ord("r"), 2, 0, deliveries, record.crashes, attempts)
-            self.step(f"plant {record} for {mid[-1]}", Call(PLANT, [KEYS.state], [mid, head], int), 1)
+            self.step(f"plant {record} for {mid[-1]}", Call(PLANT, [self.keys.state], [mid, head], int), 1)
 
     def hear(self) -> None:
         """A worker takes the bell."""
         rung, self.queue.wake = int(self.queue.wake), False
-        self.step("hear", Call(HEAR, [KEYS.wake], [], int), rung)
+        self.step("hear", Call(HEAR, [self.keys.wake], [], int), rung)
 
     def expire(self) -> None:
         """A worker key is gone too early: the server's clock jumped, or its host slept."""
@@ -107,7 +112,13 @@ class Trace(Drawing):
         known = [field for field in self.queue.workers if field[0] == nonce]
         for field in known:
             del self.queue.workers[field]
-        self.step("expire a worker", Call(EXPIRE, [KEYS.worker(nonce)], [], int), int(bool(known)))
+        self.step("expire a worker", Call(EXPIRE, [self.keys.worker(nonce)], [], int), int(bool(known)))
+
+    def destroy(self) -> None:
+        """Somebody removes the group of a stream queue, and the next rounds of upkeep make it anew: nothing changes."""
+        if self.queue.wake or self.queue.meta.get("paused") or not self.queue.lists:  # else it might ring
+            watch = stream_calls.watch(self.keys, "", self.at)
+            self.step("destroy the group", Call(DESTROY, [self.keys.stream], [], int), 1, [watch, watch])
 
     # -- lease and extend
 
@@ -132,7 +143,7 @@ class Trace(Drawing):
         self.hands += [(one.id, ticket.token) for one in answer[2]]
         parked = names[0].removeprefix("parked:") if names[0].startswith("parked:") else None
         alone = names == ("alone",)
-        call = calls.lease(KEYS, ticket, limit, LIMITS, alone=alone, parked=parked, now=self.at)
+        call = calls.lease(self.keys, ticket, limit, LIMITS, alone=alone, parked=parked, now=self.at)
         self.step(f"lease {limit} from {names[0]} as {ticket.number}", call, answer)
 
     def extend(self) -> None:
@@ -140,7 +151,7 @@ class Trace(Drawing):
         marks = [Mark(mid, token, self.rng.random() < 0.3) for mid, token in self.some()]
         flags = [(mark.token, mark.id, STARTED | (ONCE if mark.once else 0)) for mark in marks]
         lost, cancelled, refused = self.queue.extend(self.now, tokens, flags)
-        call = calls.extend(KEYS, tokens, marks, LIMITS, self.at)
+        call = calls.extend(self.keys, tokens, marks, LIMITS, self.at)
         self.step(f"extend {len(tokens)}, {len(marks)} marks", call, (lost, cancelled, refused))
 
     # -- upkeep and operators
@@ -152,38 +163,43 @@ class Trace(Drawing):
         started = [mid for mid in held if mode != "lapse" and self.rng.random() < 0.7]
         line = b'{"died":%d}' % self.rng.randrange(99)
         answer = self.queue.reclaim(self.now, token[:8], token, mode, line, started)
-        call = calls.reclaim(KEYS, token, line, LIMITS, mode=mode, started=started, now=self.at)
+        call = calls.reclaim(self.keys, token, line, LIMITS, mode=mode, started=started, now=self.at)
         self.step(f"reclaim {mode} of {[mid[-1] for mid in held]}, {len(started)} started", call, answer)
 
     def sweep(self) -> None:
         jumped = self.rng.random() < 0.1
         answer = self.queue.sweep(self.now, jumped)
-        self.step("sweep", calls.sweep(KEYS, LIMITS, jumped=jumped, now=self.at), answer)
+        # What a sweep does for the lists of a list queue, this does for the stream: it rings if something waits there.
+        tend = self.keys.streamed and (not answer["skipped"] or self.queue.wake)
+        then: list[Call[Any]] = []
+        if tend:
+            then = [stream_calls.watch(self.keys, "", self.at), stream_calls.repair(self.keys)]
+        self.step("sweep", calls.sweep(self.keys, LIMITS, jumped=jumped, now=self.at), answer, then)
 
     def promote(self) -> None:
         limit = self.rng.choice((1, 250))
-        self.step("promote", calls.promote(KEYS, limit, self.at), self.queue.promote(self.now, limit))
+        self.step("promote", calls.promote(self.keys, limit, self.at), self.queue.promote(self.now, limit))
 
     def unpark(self) -> None:
         task, limit = self.rng.choice([*self.queue.parked, *self.queue.parked, *TASKS]), self.rng.choice((0, 1, 250))
-        self.step(f"unpark {limit}", calls.unpark(KEYS, task, limit), self.queue.unpark(self.now, task, limit))
+        self.step(f"unpark {limit}", calls.unpark(self.keys, task, limit), self.queue.unpark(self.now, task, limit))
 
     def cancel(self) -> None:
         mid, kill = self.rng.choice(self.ids), self.rng.random() < 0.3
         answer = self.queue.cancel(self.now, mid, kill)
-        self.step(f"cancel {mid[-1]}", calls.cancel(KEYS, mid, LIMITS, kill=kill, now=self.at), answer)
+        self.step(f"cancel {mid[-1]}", calls.cancel(self.keys, mid, LIMITS, kill=kill, now=self.at), answer)
 
     def redrive(self) -> None:
         ids = self.rng.sample([*self.queue.dead, *self.queue.quarantine] or self.ids, 1) + self.ids[:2]
-        self.step("redrive", calls.redrive(KEYS, ids), self.queue.redrive(self.now, ids))
+        self.step("redrive", calls.redrive(self.keys, ids), self.queue.redrive(self.now, ids))
 
     def discard(self) -> None:
         ids = self.rng.sample([*self.queue.dead, *self.queue.quarantine] or self.ids, 1)
-        self.step("discard", calls.discard(KEYS, ids), self.queue.discard(self.now, ids))
+        self.step("discard", calls.discard(self.keys, ids), self.queue.discard(self.now, ids))
 
     def pause(self) -> None:
         paused = not self.queue.meta.get("paused")
-        self.step(f"pause {paused}", calls.pause(KEYS, paused), self.queue.pause(self.now, paused))
+        self.step(f"pause {paused}", calls.pause(self.keys, paused), self.queue.pause(self.now, paused))
 
 
 _VERBS: tuple[tuple[Callable[[Trace], None], float], ...] = (

@@ -35,6 +35,7 @@ STREAM_TESTS = (
         f"tests/lua/test_stream_{name}.py"
         for name in ("care", "guards", "mending", "reading", "repair", "rules", "settling")
     ),
+    "tests/model/test_conformance.py",
     *(f"tests/runtime/test_{name}.py" for name in ("history", "replay")),
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "settling")),
 )

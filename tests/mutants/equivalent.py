@@ -6,6 +6,7 @@ READ = "It is read before the first write, and there the server refuses a wrong 
 FIRST = "The first write goes there: the server refuses it, and nothing has been written."
 DIGEST = "Without the flag a message holds no unique key: whatever these bytes are, its id is not found under them."
 SETTLING = "It is read first if the call has a number, and not touched at all if it has none."
+SENDING = "It is read before the first write if there is a message, and not touched at all if there is none."
 
 _TYPES: dict[str, dict[str, str]] = {
     "ack": {"worker (key 1)": SETTLING, "body (key 3)": FIRST, "state (key 4)": READ},
@@ -19,9 +20,12 @@ _TYPES: dict[str, dict[str, str]] = {
         "parked list of the task (key 13)": READ,
     },
     "extend": {"leases (key 2)": READ},
+    "fire": {"the entry (key 2)": READ}
+    | dict.fromkeys(("body (key 4)", "state (key 5)", "delayed (key 6)", "tombs (key 7)"), SENDING),
     "park": {"state (key 2)": READ, "left (key 5)": FIRST},
     "pause": {"meta (key 1)": FIRST},
     "progress": {"state (key 1)": READ},
+    "put": {"the entry (key 2)": READ},
     "release": {"state (key 1)": READ},
     "reclaim": {"worker (key 1)": FIRST, "leases (key 4)": READ, "held (key 5)": READ},
     "redrive": {"body (key 2)": READ, "state (key 3)": READ},
@@ -72,12 +76,15 @@ _STREAMS: dict[str, dict[str, str]] = {
         "leaves out `(done ~= appended or guess)` in `dry and (done ~= appended or guess)`": "What stands inside "
         "asks for each of the two again.",
     },
+    "parts/ready": {"after a refusal": REFUSED},
     "parts/reclaim": {
+        "only that something is held": "Only what is held has a token in that place.",
         "is not compared": "What another token holds is held as before when the verb has run, and is passed over then.",
         "never returns for `reply.err`": REFUSED,
         "leaves out `entries` in `entries and call('HEXISTS', KEYS[9], token) == 0`": NOWHERE,
     },
     "parts/settle": {
+        "only an older one is a repeat": "What the same call acknowledged before is acknowledged already.",
         "leaves out `batch` in `batch and call('HEXISTS', KEYS[9], token) == 0`": NOWHERE,
     },
 }

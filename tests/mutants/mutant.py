@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 LUA = Path(__file__).parents[2] / "taskq" / "store" / "lua"
+FOLDERS = ("schedules", "tasks")  # no two of their scripts have one name
 BROKEN = Path(__file__).parent / "broken"
 
 
@@ -15,8 +16,8 @@ BROKEN = Path(__file__).parent / "broken"
 class Mutant:
     """`rule` is what it breaks, `name` how; together with the script the name is unique.
 
-    A script of `tasks` has its plain name, all others, and the parts that scripts are joined of, that of their folder
-    before it: `streams/watch`, `streams/parts/read`.
+    Scripts of stream queues, and the parts that they are joined of, have their folder before their name, since that is
+    often the name of a verb: `streams/watch`, `streams/parts/lease`.
     """
 
     script: str
@@ -30,13 +31,17 @@ class Mutant:
 
 def scripts() -> list[str]:
     """All scripts and parts that there are: a new one is found by itself."""
-    files = [*LUA.glob("tasks/*.lua"), *LUA.glob("streams/**/*.lua")]
-    return sorted(path.relative_to(LUA).with_suffix("").as_posix().removeprefix("tasks/") for path in files)
+    plain = [path.stem for folder in FOLDERS for path in (LUA / folder).glob("*.lua")]
+    of_streams = LUA.glob("streams/**/*.lua")
+    return sorted(plain + [path.relative_to(LUA).with_suffix("").as_posix() for path in of_streams])
 
 
+@cache
 def file_of(script: str) -> str:
     """Where it lies below the folder of all scripts."""
-    return f"{script if '/' in script else f'tasks/{script}'}.lua"
+    names = [f"{script}.lua"] if streamed(script) else [f"{folder}/{script}.lua" for folder in FOLDERS]
+    (found,) = [name for name in names if (LUA / name).exists()]
+    return found
 
 
 def streamed(script: str) -> bool:

@@ -121,7 +121,7 @@ class Plugin:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         first = next(iter(server_binaries()), "")
         transport = f"{'stream-' if self.streamed else ''}list-{first}"
-        items[:] = sorted((item for item in items if _on(item, (first, transport))), key=_stage)
+        items[:] = sorted((item for item in items if _on(item, (first, transport), self.streamed)), key=_stage)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.failed = self.failed or report.failed
@@ -202,11 +202,13 @@ class Plugin:
         self.out.write(json.dumps(asdict(result)) + "\n")
 
 
-def _on(item: pytest.Item, places: Sequence[str]) -> bool:
+def _on(item: pytest.Item, places: Sequence[str], streams: bool) -> bool:
     """Mutants are looked for on one server, through the transport that runs them, and on no cluster."""
     params = getattr(getattr(item, "callspec", None), "params", {})
     found = [params[name] for name in ("server_binary", "transport", "lists") if name in params]
-    return all(one in places for one in found) and item.get_closest_marker("cluster") is None
+    if getattr(params.get("keys"), "streamed", streams) != streams or item.get_closest_marker("cluster"):
+        return False
+    return all(one in places for one in found)
 
 
 def _stage(item: pytest.Item) -> int:

@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 
-from taskq import RetryPolicy, TaskQ, current
+from taskq import Queue, RetryPolicy, TaskQ, current
 
 app = TaskQ(
     os.environ.get("GUARDED_NAMESPACE", "guarded"),
     url=os.environ.get("GUARDED_URL"),
     lease=float(os.environ.get("GUARDED_LEASE", "10")),
+    queues=[Queue("work", transport="stream")] if os.environ.get("GUARDED_TRANSPORT") == "stream" else [],
 )
 
 _lock = threading.Lock()

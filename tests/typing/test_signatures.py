@@ -31,6 +31,30 @@ class Tools:
         return a / 2
 
 
+@app.periodic("*/5 * * * *", tz="Europe/Berlin", missed="all")
+def clean(days: int = 7) -> str:
+    return str(days)
+
+
+@app.periodic(every=30, args=("u",), overlap="allow")
+async def poll(url: str) -> bytes:
+    return url.encode()
+
+
+@app.periodic(every=30, jitter=1)
+@app.task(timeout=5)
+def over(days: int = 7) -> str:
+    return str(days)
+
+
+def periodic_tasks() -> None:
+    assert_type(clean(3), str)
+    assert_type(over(3), str)
+    assert_type(clean.enqueue(days=3), Handle[str])
+    assert_type(over.enqueue(days=3), Handle[str])
+    assert_type(poll.enqueue("u"), Handle[bytes])
+
+
 def sync_face() -> None:
     assert_type(add(1, b=2), str)
     assert_type(add.enqueue(1, b=2), Handle[str])
@@ -80,6 +104,10 @@ async def more_mistakes() -> None:
 def test_what_is_promised_to_the_checker_is_there() -> None:
     with app.use_broker(Notepad()):
         sync_face()
+        periodic_tasks()
     assert isinstance(add, SyncTask)
+    assert isinstance(clean, SyncTask)
+    assert isinstance(over, SyncTask)
+    assert isinstance(poll, AsyncTask)
     assert isinstance(fetch, AsyncTask)
     assert isinstance(add.options(priority=1), Sender)

@@ -204,6 +204,7 @@ class Child:
             "queues": [name for name, _ in self.queues],
             "task_queues": self.app.task_queues(),
             "declared": [(one.name, one.transport, one.kept.wire()) for one in self.app.queues.values()],
+            "schedules": [str(one.wire, "utf-8") for one in self.app.schedules.declared()],
             "python": sys.version.split()[0],
             "limits": {name: getattr(limits, name) for name in limits.__slots__},
         }

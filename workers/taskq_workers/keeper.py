@@ -1,7 +1,7 @@
 """The keeper: the one thread of a supervisor that talks to the broker.
 
 First what is urgent, the dead children; then, in one round trip, heartbeats, the worker's record and the sweeps that
-are due. It survives every outage, and goes on until the last child has ended.
+are due; then the schedules that are. It survives every outage, and goes on until the last child has ended.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from taskq_workers.deaths import Death, give_back
 from taskq_workers.outage import Outage, Parts
 from taskq_workers.presence import Presence
 from taskq_workers.process import Child, Verdict
+from taskq_workers.scheduler import Scheduler
 from taskq_workers.sweeper import Sweeper
 from taskq_workers.wires import Wire, exchange
 
@@ -49,6 +50,7 @@ class Keeper:
         self._calls = calls
         self._beats = Beats(broker, calls.end)
         self._sweeper = Sweeper(broker, queues, tasks, calls.alone)
+        self._scheduler = Scheduler(broker, queues, presence.worker)
         self._beat_s = min(BEAT_S, broker.limits.lease / 5000)
         self._next_beat = 0.0
         self._deaths: deque[Death] = deque()
@@ -61,6 +63,11 @@ class Keeper:
 
     def start(self) -> None:
         self._thread.start()
+
+    def declare(self, schedules: Sequence[str]) -> None:
+        """What the code of the newest child declares; from any thread."""
+        self._scheduler.declare(schedules)
+        self._wake.set()
 
     def bury(self, death: Death) -> None:
         """Give back what a dead child held, as soon as the broker lets us."""
@@ -95,6 +102,8 @@ class Keeper:
                     self._urgent()
                 with parts.part():
                     self._round()
+                with parts.part():
+                    self._scheduler.turn(self._outage.complain)
                 parts.end()
                 self._outage.ended()
                 pause = max(self._next() - time.monotonic(), 0.0)
@@ -113,9 +122,10 @@ class Keeper:
         self._next_beat = 0.0
         self._sweeper.hurry()
         self._presence.hurry()
+        self._scheduler.hurry()
 
     def _next(self) -> float:
-        return min(self._next_beat, self._sweeper.due(), self._presence.due())
+        return min(self._next_beat, self._sweeper.due(), self._presence.due(), self._scheduler.due())
 
     def _urgent(self) -> None:
         for death in list(self._deaths):
@@ -149,6 +159,7 @@ class Keeper:
         # What is almost due comes along: a round trip costs more than a script.
         soon = now + self._beat_s / 10
         wires += self._sweeper.wires(soon)
+        wires += self._scheduler.wires(soon)
         wires += self._presence.wires(soon, self._sweeper.guard.server_ms(now), children, self._calls.state())
         if wires:
             with parts.part():
@@ -171,6 +182,7 @@ class Keeper:
                 self._outage.complain(wire.what, answer)
             elif wire.then is not None:
                 wire.then(answer)
+        self._scheduler.looked(before, after)
         with parts.part():
             self._sweeper.follow_up(before, after)
         parts.end()

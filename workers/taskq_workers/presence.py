@@ -64,6 +64,11 @@ class Presence:
             "started": int(time.time() * 1000),
         }
 
+    @property
+    def worker(self) -> str:
+        """The id of the worker."""
+        return self._worker
+
     def due(self) -> float:
         """The monotonic time of the next record."""
         return self._next

@@ -33,6 +33,7 @@ class Hello:
 
     `url` may hold a password; `lease` in seconds; `aliases` are the names besides `tasks` under which it runs messages.
     `queues` are those that it serves, `task_queues` those of its tasks, `declared` those of which the app says more.
+    `schedules` are what its code declares, as they are stored.
     """
 
     app: str
@@ -44,6 +45,7 @@ class Hello:
     queues: tuple[str, ...]
     aliases: tuple[str, ...] = ()
     task_queues: tuple[str, ...] = ()
+    schedules: tuple[str, ...] = ()
     source: str = ""
     python: str = ""
     version: str = ""
@@ -66,6 +68,7 @@ class Hello:
                 aliases=tuple(fields.get("aliases", ())),
                 task_queues=tuple(fields.get("task_queues", ())),
                 declared=tuple(_queue(*item) for item in fields.get("declared", ())),
+                schedules=tuple(fields.get("schedules", ())),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -200,6 +200,8 @@ class Supervisor:
             child.hello = hello = Hello.read(fields)
             if self._keeper is None:
                 self._open(hello)
+            if self._keeper is not None:
+                self._keeper.declare(hello.schedules)
             child.go()
         except TaskqError as error:
             self._give_up(error)
@@ -217,7 +219,12 @@ class Supervisor:
         )
         broker = ListBroker(link, hello.namespace, hello.limits)
         for queue in hello.declared:
-            broker.declare(queue)
+            try:
+                broker.declare(queue)
+            except BrokerRefused as error:
+                if error.code != "WRONGTYPE":
+                    raise
+                log.error("cannot declare queue %s: %s", queue.name, error)  # the other queues can be served
         self._presence = Presence(self.worker, self._config, hello)
         self._keeper = Keeper(broker, self._presence, calls, hello.queues, hello.tasks + hello.aliases)
         self._keeper.start()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.message import LAYOUT, layout_name
+from taskq.store.scripts import run_many
 from taskq.tasks import calls
 from taskq.tasks.broker import Swept
 from taskq.tasks.failure import Failure
@@ -24,7 +25,7 @@ SWEEP_EVERY_S = 1.0
 WARN_EVERY_S = 60.0
 _SOON_S = 0.002
 _NAMES = 1000  # of tasks that are looked at in one round
-_SCRIPTS = 20  # of one kind in one round: the heartbeat waits for their end
+_SCRIPTS = 20  # of one kind in one round, whatever the number of queues: the heartbeat waits for their end
 
 
 class ClockGuard:
@@ -69,6 +70,7 @@ class Sweeper:
         self._jumped: set[str] = set()
         self._warned: dict[str, float] = {}
         self._todo: list[tuple[str, Swept]] = []
+        self._ripe: dict[str, None] = {}  # queues with due messages, the one that waits longest first
         self.guard = ClockGuard(broker.limits.lease / 2000)
 
     def due(self) -> float:
@@ -113,6 +115,8 @@ class Sweeper:
                 raise
             except TaskqError as error:  # a key of another type, say: the other queues have chores of their own
                 self._complain(queue, error)
+        with parts.part():
+            self._promote()
         parts.end()
 
     def _wait(self, swept: Swept) -> float:
@@ -129,7 +133,7 @@ class Sweeper:
             condemned = broker.reclaim(queue, token, line, "lapse")
             bury(broker, queue, condemned, {}, "lapse", "no heartbeat for one lease", "")
         if swept.due is not None and swept.due <= swept.now:
-            self._promote(queue, swept.now)
+            self._ripe[queue] = None
         if broker.queues.streamed(queue):
             self._tending.tend(queue)
         if swept.alone:
@@ -147,15 +151,30 @@ class Sweeper:
             self._warned = {old: at for old, at in self._warned.items() if now - at < WARN_EVERY_S} | {what: now}
             log.error("cannot look after queue %s", what)
 
-    def _promote(self, queue: str, now_ms: float) -> None:
-        due: float | None = now_ms
-        for _ in range(_SCRIPTS):
-            if due is None or due > now_ms:
-                break
-            due = self._broker.promote(queue)
-        if due is not None:
-            wait = max((due - now_ms) / 1000, 0.0)
-            self._next[queue] = min(self._next[queue], time.monotonic() + wait)
+    def _promote(self) -> None:
+        """Due messages to ready: a script for one queue, then one for the next. What is left comes after the heartbeat.
+
+        Raises BrokerUnavailable after the queues of the shards that do answer.
+        """
+        scripts, lost = _SCRIPTS, None
+        while self._ripe and scripts > 0:
+            some = list(self._ripe)[:scripts]
+            answers = run_many(self._broker.link, [calls.promote(self._broker.keys(queue)) for queue in some])
+            scripts -= len(some)
+            now = time.monotonic()
+            for queue, answer in zip(some, answers, strict=True):
+                del self._ripe[queue]
+                if isinstance(answer, BrokerUnavailable):
+                    lost = answer
+                elif isinstance(answer, TaskqError):
+                    self._complain(queue, answer)
+                elif answer[1] is not None:
+                    wait = (answer[1] - self.guard.server_ms(now)) / 1000
+                    self._next[queue] = min(self._next[queue], now + max(wait + _SOON_S, 0.0))
+                    if wait <= 0:
+                        self._ripe[queue] = None  # behind the others
+        if lost is not None:
+            raise lost
 
     def _expire_parked(self, queue: str, now_ms: float) -> None:
         """Dead-letter what nobody has known for too long; what this worker knows, its children are about to take."""

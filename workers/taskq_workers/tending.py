@@ -31,8 +31,8 @@ class Tending:
     def _tell(self, queue: str, before: Watched | None, now: Watched) -> None:
         if before is None:
             before = Watched(False, 0, 0, 0, False, 0) if now.repair else now
-        if now.healed > before.healed:
-            log.warning("queue %s: somebody removed the consumer group or the stream of taskq; it is made anew", queue)
+        if now.healed != before.healed:  # fewer than before: what counts them was removed as well
+            log.warning("queue %s: somebody removed the consumer group, the stream or what goes with it; mended", queue)
         if now.lost > before.lost:
             log.error(
                 "queue %s: %d entries of its stream were gone before they were read; their messages are appended anew",

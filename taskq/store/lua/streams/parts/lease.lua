@@ -58,5 +58,9 @@ for _, id in ipairs(#gone < #waiting and waiting or {}) do
   if not leased[id] and call('HEXISTS', KEYS[7], id) == 0 then drops[#drops + 1] = id end
 end
 settle(drops)
-if (got.moved or #drops > 0) and got.unread > 0 and call('LLEN', own[8]) == 0 then call('RPUSH', own[8], '1') end
+if own[13] and (#gone > 0 or #drops > 0 or got.moved) and call('LLEN', own[8]) == 0 then
+  local tally = call('HMGET', KEYS[4], 'appended', 'read')
+  local unread = (tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0)
+  if unread > 0 or got.unread > 0 then call('RPUSH', own[8], '1') end
+end
 return reply

@@ -4,7 +4,7 @@
 -- Checked before the first write: whether this is a repeat, which changes nothing.
 local number = NUMBER and tonumber(ARGV[2])
 if number and (tonumber(call('HGET', own[1], NUMBER)) or 0) >= number then return verb(own, ARGV) end
-local batches, ids, entries = {}, {}, {}
+local batches, ids, entries, placed = {}, {}, {}, {}
 for _, run in ipairs(runs) do
   local token, blob = run[1], run[2]
   if batches[token] == nil then
@@ -16,23 +16,42 @@ for _, run in ipairs(runs) do
   for at = 1, batch and #blob or 0, 16 do
     local id, place = sub(blob, at, at + 15), (at - 1) / 16 * WIDE
     local entry = whole and sub(batch[2], place + 1, place + WIDE) or entry_in(batch[1], batch[2], id)
-    if entry then ids[#ids + 1], entries[#entries + 1] = id, entry end
+    local before = #runs > 1 and placed[id]
+    if before then
+      -- named with two tokens that both have had it: what counts is the entry under its present one
+      local record = call('HGET', KEYS[8], id)
+      if entry and record and sub(record, 9, 28) == token then entries[before] = entry end
+    elseif entry then
+      ids[#ids + 1], entries[#entries + 1] = id, entry
+      placed[id] = #runs > 1 and #ids
+    end
   end
 end
 local reply = verb(own, ARGV)
 if reply.err then return reply end
-local lost, done = {}, {}
-for at = 1, #reply[3], 16 do
-  local id = sub(reply[3], at, at + 15)
-  lost[id] = (lost[id] or 0) + 1
+if reply[3] ~= '' then
+  -- what was named oftener than it was lost is ended
+  local named, ended = {}, {}
+  for _, run in ipairs(runs) do
+    for at = 1, #run[2], 16 do
+      local id = sub(run[2], at, at + 15)
+      named[id] = (named[id] or 0) + 1
+    end
+  end
+  for at = 1, #reply[3], 16 do
+    local id = sub(reply[3], at, at + 15)
+    named[id] = named[id] - 1
+  end
+  for i, id in ipairs(ids) do
+    if named[id] > 0 then ended[id] = entries[i] end
+  end
+  ids, entries = {}, {}
+  for id, entry in pairs(ended) do ids[#ids + 1], entries[#entries + 1] = id, entry end
 end
-for i = #ids, 1, -1 do
-  -- named twice, a message is lost the second time
-  local id, entry = ids[i], entries[i]
-  if lost[id] and lost[id] > 0 then
-    lost[id] = lost[id] - 1
-  elseif BACK then
-    done[#done + 1], done[#done + 2] = id, entry
+local done = {}
+for i, entry in ipairs(entries) do
+  if BACK then
+    done[2 * i - 1], done[2 * i] = ids[i], entry
   elseif entry ~= NONE then
     done[#done + 1] = entry
   end
