@@ -1,4 +1,4 @@
-"""Repairing a stream queue: what lost its entry is appended anew, all of it, and nothing that waits elsewhere."""
+"""Repair appends all that lost its entry, and nothing that waits elsewhere; history waits for the pending list."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lua.kit import buried, held, message, number_of, retried
-from tests.lua.stream_kit import StreamQueue
-from tests.lua.test_stream_care import fill, trim_all
+from taskq import Retain
+from tests.lua.kit import buried, done, held, message, number_of, retried
+from tests.lua.stream_kit import GROUP, StreamQueue
+from tests.lua.test_stream_care import destroy_group, fill, finish, trim_all
 from tests.servers import RealServer
 
 
@@ -50,6 +51,32 @@ def test_repair_rings_once_and_not_if_it_found_nothing(queue: StreamQueue) -> No
     queue.take()
     ask(queue)
     assert (queue.repair(), queue.rings()) == (0, 0)
+
+
+def test_no_history_goes_while_pages_of_the_pending_list_are_missing(queue: StreamQueue) -> None:
+    queue.declare(Retain(count=0))
+    fill(queue, 0, 250)
+    taken = queue.take(250)
+    queue.ack(*(done(one) for number, one in enumerate(taken) if number not in (0, 150)))
+    entries, stream = queue.stream(), queue.keys.stream
+    destroy_group(queue)
+    queue.link.execute("XGROUP", "CREATE", stream, GROUP, entries[-1].id)
+    queue.link.execute("XCLAIM", stream, GROUP, GROUP, 0, entries[150].id, "FORCE", "JUSTID")
+    queue.link.execute("HSET", queue.keys.tally, "restore", "0")
+    assert queue.watch().trimmed == 0
+    assert queue.watch_all().trimmed == 0
+    assert queue.pending() == [0, 150]
+
+
+def test_history_goes_when_it_is_older_than_its_age_and_not_before(queue: StreamQueue) -> None:
+    queue.declare(Retain(age=10))
+    fill(queue, 0, 100)
+    finish(queue, 100)
+    queue.watch_all()
+    queue.now += 10_000
+    assert queue.watch_all().trimmed == 0
+    queue.now += 1
+    assert queue.watch_all().trimmed == 100
 
 
 def test_what_waits_in_alone_is_not_repaired_whatever_else_was_removed(queue: StreamQueue) -> None:

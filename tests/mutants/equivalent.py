@@ -89,6 +89,17 @@ _STREAMS: dict[str, dict[str, str]] = {
     },
 }
 
+_STREAMS |= {
+    "replay": {
+        "the cursor moves though nothing was enqueued": NO_ERROR,
+        "never returns for `reply.err`": NO_ERROR,
+        "what is kept may be anything": READ,
+    },
+    "watch": {
+        "looks while the pending list is not whole": "What is pending is vouched for or not, whatever is claimed beside it.",
+    },
+}
+
 _BITS = "bit.band(flags, 16) > 0"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
