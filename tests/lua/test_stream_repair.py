@@ -79,6 +79,12 @@ def test_history_goes_when_it_is_older_than_its_age_and_not_before(queue: Stream
     assert queue.watch_all().trimmed == 100
 
 
+def test_nothing_is_retained_that_nobody_has_said(queue: StreamQueue) -> None:
+    queue.link.execute("HDEL", queue.keys.meta, "retain")
+    queue.watch()
+    assert not queue.link.execute("HEXISTS", queue.keys.meta, "retain")
+
+
 def test_what_waits_in_alone_is_not_repaired_whatever_else_was_removed(queue: StreamQueue) -> None:
     fill(queue, 0, 1)
     for _ in range(2):

@@ -46,6 +46,12 @@ def watch(queue: Queue) -> Call[Any]:
     return stream_calls.watch(queue.keys, "0 0 0", queue.at)
 
 
+def watch_idle(queue: Queue) -> Call[Any]:
+    queue.enqueue(*(message(number) for number in range(100)))
+    queue.run(calls.ack(queue.keys, queue.take(100), None, queue.limits, queue.at))
+    return stream_calls.watch(queue.keys, "0 0 0", queue.at)
+
+
 def repair(queue: Queue) -> Call[Any]:
     queue.enqueue(message(1), message(2))
     queue.link.execute("HSET", queue.keys.tally, "repair", "0")
@@ -57,7 +63,7 @@ def declare(queue: Queue) -> Call[Any]:
     return stream_calls.declare(queue.namespace, Declared("q", transport="stream"))
 
 
-MORE: tuple[Build, ...] = (lease_given_back, purge_unread, watch, repair, declare)
+MORE: tuple[Build, ...] = (lease_given_back, purge_unread, watch, watch_idle, repair, declare)
 builds = pytest.mark.parametrize("build", [*BUILDS, *MORE], ids=lambda build: build.__name__)
 
 

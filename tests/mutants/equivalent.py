@@ -64,7 +64,7 @@ _STREAMS: dict[str, dict[str, str]] = {
         "never returns for `reply.err`": NO_ERROR,
         "a lease that took nothing rings": "A read that moved nothing came to the end, where nothing is "
         "unread; what was dropped without reading rings for nothing unread, either.",
-        "leaves out `not leased[id]` in `not leased[id] and call('HEXISTS', KEYS[7], id) == 0`": "It has its body.",
+        "leaves out `not leased[id]` in `not leased[id] and call('HEXISTS', KEYS[7], id) == 0`": "What is leased has its body.",
     },
     "parts/overview": {"never returns for `reply.err`": NO_ERROR},
     "parts/purge": {
@@ -96,7 +96,8 @@ _STREAMS |= {
         "what is kept may be anything": READ,
     },
     "watch": {
-        "looks while the pending list is not whole": "What is pending is vouched for or not, whatever is claimed beside it.",
+        "looks while the pending list is not whole": "What is pending is vouched for or not, whatever "
+        "is claimed beside it.",
     },
 }
 
