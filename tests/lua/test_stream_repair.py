@@ -79,6 +79,25 @@ def test_history_goes_when_it_is_older_than_its_age_and_not_before(queue: Stream
     assert queue.watch_all().trimmed == 100
 
 
+@pytest.mark.parametrize("taken", [0, 1, 100])
+def test_a_block_stays_while_one_of_it_is_unread_or_pending(queue: StreamQueue, taken: int) -> None:
+    queue.declare(Retain(count=0))
+    fill(queue, 0, 100)
+    if taken:
+        deliveries = queue.take(taken)
+        queue.ack(*map(done, deliveries[:-1]))
+    assert queue.watch_all().trimmed == 0
+    assert len(queue.stream()) == 100
+
+
+@pytest.mark.parametrize("retain", [Retain(bytes=25_000), Retain(count=250)])
+def test_no_block_goes_that_is_needed_for_what_is_retained(queue: StreamQueue, retain: Retain) -> None:
+    queue.declare(retain)
+    fill(queue, 0, 300, b"x" * 100)
+    finish(queue, 300)
+    assert queue.watch_all().trimmed == 0
+
+
 def test_nothing_is_retained_that_nobody_has_said(queue: StreamQueue) -> None:
     queue.link.execute("HDEL", queue.keys.meta, "retain")
     queue.watch()

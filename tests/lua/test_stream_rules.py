@@ -63,7 +63,7 @@ def declare(queue: Queue) -> Call[Any]:
     return stream_calls.declare(queue.namespace, Declared("q", transport="stream"))
 
 
-MORE: tuple[Build, ...] = (lease_given_back, purge_unread, watch, watch_idle, repair, declare)
+MORE: tuple[Build, ...] = (lease_given_back, purge_unread, watch, repair, declare)
 builds = pytest.mark.parametrize("build", [*BUILDS, *MORE], ids=lambda build: build.__name__)
 
 
@@ -98,7 +98,7 @@ def full(queue: StreamQueue) -> Any:
     queue.link.execute("CONFIG", "SET", "maxmemory", "0")
 
 
-@pytest.mark.parametrize("build", [*BUILDS[1:], *MORE], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("build", [*BUILDS[1:], *MORE, watch_idle], ids=lambda build: build.__name__)
 def test_a_full_server_lets_everything_but_enqueue_run_to_its_end(
     queue: StreamQueue, full: Callable[[], None], build: Build
 ) -> None:

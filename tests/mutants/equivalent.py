@@ -41,6 +41,7 @@ _TYPES: dict[str, dict[str, str]] = {
 }
 
 ASKED = "For none, or for less than none, read asks the server for nothing and writes nothing."
+LEASED = "What is leased has its body."
 NO_ERROR = "The verb has no error to answer with: what it stumbles over, the server raises."
 REFUSED = "A verb that answers with an error has written nothing, so what follows finds nothing to do."
 NOWHERE = "Where there is no such field, none is taken away."
@@ -64,7 +65,7 @@ _STREAMS: dict[str, dict[str, str]] = {
         "never returns for `reply.err`": NO_ERROR,
         "a lease that took nothing rings": "A read that moved nothing came to the end, where nothing is "
         "unread; what was dropped without reading rings for nothing unread, either.",
-        "leaves out `not leased[id]` in `not leased[id] and call('HEXISTS', KEYS[7], id) == 0`": "What is leased has its body.",
+        "leaves out `not leased[id]` in `not leased[id] and call('HEXISTS', KEYS[7], id) == 0`": LEASED,
     },
     "parts/overview": {"never returns for `reply.err`": NO_ERROR},
     "parts/purge": {
@@ -96,6 +97,7 @@ _STREAMS |= {
         "what is kept may be anything": READ,
     },
     "watch": {
+        "in the call that made the group nothing keeps it back": "It asks for a restore as well, which does.",
         "looks while the pending list is not whole": "What is pending is vouched for or not, whatever "
         "is claimed beside it.",
     },
