@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskq import Retain
+from taskq.tasks import stream_calls
 from tests.lua.kit import buried, done, held, message, number_of, retried
 from tests.lua.stream_kit import GROUP, StreamQueue
 from tests.lua.test_stream_care import destroy_group, fill, finish, trim_all
@@ -96,6 +97,31 @@ def test_no_block_goes_that_is_needed_for_what_is_retained(queue: StreamQueue, r
     fill(queue, 0, 300, b"x" * 100)
     finish(queue, 300)
     assert queue.watch_all().trimmed == 0
+
+
+def test_what_a_watch_is_told_to_retain_is_stored_only_if_nobody_has_said(queue: StreamQueue) -> None:
+    queue.declare(Retain(count=1_000))
+    fill(queue, 0, 100)
+    finish(queue, 100)
+    assert queue.run(stream_calls.watch(queue.keys, "0 0 0", queue.at)).trimmed == 0
+    queue.link.execute("HDEL", queue.keys.meta, "retain")
+    queue.run(stream_calls.watch(queue.keys, "500 1000000 1000000", queue.at))
+    assert queue.link.execute("HGET", queue.keys.meta, "retain") == b"500 1000000 1000000"
+
+
+def test_one_call_moves_a_hundred_blocks_and_says_that_there_is_more(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    finish(queue, 1)
+    queue.link.execute("RPUSH", queue.keys.steps, *[f"{queue.stream()[0].id} 0 0"] * 101)
+    assert [queue.watch().more for _ in range(2)] == [True, False]
+    assert queue.link.execute("LLEN", queue.keys.passed) == 101
+
+
+def test_watching_twice_rings_once(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    queue.watch()
+    queue.watch()
+    assert queue.rings() == 1
 
 
 def test_nothing_is_retained_that_nobody_has_said(queue: StreamQueue) -> None:
