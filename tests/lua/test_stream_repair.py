@@ -112,9 +112,9 @@ def test_what_a_watch_is_told_to_retain_is_stored_only_if_nobody_has_said(queue:
 def test_one_call_moves_a_hundred_blocks_and_says_that_there_is_more(queue: StreamQueue) -> None:
     fill(queue, 0, 1)
     finish(queue, 1)
-    queue.link.execute("RPUSH", queue.keys.steps, *[f"{queue.stream()[0].id} 0 0"] * 101)
+    queue.link.execute("RPUSH", queue.keys.behind[4], *[f"{queue.stream()[0].id} 0 0"] * 101)
     assert [queue.watch().more for _ in range(2)] == [True, False]
-    assert queue.link.execute("LLEN", queue.keys.passed) == 101
+    assert queue.link.execute("LLEN", queue.keys.behind[5]) == 101
 
 
 def test_watching_twice_rings_once(queue: StreamQueue) -> None:
