@@ -22,15 +22,6 @@ def queue(server: RealServer, namespace: str) -> Iterator[StreamQueue]:
     link.close()
 
 
-def next_ms(queue: StreamQueue) -> None:
-    """A stream that begins anew has other entries than the one before from the next millisecond on."""
-    past = int(queue.stream()[-1].id.split("-")[0])
-    while True:
-        seconds, micros = (int(part) for part in queue.link.execute("TIME"))
-        if seconds * 1000 + micros // 1000 > past:
-            return
-
-
 def last_of_group(queue: StreamQueue) -> str:
     (group,) = queue.link.execute("XINFO", "GROUPS", queue.keys.stream)
     return str(dict(zip(group[::2], group[1::2], strict=True))[b"last-delivered-id"], "ascii")
@@ -152,22 +143,6 @@ def test_without_a_tally_what_was_taken_away_is_repaired(queue: StreamQueue) -> 
     assert queue.repair() == 1
     assert numbers(queue.take()) == [1]
     assert (queue.unread, queue.tally("lost")) == (0, 0)
-
-
-@pytest.mark.parametrize("grouped", [True, False])
-def test_without_a_tally_and_a_stream_everything_runs_once(queue: StreamQueue, grouped: bool) -> None:
-    fill(queue, 0, 4)
-    (one,) = queue.take(1)
-    next_ms(queue)
-    queue.link.execute("DEL", queue.keys.tally, queue.keys.stream)
-    if grouped:
-        queue.link.execute("XGROUP", "CREATE", queue.keys.stream, GROUP, "0", "MKSTREAM")
-    queue.watch_all()
-    assert queue.take() == []
-    assert queue.repair() == 3
-    assert numbers(queue.take()) == [1, 2, 3]
-    assert (queue.unread, queue.tally("lost")) == (0, 0)
-    assert queue.ack(done(one)) == []
 
 
 def test_a_queue_that_begins_with_what_is_not_due_is_not_healed(queue: StreamQueue) -> None:

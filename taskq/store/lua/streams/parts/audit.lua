@@ -4,8 +4,8 @@
 -- last entry read, how many may be unread, messages and bytes of the history; nothing if there is nothing to count.
 local function count_anew()
   local size, last, messages, bytes = call('XLEN', KEYS[1]), nil, 0, 0
-  if call('HLEN', KEYS[7]) == 0 then return end
-  for _, info in ipairs(call('EXISTS', KEYS[1]) == 1 and call('XINFO', 'GROUPS', KEYS[1]) or {}) do
+  if size == 0 or call('HLEN', KEYS[7]) == 0 then return end
+  for _, info in ipairs(call('XINFO', 'GROUPS', KEYS[1])) do
     local at = {}
     for i = 1, #info, 2 do at[info[i]] = info[i + 1] end
     if at.name == GROUP then last = at['last-delivered-id'] end
@@ -17,8 +17,7 @@ local function count_anew()
   local unsure = { 'appended', size, 'read', 0, 'big', 262144, 'guess', 1, 'doubt', newest() }
   call('HSET', KEYS[4], 'passed', messages, 'bytes', bytes, unpack(unsure))
   if last then call('HSET', KEYS[4], 'last', last) end
-  -- an empty stream may be new: then what has a body waits elsewhere
-  if size > 0 then call('HINCRBY', KEYS[4], 'healed', 1) end
+  call('HINCRBY', KEYS[4], 'healed', 1)
   return { last, size, messages, bytes }
 end
 
