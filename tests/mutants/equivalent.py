@@ -85,7 +85,7 @@ _STREAMS: dict[str, dict[str, str]] = {
         "leaves out `entries` in `entries and call('HEXISTS', KEYS[9], token) == 0`": NOWHERE,
     },
     "parts/settle": {
-        "leaves out `entry` in `entry and record and sub(record, 9, 28) == token`": "The batch of its present token has it.",
+        "leaves out `entry` in `entry and record and sub(record, 9, 28) == token`": "Its present token has it.",
         "only an older one is a repeat": "What the same call acknowledged before is acknowledged already.",
         "leaves out `batch` in `batch and call('HEXISTS', KEYS[9], token) == 0`": NOWHERE,
     },
