@@ -16,6 +16,7 @@ from tests.lua.kit import Queue, number_of
 
 GROUP = b"taskq"
 WIDE, NONE = 26, b"-" * 26
+CALLS = 500  # pages of watching or repairing after which a test gives up
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,20 @@ class StreamQueue(Queue):
         return self.run(stream_calls.watch(self.keys, "", self.at))
 
     def watch_all(self) -> Watched:
-        while (watched := self.watch()).more:
-            pass
-        return watched
+        for _ in range(CALLS):
+            if not (watched := self.watch()).more:
+                return watched
+        raise AssertionError("watching does not come to an end")
 
     def repair(self) -> int:
         """All pages; answers how many messages were appended."""
-        total, left = 0, True
-        while left:
+        total = 0
+        for _ in range(CALLS):
             found, left = self.run(stream_calls.repair(self.keys))
             total += found
-        return total
+            if not left:
+                return total
+        raise AssertionError("repairing does not come to an end")
 
     # -- looking from outside
 

@@ -46,6 +46,12 @@ def watch(queue: Queue) -> Call[Any]:
     return stream_calls.watch(queue.keys, "0 0 0", queue.at)
 
 
+def watch_idle(queue: Queue) -> Call[Any]:
+    queue.enqueue(*(message(number) for number in range(100)))
+    queue.run(calls.ack(queue.keys, queue.take(100), None, queue.limits, queue.at))
+    return stream_calls.watch(queue.keys, "0 0 0", queue.at)
+
+
 def repair(queue: Queue) -> Call[Any]:
     queue.enqueue(message(1), message(2))
     queue.link.execute("HSET", queue.keys.tally, "repair", "0")
@@ -92,7 +98,7 @@ def full(queue: StreamQueue) -> Any:
     queue.link.execute("CONFIG", "SET", "maxmemory", "0")
 
 
-@pytest.mark.parametrize("build", [*BUILDS[1:], *MORE], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("build", [*BUILDS[1:], *MORE, watch_idle], ids=lambda build: build.__name__)
 def test_a_full_server_lets_everything_but_enqueue_run_to_its_end(
     queue: StreamQueue, full: Callable[[], None], build: Build
 ) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tests.mutants.catalogue import all_mutants
 from tests.mutants.equivalent import EQUIVALENT
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Mutant, streamed
 from tests.mutants.plugin import Result
 from tests.mutants.report import Report, page
 
@@ -29,31 +29,40 @@ TESTS = (
     "tests/model/test_conformance.py",
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "lost_replies", "settling")),
 )
-QUICK = TESTS[:2]
+STREAM_TESTS = (
+    "tests/lua/test_streams.py",
+    *(
+        f"tests/lua/test_stream_{name}.py"
+        for name in ("care", "guards", "mending", "reading", "repair", "replay", "rules", "settling")
+    ),
+    "tests/model/test_conformance.py",
+    *(f"tests/runtime/test_{name}.py" for name in ("history", "replay")),
+    *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "settling")),
+)
 TRACES = 300
 
 
 class Runner:
     """Worker processes, each a pytest session over its share of the mutants."""
 
-    def __init__(self, report: Report, jobs: int, limit: float, tests: Sequence[str]) -> None:
-        self.report, self.jobs, self.limit, self.tests = report, jobs, limit, tests
+    def __init__(self, report: Report, jobs: int, limit: float) -> None:
+        self.report, self.jobs, self.limit = report, jobs, limit
         self.lock = threading.Lock()
 
-    def run(self, mutants: Sequence[Mutant]) -> None:
+    def run(self, mutants: Sequence[Mutant], tests: Sequence[str]) -> None:
         shares = [mutants[at :: self.jobs] for at in range(self.jobs)]
-        threads = [threading.Thread(target=self._worker, args=[share]) for share in shares if share]
+        threads = [threading.Thread(target=self._worker, args=[share, tests]) for share in shares if share]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _worker(self, mutants: Sequence[Mutant]) -> None:
+    def _worker(self, mutants: Sequence[Mutant], tests: Sequence[str]) -> None:
         here, there = os.pipe()
         task = {"mutants": [(mutant.script, mutant.name) for mutant in mutants], "out": there}
         env = os.environ | {"TASKQ_MUTANTS": json.dumps(task), "TASKQ_TRACES": str(TRACES), "PYTHONPATH": _path()}
         command = [sys.executable, "-m", "pytest", "-p", "tests.mutants.plugin", "-p", "no:xdist"]
-        command += ["-p", "no:cacheprovider", "--tb=line", "-q", "-o", f"timeout={self.limit}", *self.tests]
+        command += ["-p", "no:cacheprovider", "--tb=line", "-q", "-o", f"timeout={self.limit}", *tests]
         with tempfile.TemporaryFile() as noise:
             child = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[there], stdout=noise, stderr=noise)
             os.close(there)
@@ -89,8 +98,10 @@ def main() -> int:
         print("\n".join(f"{mutant.rule:10}{mutant}" for mutant in mutants))
         return 0
     report = Report(mutants, EQUIVALENT)
-    tests = QUICK if options.quick else TESTS
-    Runner(report, min(options.jobs, len(mutants)), options.timeout, tests).run(mutants)
+    runner = Runner(report, options.jobs, options.timeout)
+    for tests, of_streams in ((TESTS, False), (STREAM_TESTS, True)):
+        wanted = [test for test in tests if not (options.quick and "/contract/" in test)]
+        runner.run([mutant for mutant in mutants if streamed(mutant.script) == of_streams], wanted)
     print(report.totals())
     if options.write and report.good():
         options.write.write_text(page(report), "utf-8")

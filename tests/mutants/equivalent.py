@@ -40,6 +40,70 @@ _TYPES: dict[str, dict[str, str]] = {
     "purge": {"state (key 3)": READ, "a ready list (key 12)": READ},
 }
 
+ASKED = "For none, or for less than none, read asks the server for nothing and writes nothing."
+LEASED = "What is leased has its body."
+NO_ERROR = "The verb has no error to answer with: what it stumbles over, the server raises."
+REFUSED = "A verb that answers with an error has written nothing, so what follows finds nothing to do."
+NOWHERE = "Where there is no such field, none is taken away."
+CARE = "More entries are looked up than need be then, and each look finds what is so."
+
+_STREAMS: dict[str, dict[str, str]] = {
+    "history": {
+        "leaves out `ours` in `ours and known_entry(fields[2], call('HGET', KEYS[8], fields[2])) == wide(entry)`": "An "
+        "entry that is not ours is acknowledged when it is read, so nothing is held or given back by it.",
+    },
+    "parts/audit": {
+        "leaves out `known` in `known and known == wide(entry)`": "What is not known is not equal to an entry.",
+        "the token of what is not held": "What is not held has other bytes there, under which nothing is held.",
+    },
+    "parts/ids_ack": {
+        "with results as if there were none": "A run has three arguments, and each result, too, so the next "
+        "run is met in its place; what is taken for a token between is none.",
+    },
+    "parts/lease": {
+        "reads though enough waits": ASKED,
+        "never returns for `reply.err`": NO_ERROR,
+        "a lease that took nothing rings": "A read that moved nothing came to the end, where nothing is "
+        "unread; what was dropped without reading rings for nothing unread, either.",
+        "leaves out `not leased[id]` in `not leased[id] and call('HEXISTS', KEYS[7], id) == 0`": LEASED,
+    },
+    "parts/overview": {"never returns for `reply.err`": NO_ERROR},
+    "parts/purge": {
+        "though enough waits in the list": ASKED,
+        "never returns for `reply.err`": "What it refuses it has refused before, when it was asked for nothing.",
+    },
+    "parts/read": {
+        "leaves out `not doubt` in `back and not doubt`": CARE,
+        "leaves out `(done ~= appended or guess)` in `dry and (done ~= appended or guess)`": "What stands inside "
+        "asks for each of the two again.",
+    },
+    "parts/ready": {"after a refusal": REFUSED},
+    "parts/reclaim": {
+        "only that something is held": "Only what is held has a token in that place.",
+        "is not compared": "What another token holds is held as before when the verb has run, and is passed over then.",
+        "never returns for `reply.err`": REFUSED,
+        "leaves out `entries` in `entries and call('HEXISTS', KEYS[9], token) == 0`": NOWHERE,
+    },
+    "parts/settle": {
+        "leaves out `entry` in `entry and record and sub(record, 9, 28) == token`": "Its present token has it.",
+        "only an older one is a repeat": "What the same call acknowledged before is acknowledged already.",
+        "leaves out `batch` in `batch and call('HEXISTS', KEYS[9], token) == 0`": NOWHERE,
+    },
+}
+
+_STREAMS |= {
+    "replay": {
+        "the cursor moves though nothing was enqueued": NO_ERROR,
+        "never returns for `reply.err`": NO_ERROR,
+        "what is kept may be anything": READ,
+    },
+    "watch": {
+        "in the call that made the group nothing keeps it back": "It asks for a restore as well, which does.",
+        "looks while the pending list is not whole": "What is pending is vouched for or not, whatever "
+        "is claimed beside it.",
+    },
+}
+
 _BITS = "bit.band(flags, 16) > 0"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
@@ -47,6 +111,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     for script, keys in _TYPES.items()
     for key, reason in keys.items()
 } | {
+    **{(f"streams/{script}", name): reason for script, names in _STREAMS.items() for name, reason in names.items()},
     **{
         (script, f"leaves out `{_BITS}` in `{_BITS} and call('HGET', KEYS[{key}], digest) == id`"): DIGEST
         for script, key in (("ack", 11), ("dead_letter", 11), ("cancel", 5), ("purge", 5))

@@ -14,7 +14,11 @@ BROKEN = Path(__file__).parent / "broken"
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`rule` is what it breaks, `name` how; together with the script the name is unique."""
+    """`rule` is what it breaks, `name` how; together with the script the name is unique.
+
+    Scripts of stream queues, and the parts that they are joined of, have their folder before their name, since that is
+    often the name of a verb: `streams/watch`, `streams/parts/lease`.
+    """
 
     script: str
     rule: str
@@ -26,14 +30,28 @@ class Mutant:
 
 
 def scripts() -> list[str]:
-    """All scripts that there are: a new one is found by itself."""
-    return sorted(path.stem for folder in FOLDERS for path in (LUA / folder).glob("*.lua"))
+    """All scripts and parts that there are: a new one is found by itself."""
+    plain = [path.stem for folder in FOLDERS for path in (LUA / folder).glob("*.lua")]
+    of_streams = LUA.glob("streams/**/*.lua")
+    return sorted(plain + [path.relative_to(LUA).with_suffix("").as_posix() for path in of_streams])
+
+
+@cache
+def file_of(script: str) -> str:
+    """Where it lies below the folder of all scripts."""
+    names = [f"{script}.lua"] if streamed(script) else [f"{folder}/{script}.lua" for folder in FOLDERS]
+    (found,) = [name for name in names if (LUA / name).exists()]
+    return found
+
+
+def streamed(script: str) -> bool:
+    """Whether it belongs to stream queues: other tests run it."""
+    return script.startswith("streams/")
 
 
 @cache
 def source(script: str) -> str:
-    (path,) = [path for folder in FOLDERS if (path := LUA / folder / f"{script}.lua").exists()]
-    return path.read_text("utf-8")
+    return (LUA / file_of(script)).read_text("utf-8")
 
 
 def thought_of(script: str) -> Iterator[Mutant]:

@@ -19,11 +19,11 @@ import pytest
 
 from taskq.store import scripts
 from tests.mutants.catalogue import all_mutants
-from tests.mutants.mutant import FOLDERS, Mutant, source
+from tests.mutants.mutant import Mutant, file_of, source, streamed
 from tests.mutants.mutant import scripts as all_scripts
 from tests.servers import RealServer, server_binaries
 
-STAGES = ("tests/lua/", "tests/model/test_conformance.py", "tests/contract/")
+STAGES = ("tests/lua/", "tests/model/test_conformance.py", "tests/runtime/", "tests/contract/")
 BASELINE = "baseline"
 FIRST = 25  # tests that are tried before all others
 
@@ -49,8 +49,11 @@ class Overlay:
         pytest.MonkeyPatch().setattr(scripts, "files", self.files)
 
     def put(self, texts: dict[str, str]) -> None:
-        self.texts = {f"{name}.lua": f"redis.log(redis.LOG_WARNING, 'runs {name}.')\n{texts[name]}" for name in texts}
+        self.texts = {
+            file_of(name): f"redis.log(redis.LOG_WARNING, 'runs {name}.')\n{text}" for name, text in texts.items()
+        }
         scripts.load.cache_clear()
+        scripts.load_joined.cache_clear()
 
     def files(self, package: str) -> Any:
         return _Folder(files(package), self.texts)
@@ -62,7 +65,7 @@ class _Folder:
     texts: dict[str, str]
 
     def joinpath(self, *parts: str) -> Any:
-        text = self.texts.get(parts[-1]) if parts[1] in FOLDERS else None
+        text = self.texts.get("/".join(parts[1:]))
         return self.folder.joinpath(*parts) if text is None else _File(text)
 
 
@@ -106,6 +109,8 @@ class Plugin:
     def __init__(self, wanted: Sequence[tuple[str, str]], out: int) -> None:
         every = {(mutant.script, mutant.name): mutant for mutant in all_mutants()}
         self.mutants = [every[key] for key in wanted]
+        self.streamed = streamed(self.mutants[0].script)  # all are alike in this
+        self.scripts = {script for script in all_scripts() if streamed(script) == self.streamed}
         self.out = os.fdopen(out, "w", buffering=1)
         self.overlay, self.logs = Overlay(), Logs()
         self.failed = False
@@ -115,7 +120,8 @@ class Plugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         first = next(iter(server_binaries()), "")
-        items[:] = sorted((item for item in items if _on(item, first)), key=_stage)
+        transport = f"{'stream-' if self.streamed else ''}list-{first}"
+        items[:] = sorted((item for item in items if _on(item, (first, transport), self.streamed)), key=_stage)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.failed = self.failed or report.failed
@@ -133,14 +139,14 @@ class Plugin:
     def baseline(self, session: pytest.Session) -> bool:
         """Every test passes with the true scripts, and every script is run by one."""
         started = time.monotonic()
-        self.overlay.put({script: source(script) for script in all_scripts()})
+        self.overlay.put({script: source(script) for script in self.scripts})
         failed = None
         for item in session.items:
             if not self.passes(session, item):
                 failed = item
                 break
             self.runs[item] = self.logs.ran()
-        missing = set(all_scripts()).difference(*self.runs.values()) if failed is None else set[str]()
+        missing = self.scripts.difference(*self.runs.values()) if failed is None else set[str]()
         verdict = "killed" if failed else "unrun" if missing else "survived"
         self.tell(
             Result(BASELINE, "", verdict, failed.nodeid if failed else " ".join(missing), time.monotonic() - started)
@@ -180,7 +186,8 @@ class Plugin:
         """
         seen = self.killers.get(mutant.script, [])[:FIRST]
         yield from seen
-        for item in sorted(session.items, key=lambda item: (_stage(item), mutant.script not in item.nodeid)):
+        verb = mutant.script.rpartition("/")[2]
+        for item in sorted(session.items, key=lambda item: (_stage(item), verb not in item.nodeid)):
             runs = mutant.script in self.runs[item] or not self.runs[item]
             if runs and item not in seen and not (mutant.rule == "types" and _stage(item)):
                 yield item
@@ -195,11 +202,13 @@ class Plugin:
         self.out.write(json.dumps(asdict(result)) + "\n")
 
 
-def _on(item: pytest.Item, server: str) -> bool:
-    """Mutants are looked for on one server, through the list transport."""
+def _on(item: pytest.Item, places: Sequence[str], streams: bool) -> bool:
+    """Mutants are looked for on one server, through the transport that runs them, and on no cluster."""
     params = getattr(getattr(item, "callspec", None), "params", {})
-    place = [params[name] for name in ("server_binary", "transport", "lists") if name in params]
-    return all(one in (server, f"list-{server}") for one in place)
+    found = [params[name] for name in ("server_binary", "transport", "lists") if name in params]
+    if getattr(params.get("keys"), "streamed", streams) != streams or item.get_closest_marker("cluster"):
+        return False
+    return all(one in places for one in found)
 
 
 def _stage(item: pytest.Item) -> int:

@@ -5,7 +5,6 @@
 -- A repeat changes nothing. Checked before the first write: types, what the stream holds. The first write frees memory.
 local tally = call('HMGET', KEYS[4], 'appended', 'read', 'last')
 if ARGV[1] == 'list' then
-  if call('HEXISTS', own[1], 'transport') == 0 then return { 0, 0 } end
   local held = math.max((tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0), 0)
   if held + call('HLEN', KEYS[2]) > 0 then return { 1, held + (redis.pcall('XPENDING', KEYS[1], GROUP)[1] or 0) } end
   call('HDEL', own[1], 'transport', 'retain')

@@ -30,11 +30,11 @@ local function vouched(entry)
   local known = id and known_entry(id, record)
   if known and known == wide(entry) then return true end
   local token = record and sub(record, 1, 1) == 'l' and sub(record, 9, 28)
-  local held = token and not known and call('HGET', KEYS[9], token)
-  local at = held and string.find(held, id, 17, true)
-  if at and at % 16 == 1 then
+  local held = token and (known or NONE) == NONE and call('HGET', KEYS[9], token)
+  local place = held and place_in(held, id)
+  if place then
     local entries = call('HGET', KEYS[2], token) or string.rep(NONE, (#held - 16) / 16)
-    local before = (at - 17) / 16 * WIDE
+    local before = place * WIDE
     call('HSET', KEYS[2], token, sub(entries, 1, before) .. wide(entry) .. sub(entries, before + WIDE + 1))
   else
     call('XACK', KEYS[1], GROUP, entry)

@@ -45,11 +45,17 @@ local function append()
   return count, last
 end
 
--- The entry of one message of a batch, by the batch's held and entries; nil if it is not in that batch.
-local function entry_in(held, entries, id)
+-- How many stand before a message in the held of its batch; nil if it is not in that batch.
+local function place_in(held, id)
   local at = string.find(held, id, 17, true)
   while at and at % 16 ~= 1 do at = string.find(held, id, at + 1, true) end
-  return at and sub(entries, (at - 17) / 16 * WIDE + 1, (at - 1) / 16 * WIDE)
+  return at and (at - 17) / 16
+end
+
+-- The entry of one message of a batch, by the batch's held and entries; nil if it is not in that batch.
+local function entry_in(held, entries, id)
+  local place = place_in(held, id)
+  return place and sub(entries, place * WIDE + 1, place * WIDE + WIDE)
 end
 
 -- Delivered for good are what had been given back, by its ids.
