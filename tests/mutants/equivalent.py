@@ -91,7 +91,7 @@ _STREAMS: dict[str, dict[str, str]] = {
     },
 }
 
-_STREAMS |= {
+_STREAMS_MORE: dict[str, dict[str, str]] = {
     "replay": {
         "the cursor moves though nothing was enqueued": NO_ERROR,
         "never returns for `reply.err`": NO_ERROR,
@@ -111,7 +111,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     for script, keys in _TYPES.items()
     for key, reason in keys.items()
 } | {
-    **{(f"streams/{script}", name): reason for script, names in _STREAMS.items() for name, reason in names.items()},
+    **{
+        (f"streams/{script}", name): reason
+        for script, names in (_STREAMS | _STREAMS_MORE).items()
+        for name, reason in names.items()
+    },
     **{
         (script, f"leaves out `{_BITS}` in `{_BITS} and call('HGET', KEYS[{key}], digest) == id`"): DIGEST
         for script, key in (("ack", 11), ("dead_letter", 11), ("cancel", 5), ("purge", 5))
