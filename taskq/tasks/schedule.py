@@ -99,7 +99,7 @@ class Definition:
             said = orjson.loads(wire)
             times: Times = Every(said["every"], said["anchor"]) if "every" in said else _cron(said)
             names = ("name", "call", "missed", "cap", "overlap", "jitter", "start", "end")
-            return cls(times=times, **{name: said[name] for name in names})
+            return _sound(cls(times=times, **{name: said[name] for name in names}))
         except (ValueError, KeyError, TypeError) as error:
             raise DecodeError(f"a schedule cannot be read: {type(error).__name__}: {error}") from error
 
@@ -123,6 +123,24 @@ class Definition:
 
 def _cron(said: Mapping[str, Any]) -> Cron:
     return Cron(said["cron"], said["tz"], said["seconds"])
+
+
+def _sound(read: Definition) -> Definition:
+    """What was read, if it can be computed with. Raises ValueError, TypeError: many schedules hang on one thread."""
+    times, call = read.times, read.call
+    whole: list[object] = [read.cap, read.jitter, *(at for at in (read.start, read.end) if at is not None)]
+    texts: list[object] = [read.name, call["task"], call["queue"]]
+    if isinstance(times, Cron):
+        texts += [times.text, times.tz]
+    else:
+        whole += [times.ms, times.anchor]
+    if not (all(type(one) is int for one in whole) and all(isinstance(one, str) for one in texts)):
+        raise TypeError("a value is of the wrong type")
+    if read.cap < 1 or read.jitter < 0 or (isinstance(times, Every) and times.ms < 1):
+        raise ValueError("a number is out of bounds")
+    if read.missed not in MISSED or read.overlap not in OVERLAP:
+        raise ValueError(f"missed={read.missed!r}, overlap={read.overlap!r}")
+    return read
 
 
 def slot_id(namespace: str, name: str, slot: int, turn: int = 0) -> bytes:
