@@ -17,7 +17,7 @@ from taskq.store.connection import AsyncLink, SyncLink
 from taskq.store.keys import queue_keys
 from taskq.store.scripts import Call, run, run_async
 from taskq.tasks import schedule_calls as calls
-from taskq.tasks.schedule import ORPHAN_MS, RETIRE_MS, Definition, Entry
+from taskq.tasks.schedule import JUMP_MS, ORPHAN_MS, RETIRE_MS, Definition, Entry
 
 T = TypeVar("T")
 Steps: TypeAlias = Generator[Any, Any, T]
@@ -169,10 +169,10 @@ def replace(namespace: str, entry: Entry, definition: Definition, by: str, more:
     """Give an entry another definition, and another queue if that is part of it; False if it was changed meanwhile."""
     old, new = entry.definition.queue, definition.queue
     fields = _said(definition, by) | more
-    slot = definition.following(_counted(entry))
     keys = queue_keys(namespace, old)
     if new == old:
-        answer = yield calls.put(keys, entry.name, entry.rev, fields, slot=slot, held=entry.paused)
+        slot, turned = _onward(entry, definition, (yield from clock()))
+        answer = yield calls.put(keys, entry.name, entry.rev, fields | turned, slot=slot, held=entry.paused)
         return bool(answer.code == calls.ENQUEUED)
     answer = yield calls.put(keys, entry.name, entry.rev, fields | {"moved": new}, held=True)
     if answer.code == calls.ENQUEUED:
@@ -187,8 +187,9 @@ def hold(namespace: str, entry: Entry, paused: bool) -> Steps[bool]:
         answer = yield calls.put(keys, entry.name, entry.rev, {"paused": "1"}, held=True)
     else:
         now = yield from clock()
+        _, turned = _onward(entry, entry.definition, now)
         slot = entry.definition.following(now)
-        answer = yield calls.put(keys, entry.name, entry.rev, {"paused": ""}, slot=slot)
+        answer = yield calls.put(keys, entry.name, entry.rev, {"paused": ""} | turned, slot=slot)
     return bool(answer.code == calls.ENQUEUED)
 
 
@@ -210,9 +211,16 @@ def _announce(namespace: str, name: str, queue: str) -> Steps[None]:
     yield ("HSET", store_keys.schedules(namespace), name, queue)
 
 
-def _counted(entry: Entry) -> int:
-    """The moment after which the next slot counts: the last that was decided, or the beginning."""
-    return entry.created if entry.last is None else entry.last
+def _onward(entry: Entry, definition: Definition, now: int) -> tuple[int | None, dict[str, Any]]:
+    """The next slot of an entry by a definition, and what else changes in it.
+
+    It counts from the last that was decided, or from the beginning. One that lies ahead tells of a clock that has gone
+    back: what changes the entry hides that from whoever fires (`at`), so the entry is begun again here.
+    """
+    counted = entry.created if entry.last is None else entry.last
+    if counted > now + JUMP_MS:
+        return definition.following(now), {"turn": entry.turn + 1}
+    return definition.following(counted), {}
 
 
 def _finish(namespace: str, entry: Entry, old: str) -> Steps[None]:
@@ -225,7 +233,8 @@ def _finish(namespace: str, entry: Entry, old: str) -> Steps[None]:
         fields["last"] = entry.last
     if entry.paused:
         fields["paused"] = "1"
-    slot = entry.definition.following(_counted(entry))
+    slot, turned = _onward(entry, entry.definition, (yield from clock()))
+    fields |= turned
     # Code 2: it is there already, somebody else came first.
     yield calls.put(new, entry.name, "", fields, slot=slot, held=entry.paused)
     yield from _announce(namespace, entry.name, entry.moved)
