@@ -90,8 +90,10 @@ def drop(keys: QueueKeys, name: str, rev: str) -> Call[int]:
     return Call(load("schedules/drop"), [keys.schedules, keys.schedule(name)], [name, rev], lambda reply: int(reply[0]))
 
 
-def due(keys: QueueKeys, until: float, limit: int) -> tuple[Any, ...]:
-    """The command that lists the names whose slots come up to a moment, with these, the earliest first."""
+def due(keys: QueueKeys, until: float, limit: int, *, latest: bool = False) -> tuple[Any, ...]:
+    """The command that lists the names whose slots come up to a moment, with these, the earliest or latest first."""
+    if latest:
+        return ("ZREVRANGEBYSCORE", keys.schedules, int(until), "-inf", "WITHSCORES", "LIMIT", 0, limit)
     return ("ZRANGEBYSCORE", keys.schedules, "-inf", int(until), "WITHSCORES", "LIMIT", 0, limit)
 
 

@@ -21,6 +21,7 @@ from taskq.tasks import schedule_calls as calls
 from taskq.tasks.calls import Limits
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.schedule import ORPHAN_MS, RETIRE_MS, Definition, Entry, slot_id
+from taskq_workers import scheduler
 from taskq_workers.scheduler import Scheduler
 from taskq_workers.wires import exchange
 from tests.runtime.world import World, world
@@ -243,7 +244,12 @@ def test_paused_ended_and_orphaned_entries_rest(team: Team) -> None:
     assert team.entry("orphan").slot == past(team, 1)
 
 
-def test_an_orphan_is_retired_after_a_day_and_what_was_left_behind_is_taken_away(team: Team) -> None:
+def test_an_orphan_is_retired_after_a_day_and_what_was_left_behind_is_taken_away(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "GRACE_S", 0.0)
+    for member in team.members:
+        member.hurry()
     team.add(hourly("orphan"), past(team, 1), **{"origin": "code", "d:x": team.now() - RETIRE_MS - 1_000})
     team.add(hourly("moved"), past(team, 1), moved="other")
     team.link.execute("HSET", f"taskq:{{{team.namespace}}}:schedules", "moved", "other")

@@ -22,7 +22,7 @@ from taskq.tasks import schedule_calls as calls
 from taskq.tasks import schedule_steps
 from taskq.tasks.broker import Outgoing
 from taskq.tasks.lists import ListBroker
-from taskq.tasks.schedule import RETIRE_MS, Definition, Entry, Fire, Rewind, plan, slot_id
+from taskq.tasks.schedule import ORPHAN_MS, RETIRE_MS, Definition, Entry, Fire, Rewind, plan, slot_id
 from taskq_workers.sweeper import ClockGuard
 from taskq_workers.wires import Wire
 
@@ -32,6 +32,9 @@ LOOK_S = 1.0
 DECLARE_S = 30.0
 EVERYTHING_S = 300.0
 """How often all entries are read: for what is orphaned for too long, and what lies in a queue it was taken from."""
+GRACE_S = ORPHAN_MS / 1_000
+"""After a day without any worker, or on a clock that was set forward, all looks orphaned: so long whoever is there has
+to declare what its code still has, before a supervisor retires anything."""
 
 _AHEAD_MS = 2_500  # slots that come within this time are kept ready
 _NAMES = 1_000  # of one look at a queue
@@ -65,7 +68,9 @@ class Scheduler:
         self._guard = ClockGuard(_JUMP_S)
         self._time: float | None = None
         self._next_look = self._next_seen = self._next_all = 0.0
+        self._retires = time.monotonic() + GRACE_S
         self._others: set[str] = set()
+        self._full: set[str] = set()
 
     def declare(self, wires: Sequence[str]) -> None:
         """What the app's code declares, as it is stored; from any thread, taken up in the next turn."""
@@ -90,6 +95,7 @@ class Scheduler:
     def hurry(self) -> None:
         """All that is kept may be old: look at once, and at everything."""
         self._next_look = self._next_seen = self._next_all = 0.0
+        self._retires = time.monotonic() + GRACE_S
         self._timers.clear()
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -102,17 +108,22 @@ class Scheduler:
         until = self._guard.server_ms(now) + _AHEAD_MS
         wires = [Wire("cannot read the server's clock", None, ("TIME",), then=self._read_clock)]
         for queue in self._queues:
-            what, command = (
-                f"cannot look for schedules of queue {queue}",
-                calls.due(self._broker.keys(queue), until, _NAMES),
-            )
-            wires.append(Wire(what, None, command, then=partial(self._listed, queue)))
+            what, keys = f"cannot look for schedules of queue {queue}", self._broker.keys(queue)
+            wires.append(Wire(what, None, calls.due(keys, until, _NAMES), then=partial(self._listed, queue)))
+            if queue in self._full:
+                latest = calls.due(keys, until, _NAMES, latest=True)
+                wires.append(Wire(what, None, latest, then=partial(self._listed_names, queue)))
         return wires
 
     def _read_clock(self, reply: Any) -> None:
         self._time = int(reply[0]) * 1_000 + int(reply[1]) / 1_000
 
     def _listed(self, queue: str, reply: Sequence[bytes]) -> None:
+        # Those who rest in the past, orphaned say, may fill the list: then the other end of it is asked for too.
+        (self._full.add if len(reply) >= 2 * _NAMES else self._full.discard)(queue)
+        self._listed_names(queue, reply)
+
+    def _listed_names(self, queue: str, reply: Sequence[bytes]) -> None:
         for name, slot in zip(calls.names_of(reply[::2]), reply[1::2], strict=True):
             timer = self._timers.get((queue, name))
             if timer is None or timer.entry.slot is None or float(slot) < timer.entry.slot:
@@ -144,7 +155,8 @@ class Scheduler:
             self._guarded(complain, f"cannot declare schedule {name}", partial(self._declare_one, name))
         if now >= self._next_all:
             self._next_all = now + EVERYTHING_S
-            self._guarded(complain, "cannot list schedules", self._list_all)
+            for queue in self._queues:
+                self._guarded(complain, f"cannot list schedules of queue {queue}", partial(self._list_all, queue))
         some = _first(self._unread, _AT_ONCE)
         if some:
             self._read(some, complain)
@@ -166,7 +178,12 @@ class Scheduler:
             names = list(digests)
             for start in range(0, len(names), calls.SEEN):
                 some = {name: digests[name] for name in names[start : start + calls.SEEN]}
-                unknown = run(self._broker.link, calls.seen(self._broker.keys(queue), some))
+                try:
+                    unknown = run(self._broker.link, calls.seen(self._broker.keys(queue), some))
+                except BrokerUnavailable:
+                    raise
+                except TaskqError:  # for one of them: one by one, each of the others comes through
+                    unknown = list(some)
                 self._to_declare.update(dict.fromkeys(unknown))
 
     def _declare_one(self, name: str) -> None:
@@ -180,10 +197,9 @@ class Scheduler:
         (self._others.discard if used == definition.digest else self._others.add)(name)
         self._unread[definition.queue, name] = None
 
-    def _list_all(self) -> None:
-        for queue in self._queues:
-            names = self._broker.link.execute("ZRANGE", self._broker.keys(queue).schedules, 0, -1)
-            self._unread.update(dict.fromkeys((queue, name) for name in calls.names_of(names)))
+    def _list_all(self, queue: str) -> None:
+        names = self._broker.link.execute("ZRANGE", self._broker.keys(queue).schedules, 0, -1)
+        self._unread.update(dict.fromkeys((queue, name) for name in calls.names_of(names)))
 
     def _read(self, some: Sequence[_Key], complain: Complain) -> None:
         index = store_keys.schedules(self._broker.namespace)
@@ -198,17 +214,28 @@ class Scheduler:
             if queue not in self._queues:
                 continue
             try:
-                entry = None if isinstance(reply, TaskqError) else Entry.read(reply)
-            except DecodeError as error:
+                if isinstance(reply, TaskqError):
+                    raise reply
+                entry = Entry.read(reply)
+            except TaskqError as error:
                 complain(f"cannot read schedule {name} of queue {queue}", error)
+                self._timers.pop((queue, name), None)
                 continue
             # One that is meant to be elsewhere is on its way, or was left behind by somebody who stopped halfway.
             if entry is not None and place == queue.encode():
                 self._guarded(complain, f"cannot look after schedule {name}", partial(self._settle, entry))
                 continue
             self._timers.pop((queue, name), None)
-            if entry is not None and entry.moved:
+            if entry is not None and place is None:
+                again = partial(self._enter_again, index, queue, entry)
+                self._guarded(complain, f"cannot enter schedule {name} in the index", again)
+            elif entry is not None and entry.moved:
                 run(self._broker.link, calls.drop(self._broker.keys(queue), name, entry.rev))
+
+    def _enter_again(self, index: str, queue: str, entry: Entry) -> None:
+        """Who removed one of this name was held up before the index, and it was made anew meanwhile."""
+        if self._broker.link.execute("HSETNX", index, entry.name, queue):
+            self._settle(entry)
 
     def _settle(self, entry: Entry) -> None:
         """Know when to come back to an entry; bring one in order that stands wrong."""
@@ -217,7 +244,7 @@ class Scheduler:
         if entry.moved:
             schedule_steps.drive(self._broker.link, schedule_steps.find(self._broker.namespace, entry.name))
             return
-        if entry.in_code and now - entry.seen > RETIRE_MS:
+        if entry.in_code and now - entry.seen > RETIRE_MS and time.monotonic() >= self._retires:
             if schedule_steps.drive(self._broker.link, schedule_steps.remove(self._broker.namespace, entry)):
                 log.warning("schedule %s is removed: no worker has declared it for a day", entry.name)
             return
