@@ -65,7 +65,7 @@ Times: TypeAlias = Cron | Every
 def cron(text: object, tz: object = "UTC", *, seconds: bool = False) -> Cron:
     """A cron line, checked. Raises InvalidOption for a bad text, an unknown zone, and what never comes."""
     cron_fields.parse(text, seconds=seconds)
-    name = tz.key if isinstance(tz, ZoneInfo) else tz
+    name = tz.key if isinstance(tz, ZoneInfo) else "UTC" if tz is UTC else tz
     if not isinstance(name, str) or zone(name) is None:
         raise InvalidOption(
             f"tz={shown(tz)} is no time zone that this machine knows: give a name like 'Europe/Berlin'"

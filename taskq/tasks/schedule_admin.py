@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from taskq.cron import Cron, zone
-from taskq.errors import ConfigError, UnknownSchedule
+from taskq.errors import ConfigError, DecodeError, UnknownSchedule
 from taskq.message import id_text, new_ids
-from taskq.names import did_you_mean
+from taskq.names import did_you_mean, shown
 from taskq.store import keys as store_keys
 from taskq.store.keys import queue_keys
 from taskq.tasks import schedule_calls as calls
@@ -25,8 +25,9 @@ _TRIES = 20
 class ScheduleInfo:
     """A schedule as it is stored. Moments are aware datetimes in its zone; `next` is None if none comes, or if paused.
 
-    `state` is "active", "paused", "orphaned" (its code is in no live worker) or "ended". `every` is seconds. `runs`
-    counts messages that it enqueued, `skips` slots that were skipped because the last message was alive.
+    `state` is "active", "paused", "orphaned" (its code is in no live worker), "ended" or "unreadable" (written by a
+    newer release, say; then only name and queue are known). `every` is seconds. `runs` counts messages that it
+    enqueued, `skips` slots that were skipped because the last message was alive.
     """
 
     name: str
@@ -78,6 +79,30 @@ class ScheduleInfo:
             skips=entry.skips,
         )
 
+    @classmethod
+    def unreadable(cls, name: str, queue: str) -> ScheduleInfo:
+        """One of which nothing more is known."""
+        return cls(
+            name=name,
+            task="?",
+            queue=queue,
+            state="unreadable",
+            cron=None,
+            every=None,
+            tz="UTC",
+            next=None,
+            last=None,
+            last_message=None,
+            in_code=False,
+            missed="?",
+            overlap="?",
+            jitter=0.0,
+            start=None,
+            end=None,
+            runs=0,
+            skips=0,
+        )
+
 
 def moment(ms: int | None, where: tzinfo) -> datetime | None:
     """Milliseconds since 1970 as a datetime in a zone."""
@@ -86,6 +111,8 @@ def moment(ms: int | None, where: tzinfo) -> datetime | None:
 
 def need(namespace: str, name: str) -> Steps[Entry]:
     """The entry of that name; raises UnknownSchedule, which names the nearest."""
+    if not isinstance(name, str):
+        raise UnknownSchedule(f"there is no schedule {shown(name)}: its name is a text")
     entry = yield from schedule_steps.find(namespace, name)
     if entry is None:
         known = calls.names_of((yield ("HKEYS", store_keys.schedules(namespace))))
@@ -101,9 +128,12 @@ def get(namespace: str, name: str) -> Steps[ScheduleInfo]:
 
 def everything(namespace: str) -> Steps[list[ScheduleInfo]]:
     """All schedules, by name."""
-    entries = yield from schedule_steps.every(namespace)
+    unreadable: list[tuple[str, str]] = []
+    entries = yield from schedule_steps.every(namespace, unreadable)
     now = yield from schedule_steps.clock()
-    return [ScheduleInfo.of(entry, now) for entry in entries]
+    infos = [ScheduleInfo.of(entry, now) for entry in entries]
+    infos += [ScheduleInfo.unreadable(name, queue) for name, queue in unreadable]
+    return sorted(infos, key=lambda info: info.name)
 
 
 def add(namespace: str, definition: Definition) -> Steps[ScheduleInfo]:
@@ -139,7 +169,12 @@ def hold(namespace: str, name: str, paused: bool) -> Steps[ScheduleInfo]:
 def remove(namespace: str, name: str) -> Steps[None]:
     """Gone, with its slot and its counts."""
     for _ in range(_TRIES):
-        entry = yield from need(namespace, name)
+        try:
+            entry = yield from need(namespace, name)
+        except DecodeError:
+            if (yield from schedule_steps.scrap(namespace, name)):
+                return
+            continue
         if entry.in_code and not entry.orphaned((yield from schedule_steps.clock())):
             raise ConfigError(f"schedule {name!r} is declared by live workers: pause it, or take it out of their code")
         if (yield from schedule_steps.remove(namespace, entry)):
@@ -149,7 +184,7 @@ def remove(namespace: str, name: str) -> Steps[None]:
 
 def prune(namespace: str) -> Steps[list[str]]:
     """Remove what is orphaned; answers the names."""
-    entries = yield from schedule_steps.every(namespace)
+    entries = yield from schedule_steps.every(namespace, [])
     now = yield from schedule_steps.clock()
     gone: list[str] = []
     for entry in entries:

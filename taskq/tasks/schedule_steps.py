@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from taskq.errors import BrokerUnavailable, ConfigError, TaskqError
+from taskq.errors import BrokerUnavailable, ConfigError, DecodeError, TaskqError
 from taskq.store import keys as store_keys
 from taskq.store.connection import AsyncLink, SyncLink
 from taskq.store.keys import queue_keys
@@ -104,16 +104,20 @@ def find(namespace: str, name: str) -> Steps[Entry | None]:
     raise ConfigError(f"schedule {name!r} goes from queue to queue without end; please report this")
 
 
-def every(namespace: str) -> Steps[list[Entry]]:
-    """All entries of a namespace, by name."""
+def every(namespace: str, unreadable: list[tuple[str, str]]) -> Steps[list[Entry]]:
+    """All entries of a namespace, by name; those that cannot be read are added to `unreadable`, with their queues."""
     flat = yield ("HGETALL", store_keys.schedules(namespace))
     places = sorted(zip(calls.names_of(flat[::2]), calls.names_of(flat[1::2]), strict=True))
     found: list[Entry] = []
     for start in range(0, len(places), 100):
         some = places[start : start + 100]
         replies = yield [calls.read(queue_keys(namespace, queue), name) for name, queue in some]
-        for (name, _), reply in zip(some, replies, strict=True):
-            entry = Entry.read(reply)
+        for (name, queue), reply in zip(some, replies, strict=True):
+            try:
+                entry = Entry.read(reply)
+            except DecodeError:
+                unreadable.append((name, queue))
+                continue
             if entry is not None and entry.moved:
                 entry = yield from find(namespace, name)
             if entry is not None:
@@ -198,6 +202,16 @@ def remove(namespace: str, entry: Entry) -> Steps[bool]:
     code = yield calls.drop(queue_keys(namespace, entry.definition.queue), entry.name, entry.rev)
     if code != 2:
         yield ("HDEL", store_keys.schedules(namespace), entry.name)
+    return bool(code != 2)
+
+
+def scrap(namespace: str, name: str) -> Steps[bool]:
+    """Remove an entry that cannot be read; False if it was changed meanwhile."""
+    index = store_keys.schedules(namespace)
+    keys = queue_keys(namespace, str((yield ("HGET", index, name)) or b"", "utf-8"))
+    code = yield calls.drop(keys, name, (yield ("HGET", keys.schedule(name), "rev")) or "")
+    if code != 2:
+        yield ("HDEL", index, name)
     return bool(code != 2)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskq import TaskQ
 from taskq.cron import Every
+from taskq.errors import UnknownSchedule
 from taskq.tasks import schedule_calls as calls
 from taskq.tasks import schedule_steps
 from taskq.tasks.schedule import ORPHAN_MS, Definition
@@ -101,3 +104,31 @@ def test_orphans_are_shown_and_pruned(operator: Operator, schedules: Schedules) 
         {"found": ["tick"], "removed": ["tick"], "dry_run": False}
     ]
     assert link.execute(*calls.read(keys, "tick")) == []
+
+
+def test_one_that_cannot_be_read_hides_no_other_and_can_be_removed(operator: Operator, schedules: Schedules) -> None:
+    for name in ("bad", "good"):
+        schedules.add(name, "store.send", every=60, args=(1,))
+    link, keys = operator.shop.broker.link, operator.shop.broker.keys("mail")
+    link.execute("HSET", keys.schedule("bad"), "def", "{}")
+    bad, good = operator.ok("schedule", "ls").splitlines()[1:]
+    assert bad.split()[:2] == ["bad", "?"]
+    assert bad.split()[-1] == "unreadable"
+    assert good.split()[-1] == "active"
+    assert [one["state"] for one in operator.objects("schedule", "ls")] == ["unreadable", "active"]
+    operator.ok("schedule", "prune", "--yes")
+    operator.ok("schedule", "remove", "bad")
+    assert [info.name for info in schedules.list()] == ["good"]
+    assert link.execute("ZRANGE", keys.schedules, 0, -1) == [b"good"]
+    schedules.add("bad", "store.send", every=60, args=(1,))
+
+
+@pytest.mark.parametrize("name", [None, 5, b"x", ["x"]], ids=str)
+def test_a_name_that_is_no_text_is_no_schedule(schedules: Schedules, name: Any) -> None:
+    for method in (schedules.get, schedules.pause, schedules.resume, schedules.remove, schedules.run):
+        with pytest.raises(UnknownSchedule, match="its name is a text"):
+            method(name)
+
+
+def test_utc_is_a_zone_however_it_is_said(schedules: Schedules) -> None:
+    assert schedules.add("utc", "store.send", "0 * * * *", tz=UTC, args=(1,)).tz == "UTC"

@@ -183,7 +183,9 @@ def _zone(entry: Entry) -> tzinfo:
 
 
 def _when(info: ScheduleInfo) -> str:
-    return info.cron if info.cron is not None else f"every {info.every:g} s"
+    if info.cron is not None:
+        return info.cron
+    return "?" if info.every is None else f"every {info.every:g} s"
 
 
 def _shown(at: datetime | None) -> str | None:
