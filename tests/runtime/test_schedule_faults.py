@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from taskq import Queue
 from taskq.store.scripts import run
 from taskq.tasks import schedule_calls as calls
 from taskq.tasks import schedule_steps
@@ -156,3 +157,20 @@ def test_whoever_changes_an_entry_after_the_clock_went_back_begins_it_again(team
     after = schedule_steps.drive(team.link, schedule_steps.find(team.namespace, "tick"))
     assert after is not None
     assert (after.turn, after.slot) == (3, past(team, 0))
+
+
+def test_a_queue_of_another_transport_than_declared_keeps_no_other_from_its_slots(team: Team) -> None:
+    broker = team.brokers[0]
+    broker.queues.declare(Queue("broken"))
+    member = scheduler.Scheduler(broker, ["broken", "q"], "worker")
+    team.members[:] = [member]
+    broken = replace(hourly("broken"), call={**CALL, "queue": "broken"})
+    said = {"def": broken.wire, "digest": broken.digest, "created": 1}
+    run(team.link, calls.put(broker.keys("broken"), "broken", "", said, slot=past(team, 1)))
+    team.link.execute("HSET", broker.keys("broken").meta, "transport", "stream")
+    team.link.execute("HSET", f"taskq:{{{team.namespace}}}:schedules", "broken", "broken")
+    team.add(hourly("good", missed="all", overlap="allow"), past(team, 3))
+    for _ in range(10):
+        member.turn(team._complain)
+    assert team.entry("good").runs == 3
+    assert any("cannot fire schedule broken" in text and "declared a list queue" in text for text in team.complaints)

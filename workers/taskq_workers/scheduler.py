@@ -293,13 +293,19 @@ class Scheduler:
         for (key, entry, step, message), answer in zip(due, answers, strict=True):
             if isinstance(answer, BrokerUnavailable):
                 lost = answer
-            elif self._broker.relearn(entry.definition.queue, [answer]):
-                self._timers[key] = _Timer(entry, time.monotonic())
-            elif isinstance(answer, TaskqError):
-                complain(f"cannot fire schedule {entry.name}", answer)
+                continue
+            try:
+                if self._broker.relearn(entry.definition.queue, [answer]):
+                    self._timers[key] = _Timer(entry, time.monotonic())
+                elif isinstance(answer, TaskqError):
+                    raise answer
+                else:
+                    self._fired(key, entry, step, message, answer)
+            except BrokerUnavailable as error:
+                lost = error
+            except TaskqError as error:
+                complain(f"cannot fire schedule {entry.name}", error)
                 self._timers[key] = _Timer(entry, time.monotonic() + _AGAIN_S)
-            else:
-                self._fired(key, entry, step, message, answer)
         if lost is not None:
             raise lost
 
