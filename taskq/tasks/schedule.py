@@ -17,6 +17,7 @@ import orjson
 from taskq.cron import Cron, Every, Times, last_slots, next_slot
 from taskq.errors import DecodeError
 from taskq.message import encode, encode_with, id_bytes
+from taskq.store.keys import PRIORITIES
 from taskq.tasks.broker import Outgoing
 
 Missed: TypeAlias = Literal["latest", "all", "skip"]
@@ -116,8 +117,10 @@ class Definition:
             due = float(-delay)
             if slot is not None and self.jitter:
                 due = float(slot + delay + int.from_bytes(blake2b(id, digest_size=6).digest()) % (self.jitter + 1))
-            return Outgoing(id, body, int(call.get("priority", 0)), due, -float(call.get("expires", 0)), b"", True)
-        except (LookupError, TypeError, ValueError) as error:
+            if (priority := int(call.get("priority", 0))) not in PRIORITIES:
+                raise ValueError(f"priority={priority}")
+            return Outgoing(id, body, priority, due, -float(call.get("expires", 0)), b"", True)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise DecodeError(f"a schedule cannot be read: {type(error).__name__}: {error}") from error
 
 

@@ -174,3 +174,14 @@ def test_a_queue_of_another_transport_than_declared_keeps_no_other_from_its_slot
         member.turn(team._complain)
     assert team.entry("good").runs == 3
     assert any("cannot fire schedule broken" in text and "declared a list queue" in text for text in team.complaints)
+
+
+@pytest.mark.parametrize("said", [{"priority": 99}, {"priority": "x"}, {"codec": "none"}, {"delay": []}], ids=str)
+def test_a_call_that_makes_no_sense_keeps_no_other_from_its_slot(team: Team, said: dict[str, Any]) -> None:
+    team.add(replace(hourly("bad"), call={**CALL, **said}), past(team, 2))
+    team.add(hourly("good"), past(team, 1))
+    for _ in range(3):
+        team.round()
+    assert team.entry("good").runs == 1
+    assert team.entry("bad").runs == 0
+    assert any("cannot fire schedule bad" in text for text in team.complaints)
