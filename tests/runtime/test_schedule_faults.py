@@ -185,3 +185,14 @@ def test_a_call_that_makes_no_sense_keeps_no_other_from_its_slot(team: Team, sai
     assert team.entry("good").runs == 1
     assert team.entry("bad").runs == 0
     assert any("cannot fire schedule bad" in text for text in team.complaints)
+
+
+def test_a_schedule_that_could_not_be_fired_is_once_it_is_mended(team: Team) -> None:
+    team.add(replace(hourly(), call={**CALL, "priority": 99}), past(team, 1), last=past(team, 2))
+    team.until_idle()
+    assert any("cannot fire schedule tick" in text for text in team.complaints)
+    assert schedule_steps.drive(team.link, schedule_steps.replace(team.namespace, team.entry(), hourly(), "", {}))
+    for member in team.members:
+        member._next_look = 0.0
+    team.until_idle()
+    assert team.entry().runs == 1

@@ -41,7 +41,6 @@ _NAMES = 1_000  # of one look at a queue
 _AT_ONCE = 50  # entries read or fired in one round trip: the heartbeat waits for its end
 _SPREAD_S = 0.01  # of those who fire the same slot one is enough; it will mostly have been done when others come
 _AGAIN_S = 1.0
-_REFUSED_S = 60.0
 _JUMP_S = 2.5
 
 Complain = Callable[[str, TaskqError], None]
@@ -278,7 +277,7 @@ class Scheduler:
                     due.append((key, entry, step, self._message(entry, step)))
             except TaskqError as error:  # of a newer release, say, or a zone that this host does not know
                 complain(f"cannot fire schedule {entry.name}", error)
-                self._timers[key] = _Timer(entry, time.monotonic() + _REFUSED_S)
+                self._timers.pop(key)  # so the next look reads it again: it may have been mended
                 continue
             if not isinstance(step, Fire):
                 self._timers.pop(key)
