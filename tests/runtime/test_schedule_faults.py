@@ -196,3 +196,14 @@ def test_a_schedule_that_could_not_be_fired_is_once_it_is_mended(team: Team) -> 
         member._next_look = 0.0
     team.until_idle()
     assert team.entry().runs == 1
+
+
+@pytest.mark.parametrize("queue", ["q", "r"], ids=["changed", "moved"])
+def test_a_definition_changed_after_an_outage_keeps_to_its_cap(team: Team, queue: str) -> None:
+    old = hourly(missed="all", cap=3, overlap="allow")
+    team.add(old, past(team, 50), last=past(team, 51), at=past(team, 51))
+    other = replace(old, jitter=1, call={**CALL, "queue": queue})
+    assert schedule_steps.drive(team.link, schedule_steps.replace(team.namespace, team.entry(), other, "", {}))
+    after = schedule_steps.drive(team.link, schedule_steps.find(team.namespace, "tick"))
+    assert after is not None
+    assert (after.definition, after.slot) == (other, past(team, 3))
