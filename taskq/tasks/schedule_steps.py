@@ -229,8 +229,8 @@ def _onward(entry: Entry, definition: Definition, now: int) -> tuple[int | None,
     """The next slot of an entry by a definition, and what else changes in it.
 
     It counts from the last that was decided, or from the beginning. One that lies ahead tells of a clock that has gone
-    back: what changes the entry hides that from whoever fires (`at`), so the entry is begun again here. For the same reason
-    what was missed is cut to its cap here.
+    back: what changes the entry hides that from whoever fires (`at`), so the entry is begun again here. For the
+    same reason what was missed is cut to its cap here.
     """
     counted = entry.created if entry.last is None else entry.last
     if counted > now + JUMP_MS:
