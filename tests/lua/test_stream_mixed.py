@@ -9,7 +9,7 @@ import pytest
 from taskq import Retain
 from taskq.store.keys import queue_keys
 from taskq.store.scripts import Call, T
-from tests.lua.kit import Queue, done, held, message, number_of
+from tests.lua.kit import Queue, done, held, message, number_of, retried
 from tests.lua.stream_kit import StreamQueue
 from tests.servers import RealServer
 
@@ -55,6 +55,23 @@ def test_what_waits_in_a_list_and_was_appended_by_a_repair_is_handed_out_once(
     assert queue.take() == []
     assert queue.link.execute("HLEN", queue.keys.held) == 0
     assert queue.link.execute("XPENDING", queue.keys.stream, "taskq")[0] == 0
+
+
+def test_what_was_retried_while_it_was_there_twice_does_not_run_again_when_it_is_over(queue: StreamQueue) -> None:
+    queue.enqueue(message(1))
+    queue.link.execute("XTRIM", queue.keys.stream, "MAXLEN", 0)
+    assert queue.take() == []
+    queue.enqueue(message(2))
+    assert queue.repair() == 2  # now 2 is there twice
+    queue.enqueue(message(3))
+    (two,) = queue.take(1)
+    assert number_of(two) == 2
+    assert queue.nack(retried(two)) == []
+    taken = queue.take(3)
+    assert sorted(map(number_of, taken)) == [1, 2, 3]
+    assert queue.ack(*map(done, taken)) == []
+    assert queue.take() == []
+    assert not queue.link.execute("HEXISTS", queue.keys.tally, "doubt")
 
 
 def test_what_a_former_release_took_from_the_list_and_finished_does_not_hold_up_the_history(
