@@ -30,17 +30,18 @@ local function read(count, waiting)
     for _, item in ipairs(found) do
       local entry, fields, fit = item[1], item[2], false
       local id, body = fields[2], fields[4]
-      local ours, again = body and #id == 16 and fields[3] == 'body', back and not after(entry, last)
+      local ours = body and #id == 16 and fields[3] == 'body' and fields[1] == 'id'
+      local again = back and not after(entry, last)
       if not again then
         if ours then done = done + 1 else foreign = foreign + 1 end
         last = entry
       end
-      if ours and careful then
-        fit = counts(entry, id)
+      if ours then
+        fit = not careful or counts(entry, id)
         if fit then fit, seen[id] = not seen[id], true end
       end
       bytes = bytes + #(body or '')
-      if fit or (ours and not careful) then
+      if fit then
         n = n + 1
         ids[n], entries[n], bodies[n] = id, entry, body
       elseif fit == false then
