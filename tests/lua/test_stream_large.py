@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lua.kit import held, message
+from taskq.tasks.lists import ListBroker, light
+from tests.lua.kit import buried, held, message
 from tests.lua.stream_kit import StreamQueue
 from tests.servers import RealServer
 
@@ -34,4 +35,21 @@ def test_an_unpark_carries_as_many_bytes_as_other_scripts(queue: StreamQueue) ->
     while taken := queue.take():
         queue.park(*((held(one), "t") for one in taken))
     assert [queue.unpark("t")[0] for _ in CALLS] == CALLS
+    assert [entry.number for entry in queue.stream()][len(SIZES) :] == list(range(len(SIZES)))
+
+
+def test_ids_are_parted_by_the_size_of_their_bodies() -> None:
+    ids = [b"a", b"b", b"c", b"d"]
+    assert list(light(ids, [5, 5, 11, 1], most=10)) == [[b"a", b"b"], [b"c"], [b"d"]]
+    assert list(light(ids, [0, 0, 0, 0], most=10)) == [ids]
+
+
+def test_a_redrive_brings_back_all_whatever_their_size(queue: StreamQueue, namespace: str) -> None:
+    for number, size in enumerate(SIZES):
+        queue.enqueue(message(number, b"x" * size))
+    while taken := queue.take():
+        queue.bury(*map(buried, taken))
+    broker = ListBroker(queue.link, namespace)
+    broker.know("q")
+    assert broker.redrive("q", [message(number).id for number in range(len(SIZES))]) == len(SIZES)
     assert [entry.number for entry in queue.stream()][len(SIZES) :] == list(range(len(SIZES)))
