@@ -1,8 +1,8 @@
 -- Part of a script: read(count, waiting) takes up to that many unread messages, or 256 KiB of them; it answers { ids,
--- entries, bodies, unread, moved } or nil and the error; waiting are the ids that the lists hold. The caller leases them, or keeps them at the end of a ready list.
--- An entry that is not ours is counted and acknowledged. Where messages may have two entries (after a repair, or if the
--- group was set back) each is looked up first; what had been read before does not count again. No more than 1,000
--- entries are looked at.
+-- entries, bodies, unread, moved } or nil and the error; waiting are the ids that the lists hold. The caller leases
+-- them, or keeps them at the end of a ready list. An entry that is not ours is counted and acknowledged. Where
+-- messages may have two entries (after a repair, or if the group was set back) each is looked up first; what had been
+-- read before does not count again. No more than 1,000 entries are looked at.
 local function read(count, waiting)
   local tally = call('HMGET', KEYS[4], 'big', 'last', 'appended', 'read', 'doubt', 'guess')
   local big, last, doubt, guess = tonumber(tally[1]) or 0, tally[2], tally[5], tally[6]
