@@ -10,6 +10,7 @@ from taskq.message import id_text, new_ids
 from taskq.names import shown
 from taskq.tasks.broker import Accepted, Outgoing
 from taskq.tasks.outgoing import Call, Stamp, now_ms
+from taskq.tasks.queues import Queues
 
 SLICE = 1_000
 """How many messages one round trip carries; each round trip has the enqueue timeout to itself."""
@@ -44,6 +45,12 @@ class Bulk:
                 error.args = (f"call {place}: {error}",)
                 raise
         return cls(messages, [call.stamp for call in calls])
+
+    def check(self, queues: Queues) -> None:
+        """Raise InvalidOption for what a queue is known to be unable to do, before any of them has got its part."""
+        for queue, places in self._queues().items():
+            if queues.streamed(queue):
+                queues.check(queue, [self._messages[place] for place in places])
 
     def parts(self) -> Iterator[tuple[str, Sequence[int], list[Outgoing]]]:
         """What to send: a queue, places in the bulk, and the messages there."""

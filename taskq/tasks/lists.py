@@ -22,6 +22,7 @@ from taskq.store.scripts import Call, run, run_many
 from taskq.tasks import calls, stream_calls
 from taskq.tasks.bells import ClusterBells
 from taskq.tasks.broker import (
+    LEASE_BYTES,
     LEASE_MESSAGES,
     Accepted,
     Buried,
@@ -243,7 +244,14 @@ class ListBroker(Face):
     def redrive(self, queue: str, ids: Sequence[bytes]) -> int:
         """Dead and quarantined messages back to ready, with all counters at zero; answers how many."""
         keys = self.keys(queue)
-        return sum(run(self.link, calls.redrive(keys, part)) for part in parts(ids))
+        return sum(run(self.link, calls.redrive(keys, some)) for part in parts(ids) for some in self._light(keys, part))
+
+    def _light(self, keys: QueueKeys, ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+        """Runs of what one script may append to a stream, which copies the bodies."""
+        if not keys.streamed:
+            return iter([ids])
+        sizes = self.link.pipeline([("HSTRLEN", keys.body, one[:16]) for one in ids])
+        return light(ids, [size if isinstance(size, int) else 0 for size in sizes])
 
     def discard(self, queue: str, ids: Sequence[bytes]) -> int:
         """Remove dead and quarantined messages for good; answers how many."""
@@ -308,3 +316,14 @@ class ListBroker(Face):
 def parts(ids: Sequence[bytes], size: int = LEASE_MESSAGES) -> Iterator[Sequence[bytes]]:
     """Ids in runs of what one script may carry."""
     return (ids[start : start + size] for start in range(0, len(ids), size))
+
+
+def light(ids: Sequence[bytes], sizes: Sequence[int], most: int = LEASE_BYTES) -> Iterator[Sequence[bytes]]:
+    """Ids in runs whose bodies have at most `most` bytes together, or of one that is larger."""
+    start = total = 0
+    for at, size in enumerate(sizes):
+        if at > start and total + size > most:
+            yield ids[start:at]
+            start, total = at, 0
+        total += size
+    yield ids[start:]

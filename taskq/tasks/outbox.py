@@ -49,7 +49,9 @@ def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
             try:
                 target, message = follow_outgoing(orjson.loads(wire), follow)
                 # Explicit: a worker and a supervisor may relay the same entry, one of them when it has already run.
-                broker.enqueue(target, [message._replace(explicit=True)])
+                # What was accepted before its queue was known to be a stream queue is not refused for its priority.
+                priority = message.priority if broker.features_of(target).priorities else 0
+                broker.enqueue(target, [message._replace(explicit=True, priority=priority)])
             except BrokerUnavailable:
                 raise
             except (TaskqError, ValueError) as error:

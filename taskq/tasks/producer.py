@@ -65,6 +65,7 @@ class Producer:
         """
         warn_of_blocking("enqueue_many", "aenqueue_many")
         ends, bulk = self.brokers.ends(), self._bulk(stamp, items)
+        bulk.check(self.brokers.queues)
         for queue, places, messages in bulk.parts():
             try:
                 bulk.note(places, ends.broker.enqueue(queue, messages))
@@ -76,6 +77,7 @@ class Producer:
     async def asend_many(self, stamp: Stamp | None, items: Iterable[Item]) -> Batch[Any]:
         """`send_many` in an event loop."""
         ends, bulk = self.brokers.ends(), await self._abulk(stamp, items)
+        bulk.check(self.brokers.queues)
         for queue, places, messages in bulk.parts():
             try:
                 bulk.note(places, await ends.async_broker.enqueue(queue, messages))

@@ -268,14 +268,28 @@ def test_a_group_set_back_by_far_is_caught_up_in_steps(queue: StreamQueue) -> No
 
 def test_foreign_entries_are_counted_left_there_and_not_run(queue: StreamQueue) -> None:
     fill(queue, 0, 1)
-    for fields in (["task", "evil"], ["id", "short", "body", "x"], ["id", message(7).id, "payload", "x"]):
+    for fields in (
+        ["task", "evil"],
+        ["id", "short", "body", "x"],
+        ["id", message(7).id, "payload", "x"],
+        ["name", message(7).id, "body", "x"],
+    ):
         queue.link.execute("XADD", queue.keys.stream, "*", *fields)
     fill(queue, 1, 1)
     assert [number_of(one) for one in queue.take()] == [0, 1]
-    assert queue.watch().foreign == 3
+    assert queue.watch().foreign == 4
     assert queue.pending() == [0, 1]
-    assert queue.link.execute("XLEN", queue.keys.stream) == 5
+    assert queue.link.execute("XLEN", queue.keys.stream) == 6
     assert queue.tally("lost") == 0
+
+
+def test_an_entry_copied_by_others_comes_once_under_one_token_though_more_is_unread(queue: StreamQueue) -> None:
+    fill(queue, 0, 2)
+    for _ in range(2):
+        queue.link.execute("XADD", queue.keys.stream, "*", "id", message(0).id, "body", "other")
+    fill(queue, 2, 20)
+    assert [number_of(one) for one in queue.take(4)] == [0, 1, 2, 3]
+    assert queue.pending() == [0, 1, 2, 3]
 
 
 def test_an_entry_copied_by_others_runs_its_message_once(queue: StreamQueue) -> None:

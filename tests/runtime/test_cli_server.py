@@ -310,6 +310,17 @@ def test_the_doctor_knows_a_full_server_and_a_replica(start_server: Callable[...
     assert found["role"] == "fail"
 
 
+def test_the_doctor_tries_what_stream_queues_need(shell: Shell, start_server: Callable[..., RealServer]) -> None:
+    server = start_server()
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "low", "on", ">pw", "~taskq:*", "&taskq:*", "+@all", "-@stream")
+    done = shell("doctor", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
+    names = "XACK XADD XCLAIM XGROUP XINFO XLEN XPENDING XRANGE XREADGROUP XREVRANGE XTRIM"
+    assert f"not allowed: {names}" in done.stdout
+    with server.client() as client:
+        assert client.dbsize() == 0
+
+
 def test_every_command_of_every_script_is_tried() -> None:
     untried = script_commands() - ARGUMENTS.keys() - {"PUBLISH"}
     assert not untried, "give these harmless arguments in taskq_workers/commands/rights.py"

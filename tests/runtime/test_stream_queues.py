@@ -11,6 +11,7 @@ from taskq.control import Control
 from taskq.errors import InvalidOption
 from taskq.inspector import Inspector, StreamInfo
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.outbox import pack_follow, relay
 from tests.runtime.world import World, world
 from tests.servers import RealServer
 
@@ -106,6 +107,28 @@ def test_priorities_are_refused_before_anything_is_stored(here: World) -> None:
     with pytest.raises(InvalidOption, match=r"priority=1: queue 'work' is a stream queue, which has no priorities"):
         here.enqueue("quick", "m", priority=1)
     assert stream(here).entries == 0
+
+
+def test_one_call_of_a_bulk_that_is_refused_for_its_priority_stores_none_of_the_others(here: World) -> None:
+    app = TaskQ(here.namespace, url=here.server.url, queues=[WORK])
+    plain = app.remote("tests.runtime.guarded.quick", queue="other")
+    urgent = app.remote("tests.runtime.guarded.quick", queue="work", priority=1)
+    with app, pytest.raises(InvalidOption, match="priority=1: queue 'work' is a stream queue"):
+        app.enqueue_many([plain.call("a"), urgent.call("b")])
+    assert here.broker.link.execute("EXISTS", here.broker.keys("other").body) == 0
+
+
+def test_a_follow_up_with_a_priority_from_before_its_queue_was_a_stream_queue_is_sent_on(here: World) -> None:
+    wire = {"task": "t", "queue": "work", "args": [], "kwargs": {}, "priority": 2}
+    packed = pack_follow(wire, bytes(16))
+    here.broker.link.execute("HSET", here.broker.keys("a").outbox, packed[:16], packed[16:])
+    fresh = ListBroker(here.server.link(), here.namespace)
+    try:
+        assert relay(fresh, "a") == 0  # it learns the transport by that
+        assert relay(fresh, "a") == 1
+    finally:
+        fresh.close()
+    assert stream(here).unread == 1
 
 
 def test_a_stream_queue_that_still_holds_messages_does_not_become_a_list_queue(here: World) -> None:

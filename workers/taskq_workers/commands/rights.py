@@ -17,7 +17,7 @@ from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from taskq.store.connection import SyncLink
 from taskq.store.keys import queue_keys
 
-_CALL = re.compile(r"\bcall\(\s*['\"]([A-Za-z]+)['\"]")
+_CALL = re.compile(r"\bp?call\(\s*['\"]([A-Za-z]+)['\"]")
 _SUBSCRIBED_S = 2.0
 _SHORT_BLOCK_S = "0.01"
 _LEFTOVERS_MS = 60_000
@@ -42,6 +42,7 @@ ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "HLEN": (None,),
     "HMGET": (None, "f"),
     "HRANDFIELD": (None,),
+    "HSCAN": (None, 0),
     "HSET": (None, "f", "v"),
     "HSETNX": (None, "f", "v"),
     "HSTRLEN": (None, "f"),
@@ -74,6 +75,17 @@ ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "TTL": (None,),
     "TYPE": (None,),
     "UNLINK": (None,),
+    "XACK": (None, "g", "1-0"),
+    "XADD": (None, "*", "f", "v"),
+    "XCLAIM": (None, "g", "c", 0, "1-0"),
+    "XGROUP": ("CREATE", None, "g", "0", "MKSTREAM"),
+    "XINFO": ("STREAM", None),
+    "XLEN": (None,),
+    "XPENDING": (None, "g"),
+    "XRANGE": (None, "-", "+"),
+    "XREADGROUP": ("GROUP", "g", "c", "STREAMS", None, ">"),
+    "XREVRANGE": (None, "+", "-"),
+    "XTRIM": (None, "MAXLEN", 0),
     "ZADD": (None, 1, "m"),
     "ZCARD": (None,),
     "ZCOUNT": (None, 0, 0),

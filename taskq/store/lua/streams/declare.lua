@@ -6,7 +6,12 @@
 local tally = call('HMGET', KEYS[4], 'appended', 'read', 'last')
 if ARGV[1] == 'list' then
   local held = math.max((tonumber(tally[1]) or 0) - (tonumber(tally[2]) or 0), 0)
-  if held + call('HLEN', KEYS[2]) > 0 then return { 1, held + (redis.pcall('XPENDING', KEYS[1], GROUP)[1] or 0) } end
+  local pending = #redis.pcall('XPENDING', KEYS[1], GROUP, '-', '+', 1, GROUP)
+  if held + pending + call('HLEN', KEYS[9]) > 0 then
+    return { 1, math.max(held + (redis.pcall('XPENDING', KEYS[1], GROUP)[1] or 0), 1) }
+  end
+  -- what is left there is of leases that were ended by somebody who did not know of entries
+  call('DEL', KEYS[2])
   call('HDEL', own[1], 'transport', 'retain')
   return { 0, 0 }
 end

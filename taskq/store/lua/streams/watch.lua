@@ -26,7 +26,7 @@ local restore = call('HGET', KEYS[4], 'restore')
 if restore then restore_some(restore) end
 if (unread ~= 0 or tally[6]) and not meta[3] and call('LLEN', own[2]) == 0 then call('RPUSH', own[2], '1') end
 
-local more, trimmed, moved, dropped = restore and 1 or 0, 0, 0, 0
+local more, trimmed, moved, dropped, freed = restore and 1 or 0, 0, 0, 0, 0
 local held = not first.err and first[1] and first[1][1]
 if held and not restore then
   -- what was set right was no hold up, so history is looked at again
@@ -45,6 +45,8 @@ local count, bytes, age = string.match(meta[2] or ARGV[2], '^(%d+) (%d+) (%d+)$'
 for _, step in ipairs(count and call('LRANGE', KEYS[6], 0, 19) or {}) do
   local ms, seq, n, b, at = string.match(step, '^(%d+)-(%d+) (%d+) (%d+) (%d+)$')
   if history - n < tonumber(count) and size - b < tonumber(bytes) and now - at <= tonumber(age) then break end
+  freed = freed + b
+  if freed > 4194304 and dropped > 0 then more = 1 break end -- large bodies take time to be freed
   trimmed = trimmed + call('XTRIM', KEYS[1], 'MINID', ms .. '-' .. string.format('%.0f', seq + 1))
   dropped, history, size = dropped + 1, history - n, size - b
 end

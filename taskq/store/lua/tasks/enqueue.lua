@@ -19,7 +19,8 @@ if lane then
   if number < last then return { 2, '' } end
 end
 if number ~= last + 1 then return { 1, '' } end
-if call('HGET', KEYS[2], 'transport') and KEYS[9] ~= KEYS[10] then return { 4, '' } end
+local streamed, said = KEYS[9] == KEYS[10], call('HGET', KEYS[2], 'transport')
+if said and not streamed then return { 4, '' } end
 local waiting = call('LLEN', KEYS[8])
 local plain = tonumber(ARGV[5])
 if plain then
@@ -32,6 +33,7 @@ if plain then
   call('HSET', KEYS[3], unpack(ARGV, 6))
   call('RPUSH', KEYS[plain], unpack(ids))
   call('HINCRBY', KEYS[2], 'enqueued', n)
+  if streamed and not said then call('HSET', KEYS[2], 'transport', 'stream') end
   if waiting == 0 then call('RPUSH', KEYS[8], '1') end
   call('SET', KEYS[1], ARGV[2] .. ':', 'PX', ARGV[3])
   return { 0, '' }
@@ -41,8 +43,7 @@ for i = 9, 13 do call('LLEN', KEYS[i]) end
 call('HLEN', KEYS[4])
 local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
-local first = call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]
-local earliest = tonumber(first) or math.huge
+local earliest = tonumber(call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')[2]) or math.huge
 local answers, entries, seen, claimed = {}, {}, {}, {}
 for i = 6, #ARGV, 3 do
   local id, spec = ARGV[i], ARGV[i + 2]
@@ -82,6 +83,7 @@ for _, entry in ipairs(entries) do
   if not later or due < earliest then ring = true end
 end
 if #entries > 0 then call('HINCRBY', KEYS[2], 'enqueued', #entries) end
+if #entries > 0 and streamed and not said then call('HSET', KEYS[2], 'transport', 'stream') end
 if ring and waiting == 0 then call('RPUSH', KEYS[8], '1') end
 local answer = table.concat(answers)
 call('SET', KEYS[1], ARGV[2] .. ':' .. answer, 'PX', ARGV[3])

@@ -1,4 +1,4 @@
--- Move delayed messages that are due to their ready lists, the earliest first.
+-- Move delayed messages that are due to their ready lists, the earliest first: 256 KiB of them, or one larger one.
 -- KEYS  1 state  2 delayed  3 wake  4 body  5-9 ready lists, priority 2 to -2
 -- ARGV  1 now in ms or ''  2 limit
 -- Returns { moved, now, due }: due is the earliest time that is left, or ''
@@ -9,14 +9,23 @@ local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local ids = call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[2])
 local moved = 0
 if #ids > 0 then
-  local states, bodies = call('HMGET', KEYS[1], unpack(ids)), call('HMGET', KEYS[4], unpack(ids))
+  local states, bytes = call('HMGET', KEYS[1], unpack(ids)), 0
+  for i, id in ipairs(ids) do
+    -- what is appended to a stream is copied
+    local large = states[i] and bit.band(byte(states[i], 3) or 0, 64) > 0
+    bytes = bytes + (large and call('HSTRLEN', KEYS[4], id) or 0)
+    if bytes > 262144 and i > 1 then
+      ids = { unpack(ids, 1, i - 1) }
+      break
+    end
+  end
   for i = 5, 9 do call('LLEN', KEYS[i]) end
   local waiting, lists, sets, plain = call('LLEN', KEYS[3]), { {}, {}, {}, {}, {} }, {}, {}
   for i, id in ipairs(ids) do
     local record = states[i]
     -- None, or a damaged one that would stop all others.
     if not record or record ~= 'c' and not string.find(record, '^[rdlpxq][%z\1-\4]......') then record = 'd\2\0\0\0\0\0\0' end
-    if not bodies[i] and byte(record) == 100 then
+    if byte(record) == 100 and call('HEXISTS', KEYS[4], id) == 0 then
       plain[#plain + 1] = id
     elseif byte(record) == 100 then
       local list = lists[byte(record, 2) + 1]

@@ -28,8 +28,12 @@ local function vouched(entry)
   local id = item and item[2][2]
   local record = id and call('HGET', KEYS[8], id)
   local known = id and known_entry(id, record)
-  if known and known == wide(entry) then return true end
-  local token = record and sub(record, 1, 1) == 'l' and sub(record, 9, 28)
+  local kind = record and sub(record, 1, 1) or 'r'
+  local waits = kind == 'c' or (kind == 'r' and id and call('HEXISTS', KEYS[7], id) == 1)
+  local token = kind == 'l' and sub(record, 9, 28)
+  if known and known == wide(entry) and (waits or token) then return true end
+  -- whoever took it from its list did not know of entries, if it is kept by id and waits no more
+  if id and not waits then call('HDEL', KEYS[2], id) end
   local held = token and (known or NONE) == NONE and call('HGET', KEYS[9], token)
   local place = held and place_in(held, id)
   if place then

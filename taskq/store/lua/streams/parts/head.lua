@@ -27,7 +27,7 @@ local function append()
   local ids, count, last = call('LRANGE', KEYS[3], 0, -1), 0, nil
   if #ids == 0 then return 0 end
   call('DEL', KEYS[3])
-  local bodies, tally = call('HMGET', KEYS[7], unpack(ids)), call('HMGET', KEYS[4], 'n', 'b', 'big')
+  local bodies, tally = call('HMGET', KEYS[7], unpack(ids)), call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt')
   local n, b, big = tonumber(tally[1]) or 0, tonumber(tally[2]) or 0, tonumber(tally[3]) or 0
   for i, id in ipairs(ids) do
     local body = bodies[i]
@@ -41,6 +41,8 @@ local function append()
     end
   end
   call('HSET', KEYS[4], 'n', n, 'b', b, 'big', big)
+  -- of a message with two entries that are unread the second may be taken for what a retry has appended behind them
+  if tally[4] and last then call('HSET', KEYS[4], 'doubt', last) end
   call('HINCRBY', KEYS[4], 'appended', count)
   return count, last
 end

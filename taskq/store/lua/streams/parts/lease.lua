@@ -16,7 +16,7 @@ for list = 11, #own do
   end
 end
 local got, failure = { ids = {}, unread = 0 }, nil
-if own[13] and #waiting < limit then got, failure = read(limit - #waiting) end
+if own[13] and #waiting < limit then got, failure = read(limit - #waiting, waiting) end
 if failure then return failure end
 
 local plain = before == 0 and #got.ids > 0

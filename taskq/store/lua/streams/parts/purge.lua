@@ -6,7 +6,7 @@ local first = ARGV[5] == 'r' and sub(list, -8) == ':ready:0'
 local checked = verb(own, { ARGV[1], '0', unpack(ARGV, 3) }) -- of nothing: its checks come before the first read
 if checked.err then return checked end
 if first and call('LLEN', list) < limit then
-  local got, failure = read(limit - call('LLEN', list))
+  local got, failure = read(limit - call('LLEN', list), call('LRANGE', list, 0, -1))
   if failure then return failure end
   keep(list, got)
 end

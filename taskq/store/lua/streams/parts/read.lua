@@ -1,14 +1,15 @@
--- Part of a script: read(count) takes up to that many unread messages, or 256 KiB of them; it answers { ids, entries,
--- bodies, unread, moved } or nil and the error. The caller leases them, or keeps them at the end of a ready list.
--- An entry that is not ours is counted and acknowledged. Where messages may have two entries (after a repair, or if the
--- group was set back) each is looked up first; what had been read before does not count again. No more than 1,000
--- entries are looked at.
-local function read(count)
+-- Part of a script: read(count, waiting) takes up to that many unread messages, or 256 KiB of them; it answers { ids,
+-- entries, bodies, unread, moved } or nil and the error; waiting are the ids that the lists hold. The caller leases
+-- them, or keeps them at the end of a ready list. An entry that is not ours is counted and acknowledged. Where
+-- messages may have two entries (after a repair, or if the group was set back) each is looked up first; what had been
+-- read before does not count again. No more than 1,000 entries are looked at.
+local function read(count, waiting)
   local tally = call('HMGET', KEYS[4], 'big', 'last', 'appended', 'read', 'doubt', 'guess')
   local big, last, doubt, guess = tonumber(tally[1]) or 0, tally[2], tally[5], tally[6]
   local appended, done = tonumber(tally[3]) or 0, tonumber(tally[4]) or 0
   local ids, entries, bodies, acks, seen, n, bytes, foreign = {}, {}, {}, {}, {}, 0, 0, 0
   local begun, dry, moved, careful, looked = done, false, false, false, 0
+  for _, id in ipairs(waiting) do seen[id] = true end
   while n < count and bytes < 262144 and looked < 1000 and not dry do
     local most = count - n
     if big > 1000 then most = math.max(math.min(most, math.floor((262144 - bytes) / big)), 1) end
@@ -29,17 +30,18 @@ local function read(count)
     for _, item in ipairs(found) do
       local entry, fields, fit = item[1], item[2], false
       local id, body = fields[2], fields[4]
-      local ours, again = body and #id == 16 and fields[3] == 'body', back and not after(entry, last)
+      local ours = body and #id == 16 and fields[3] == 'body' and fields[1] == 'id'
+      local again = back and not after(entry, last)
       if not again then
         if ours then done = done + 1 else foreign = foreign + 1 end
         last = entry
       end
-      if ours and careful then
-        fit = not seen[id] and counts(entry, id)
-        seen[id] = true
+      if ours then
+        fit = not careful or counts(entry, id)
+        if fit then fit, seen[id] = not seen[id], true end
       end
       bytes = bytes + #(body or '')
-      if fit or (ours and not careful) then
+      if fit then
         n = n + 1
         ids[n], entries[n], bodies[n] = id, entry, body
       elseif fit == false then
@@ -56,8 +58,9 @@ local function read(count)
     if done < appended or guess then call('HSET', KEYS[4], 'repair', '0') end
     if guess then call('HDEL', KEYS[4], 'guess') end
     done = appended
+  elseif dry and big > 0 then
+    call('HSET', KEYS[4], 'big', 0) -- not before a repair, which goes by it
   end
-  if dry and big > 0 then call('HSET', KEYS[4], 'big', 0) end
   if moved or done ~= begun then call('HSET', KEYS[4], 'read', done, 'last', last or '0-0') end
   local unread = careful and not dry and math.max(appended - done, 1) or appended - done
   return { ids = ids, entries = entries, bodies = bodies, unread = unread, moved = moved }
