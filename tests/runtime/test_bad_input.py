@@ -178,8 +178,8 @@ def test_a_key_of_another_type_is_named_by_worker_and_commands(
 
 def test_the_type_of_every_key_of_a_queue_is_known(namespace: str) -> None:
     keys = queue_keys(namespace, "mail")
-    words = set(type(keys).__slots__) - {"base", "channel", "name", "none", "ready"}
-    assert {kind_of(getattr(keys, word)) for word in words} == {"hash", "list", "string", "zset"} - {"string"}
+    words = set(type(keys).__slots__) - {"base", "behind", "channel", "landing", "name", "none", "ready", "streamed"}
+    assert {kind_of(getattr(keys, word)) for word in words} == {"hash", "list", "stream", "zset"}
     assert {kind_of(keys.lane(b"x")), kind_of(keys.progress(b"x"))} == {"string"}
     assert [kind_of(keys.worker(b"x")), kind_of(keys.parked_task("a.b"))] == ["hash", "list"]
 
