@@ -43,7 +43,7 @@ from taskq.tasks.broker import (
 from taskq.tasks.calls import Limits
 from taskq.tasks.lanes import LanePool, Unconfirmed
 from taskq.tasks.packing import FAILURES
-from taskq.tasks.queues import OtherTransport, Queue, Queues
+from taskq.tasks.queues import OtherTransport, Queue, Queues, Retain
 from taskq.tasks.sending import Sending
 from taskq.tasks.stream_calls import Watched
 
@@ -205,7 +205,7 @@ class ListBroker(Face):
     def tend(self, queue: str) -> Watched:
         """Look after the stream of a queue, as much as a few scripts do; `more` says whether to go on."""
         keys = self.keys(queue)
-        watched = run(self.link, stream_calls.watch(keys, self.queues.retained(queue)))
+        watched = run(self.link, stream_calls.watch(keys, self.queues.retained(queue) or Retain().wire()))
         if not watched.repair:
             return watched
         _, left = run(self.link, stream_calls.repair(keys))

@@ -300,6 +300,17 @@ def test_an_entry_copied_by_others_runs_its_message_once(queue: StreamQueue) -> 
     assert queue.pending() == [0, 1]
 
 
+def test_an_entry_of_a_message_that_is_over_runs_nothing(queue: StreamQueue) -> None:
+    fill(queue, 0, 1)
+    queue.link.execute("XADD", queue.keys.stream, "*", "id", message(0).id, "body", "other")
+    fill(queue, 1, 2)
+    (one,) = queue.take(1)
+    queue.ack(done(one))
+    assert [number_of(one) for one in queue.take()] == [1, 2]
+    assert queue.pending() == [1, 2]
+    assert queue.counter("done") == 1
+
+
 def test_the_groups_of_others_are_left_alone(queue: StreamQueue) -> None:
     queue.declare(Retain(count=0))
     queue.link.execute("XGROUP", "CREATE", queue.keys.stream, "audit", "0")

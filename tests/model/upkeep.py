@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from tests.model.settling import Settling
@@ -104,9 +104,21 @@ class Queue(Taking, Settling):
 
     # -- moving on
 
+    def light(self, ids: Iterable[Id]) -> list[Id]:
+        """As many as one script carries: bodies up to the room, or one larger one; small ones are not weighed."""
+        taken: list[Id] = []
+        size = 0
+        for mid in ids:
+            record = self.state.get(mid)
+            size += len(self.body.get(mid, b"")) if record is not None and record.flags & BIG else 0
+            if size > self.settings.room and taken:
+                break
+            taken.append(mid)
+        return taken
+
     def promote(self, now: float, limit: int = 250) -> tuple[int, float | None]:
         moved = 0
-        for mid in until(self.delayed, now, limit):
+        for mid in self.light(until(self.delayed, now, limit)):
             record = self.state.get(mid, Record("d"))
             del self.delayed[mid]
             if record.kind != "d":
@@ -123,7 +135,7 @@ class Queue(Taking, Settling):
 
     def unpark(self, now: float, task: str, limit: int) -> tuple[int, int]:
         name, moved = f"parked:{task}", 0
-        ids = self.lists.get(name, ())[:limit]
+        ids = self.light(self.lists.get(name, ())[:limit])
         for mid in ids:
             record = self.state.get(mid)
             if record is not None and record.kind == "p":

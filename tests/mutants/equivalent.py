@@ -53,7 +53,8 @@ _STREAMS: dict[str, dict[str, str]] = {
         "entry that is not ours is acknowledged when it is read, so nothing is held or given back by it.",
     },
     "parts/audit": {
-        "leaves out `known` in `known and known == wide(entry) and (waits or token)`": "What is not known is not equal to an entry.",
+        "leaves out `known` in `known and known == wide(entry) and (waits or token)`": "What is not known "
+        "is not equal to an entry.",
         "the token of what is not held": "What is not held has other bytes there, under which nothing is held.",
     },
     "parts/ids_ack": {

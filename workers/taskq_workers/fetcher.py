@@ -211,11 +211,13 @@ class Fetcher:
         keys = [self._broker.keys(name) for name in names]
         lists = [key for one in keys for key in ((one.alone,) if self._source.alone else one.ready)]
         looks: list[tuple[str, ...]] = [("LLEN", key) for key in lists]
-        looks += [("HMGET", one.tally, "appended", "read") for one in keys if one.streamed and not self._source.alone]
+        tallies = [one.tally for one in keys if one.streamed and not self._source.alone]
+        looks += [("HMGET", tally, "appended", "read", "repair") for tally in tallies]
         answers = self._broker.link.pipeline(looks) if looks else []
         if any(isinstance(answer, TaskqError) for answer in answers):
             return None
-        return any(unread(answer) if isinstance(answer, list) else answer for answer in answers)
+        # What is to be repaired is left, too, and not yet there to be leased.
+        return any(unread(answer[:2]) or answer[2] if isinstance(answer, list) else answer for answer in answers)
 
     def _take_parked(self, queue: str, wanted: int) -> int:
         """Lease what others set aside and this child can run.

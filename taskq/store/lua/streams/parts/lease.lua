@@ -20,7 +20,10 @@ if own[13] and #waiting < limit then got, failure = read(limit - #waiting, waiti
 if failure then return failure end
 
 local plain = before == 0 and #got.ids > 0
-for _, record in ipairs(plain and call('HMGET', KEYS[8], unpack(got.ids)) or {}) do plain = plain and not record end
+local bodies = plain and call('HMGET', KEYS[7], unpack(got.ids))
+for i, record in ipairs(plain and call('HMGET', KEYS[8], unpack(got.ids)) or {}) do
+  plain = plain and not record and bodies[i]
+end
 if plain then
   local time = call('TIME')
   local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
@@ -37,7 +40,7 @@ if plain then
   call('HSET', own[7], token, n)
   call('HSET', KEYS[2], token, table.concat(wides))
   call('HSET', own[2], 'fence', string.format('%.0f', fence + n))
-  return { 0, now, due, first, ids, '', n, unpack(got.bodies) }
+  return { 0, now, due, first, ids, '', n, unpack(bodies) }
 end
 if own[13] then keep(own[13], got) end
 for _, id in ipairs(got.ids) do waiting[#waiting + 1] = id end

@@ -1,5 +1,5 @@
 -- Part of a script: read(count, waiting) takes up to that many unread messages, or 256 KiB of them; it answers { ids,
--- entries, bodies, unread, moved } or nil and the error; waiting are the ids that the lists hold. The caller leases
+-- entries, unread, moved } or nil and the error; waiting are the ids that the lists hold. The caller leases
 -- them, or keeps them at the end of a ready list. An entry that is not ours is counted and acknowledged. Where
 -- messages may have two entries (after a repair, or if the group was set back) each is looked up first; what had been
 -- read before does not count again. No more than 1,000 entries are looked at.
@@ -7,7 +7,7 @@ local function read(count, waiting)
   local tally = call('HMGET', KEYS[4], 'big', 'last', 'appended', 'read', 'doubt', 'guess')
   local big, last, doubt, guess = tonumber(tally[1]) or 0, tally[2], tally[5], tally[6]
   local appended, done = tonumber(tally[3]) or 0, tonumber(tally[4]) or 0
-  local ids, entries, bodies, acks, seen, n, bytes, foreign = {}, {}, {}, {}, {}, 0, 0, 0
+  local ids, entries, acks, seen, n, bytes, foreign = {}, {}, {}, {}, 0, 0, 0
   local begun, dry, moved, careful, looked = done, false, false, false, 0
   for _, id in ipairs(waiting) do seen[id] = true end
   while n < count and bytes < 262144 and looked < 1000 and not dry do
@@ -43,7 +43,7 @@ local function read(count, waiting)
       bytes = bytes + #(body or '')
       if fit then
         n = n + 1
-        ids[n], entries[n], bodies[n] = id, entry, body
+        ids[n], entries[n] = id, entry
       elseif fit == false then
         acks[#acks + 1] = entry
       end
@@ -63,5 +63,5 @@ local function read(count, waiting)
   end
   if moved or done ~= begun then call('HSET', KEYS[4], 'read', done, 'last', last or '0-0') end
   local unread = careful and not dry and math.max(appended - done, 1) or appended - done
-  return { ids = ids, entries = entries, bodies = bodies, unread = unread, moved = moved }
+  return { ids = ids, entries = entries, unread = unread, moved = moved }
 end
