@@ -57,7 +57,7 @@ def test_a_worker_heals_a_stream_that_somebody_deleted_and_says_so(here: World) 
     assert here.broker.link.execute("DEL", here.broker.keys("work").stream) == 1
     here.open_gate("one")
     here.until(lambda: here.counter("done") == 301, "all to be done")
-    assert all(len(here.said("end", f"m{number}")) == 1 for number in range(300))
+    assert all(len(here.hear("end", f"m{number}")) == 1 for number in range(300))
     found = stream(here)
     assert found.lost > 0
     assert found.healed == 1
@@ -77,7 +77,7 @@ def test_a_group_that_somebody_destroyed_is_made_anew_and_nothing_runs_twice(her
     assert stream(here).pending > 0, "what is held is pending again"
     here.open_gate("one")
     here.until(lambda: here.counter("done") == 301, "all to be done")
-    assert all(len(here.said("end", f"m{number}")) == 1 for number in range(300))
+    assert all(len(here.hear("end", f"m{number}")) == 1 for number in range(300))
     assert stream(here).lost == 0
 
 

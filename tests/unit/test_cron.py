@@ -56,7 +56,7 @@ def test_bad_lines_are_refused_by_one_sentence(text: object, error: str) -> None
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("tz", ["Mars/Phobos", "America", "", "../etc/passwd", "europe/berlin\0", 5, None, UTC])
+@pytest.mark.parametrize("tz", ["Mars/Phobos", "America", "", "../etc/passwd", "europe/berlin\0", 5, None])
 def test_unknown_zones_are_refused(tz: object) -> None:
     with pytest.raises(InvalidOption, match="no time zone that this machine knows"):
         cron("* * * * *", tz)
