@@ -83,7 +83,7 @@ def _in_one_minute(bench: Bench, count: int, window: int) -> tuple[list[float], 
     bench.ledger.clear(count + probes_most)
     with Server() as server:
         bench_app.app.broker(server.url)
-        ahead = count / 20_000 + _AHEAD_S  # so long it takes to enqueue them
+        ahead = count / 10_000 + 5 * _AHEAD_S  # to enqueue them, to start the worker, and to look at it before
         first = time.monotonic() + ahead
         dues: list[float] = []
         for start in range(0, count, 1_000):

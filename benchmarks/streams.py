@@ -13,6 +13,7 @@ from benchmarks import raw_loop, raw_stream
 from benchmarks.bench import Bench, wait_for
 from benchmarks.cells import BULK, Drain, Gate, Plan, drain, raw_plan, taskq_plan
 from benchmarks.figures import Report, Row, number, ratios, spread
+from benchmarks.processes import worker_command
 from benchmarks.server import Server
 from benchmarks.stores import BODY_BYTES
 from taskq import Queue, Retain
@@ -46,15 +47,10 @@ def stream_plan(count: int, processes: int) -> Plan:
         f"stream-p{processes}",
         count,
         fill,
-        lambda server: [worker_command(server, processes)],
+        lambda server: [worker_command(server.url, bench_app.AUDIT, processes)],
         lambda server: not server.execute("HLEN", keys.body),
         Gate(processes, close, lambda server: bench_app.app.broker(server.url).resume(bench_app.AUDIT)),
     )
-
-
-def worker_command(server: Server, processes: int) -> list[str]:
-    command = [sys.executable, "-m", "taskq_workers", "worker", "benchmarks.app:app", "--url", server.url]
-    return [*command, "-p", str(processes), "-c", "10", "-q", bench_app.AUDIT]
 
 
 def raw_stream_plan(count: int, processes: int) -> Plan:
