@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from taskq.errors import TaskqError, UnknownMessage, UnknownQueue
 from taskq.message import decode, id_bytes, id_text
 from taskq.names import check_name, did_you_mean
+from taskq.snapshot import WorkerInfo
 from taskq.store import keys
 from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
@@ -58,19 +59,6 @@ class Listed:
 
     queues: tuple[QueueInfo, ...]
     truncated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """One worker by its own last word. `present` is False if its record has lapsed: it died, or cannot reach us.
-
-    `beat` is when it last spoke, in ms; `record` what it said (`taskq_workers.presence`), empty if that is gone.
-    """
-
-    id: str
-    beat: float
-    present: bool
-    record: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ FLOORS: dict[str, set[str]] = {
 FLOOR_OF = {
     "inspector": "operator",
     "control": "operator",
+    "snapshot": "operator",
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",
