@@ -44,6 +44,8 @@ FLOOR_OF = {
     "inspector": "operator",
     "control": "operator",
     "snapshot": "operator",
+    "figures": "operator",
+    "watching": "operator",
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",
