@@ -23,6 +23,7 @@ from taskq.snapshot import Snapshot
 from taskq.store import keys
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import Call, load, run
+from taskq.watching import Watch
 
 log = logging.getLogger("taskq.exporter")
 
@@ -118,6 +119,12 @@ class Exporter:
         self._trouble = trouble
 
 
+def looking(link: SyncLink, namespace: str) -> Look:
+    """The looks of an exporter: all that is exported, counted as far as the command line counts, and nothing else."""
+    watch = Watch(link, namespace, failures=1, depth=None)
+    return lambda: watch.look(samples=False)
+
+
 def place(namespace: str, name: str, ttl_ms: int) -> Call[bool]:
-    """Hold the place of the exporter for so long, 0 to leave it; answers whether it is ours. `name` begins with a rank."""
+    """Hold the place of the exporter for so long, 0 leaves it; answers if it is ours. `name` begins with our rank."""
     return Call(load("exporter"), [keys.exporter(namespace)], [name, ttl_ms], bool)

@@ -99,6 +99,11 @@ BROKER_UP = Metric("taskq_broker_up", "gauge", "1 if the broker answered this pr
 EXPORTER_ELECTED = Metric(
     "taskq_exporter_elected", "gauge", "1 in the process that serves the figures of the whole namespace."
 )
+EXPORTER_MISSING = Metric(
+    "taskq_exporter_missing_parts",
+    "gauge",
+    "Queues, schedules and other parts that this process could not read, or read in full, at its last look.",
+)
 EXPORTER_LOOK_SECONDS = Metric("taskq_exporter_look_seconds", "gauge", "How long the last look of this process took.")
 WORKER_CHILDREN = Metric(
     "taskq_worker_children",
@@ -128,7 +133,7 @@ NAMESPACE: Final = (
 """Of the whole namespace: only the exporter that is elected serves them."""
 
 PROCESS: Final = (
-    *(BROKER_UP, EXPORTER_ELECTED, EXPORTER_LOOK_SECONDS),
+    *(BROKER_UP, EXPORTER_ELECTED, EXPORTER_MISSING, EXPORTER_LOOK_SECONDS),
     *(WORKER_CHILDREN, WORKER_SLOTS, WORKER_ATTEMPTS, WORKER_LOST, WORKER_READY),
 )
 """Of the process that was asked: each serves its own."""

@@ -25,6 +25,7 @@ def describe(snapshot: Snapshot, page: Page) -> None:
         _task(stats, page)
     _workers(snapshot.workers, page)
     _schedules(snapshot.schedules, snapshot.now, page)
+    page.add(names.EXPORTER_MISSING, len(snapshot.truncated))
     page.add(names.BROKER_MEMORY, snapshot.server.memory)
     page.add(names.BROKER_MEMORY_LIMIT, snapshot.server.limit)
     page.add(names.BROKER_CLIENTS, snapshot.server.clients)

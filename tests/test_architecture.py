@@ -46,6 +46,8 @@ FLOOR_OF = {
     "snapshot": "operator",
     "metrics": "operator",
     "exporter": "operator",
+    "figures": "operator",
+    "watching": "operator",
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",

@@ -9,9 +9,8 @@ import threading
 
 import click
 
-from taskq.exporter import OWN_RANK, Exporter
+from taskq.exporter import OWN_RANK, Exporter, looking
 from taskq.exposition import library
-from taskq.watching import Watch
 from taskq_workers import log
 from taskq_workers.commands.operating import Desk, operator_options
 from taskq_workers.commands.serving import page_answer, probe_answer
@@ -32,7 +31,7 @@ def metrics(desk: Desk, port: int, host: str, log_format: log.LogFormat) -> None
     library()
     name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
     link = desk.broker.link
-    exporter = Exporter(link, desk.namespace, Watch(link, desk.namespace).look, name, OWN_RANK)
+    exporter = Exporter(link, desk.namespace, looking(link, desk.namespace), name, OWN_RANK)
     ended = threading.Event()
     listener = Listener(
         host,

@@ -8,11 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from taskq import metric_names as names
-from taskq.exporter import WORKER_RANK, Exporter
+from taskq.exporter import WORKER_RANK, Exporter, looking
 from taskq.exposition import Page, library
 from taskq.metrics import slots_of
 from taskq.store.connection import SyncLink
-from taskq.watching import Watch
 from taskq_workers.config import WorkerConfig
 from taskq_workers.listener import Answer, Listener, Route
 from taskq_workers.probes import Standing, stuck, unready
@@ -42,7 +41,7 @@ class Pages:
         """Export from now on what the broker tells as well, if metrics are wanted at all."""
         if self._config.metrics_port is not None and self._exporter is None:
             link = SyncLink(hello.url)
-            look = Watch(link, hello.namespace).look
+            look = looking(link, hello.namespace)
             self._exporter = Exporter(link, hello.namespace, look, id, WORKER_RANK, self.own)
 
     def close(self) -> None:
