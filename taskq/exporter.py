@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 from taskq import metric_names as names
@@ -109,7 +110,7 @@ class Exporter:
         looks = list(self._looks)
         if len(looks) < 2:
             return _FIRST_MS
-        longest = max(after - before for before, after in zip(looks, looks[1:], strict=False))
+        longest = max(after - before for before, after in pairwise(looks))
         return min(max(round(longest * _SCRAPES * 1000), _SHORTEST_MS), _LONGEST_MS)
 
     def _say(self, trouble: str) -> None:

@@ -1,8 +1,7 @@
 """The names of all metrics that taskq serves to Prometheus, with their labels and what they count.
 
-Seconds and bytes, never their parts; what only grows ends in `_total`; no label holds an id. Those under `taskq_worker_`
-and `taskq_exporter_` are of the process that was asked; all others are of the whole namespace, and come from one
-exporter at a time (`taskq.exporter`).
+Seconds and bytes, never their parts; what only grows ends in `_total`; no label holds an id. `NAMESPACE` are of the whole
+namespace, and come from one exporter at a time (`taskq.exporter`); `PROCESS` are of the process that was asked.
 """
 
 from __future__ import annotations
@@ -24,7 +23,10 @@ class Metric:
 
 
 MESSAGES_ENQUEUED = Metric(
-    "taskq_messages_enqueued_total", "counter", "Messages that were accepted, follow-ups and scheduled ones too.", ("queue",)
+    "taskq_messages_enqueued_total",
+    "counter",
+    "Messages that were accepted, follow-ups and scheduled ones too.",
+    ("queue",),
 )
 MESSAGES_ENDED = Metric(
     "taskq_messages_ended_total",
@@ -92,7 +94,9 @@ SCHEDULE_DELAY = Metric(
     "taskq_schedule_delay_seconds", "gauge", "How late the active schedule is that is furthest behind its next slot."
 )
 BROKER_MEMORY = Metric("taskq_broker_memory_bytes", "gauge", "Memory that the broker uses.")
-BROKER_MEMORY_LIMIT = Metric("taskq_broker_memory_limit_bytes", "gauge", "Memory that the broker may use; 0 is no limit.")
+BROKER_MEMORY_LIMIT = Metric(
+    "taskq_broker_memory_limit_bytes", "gauge", "Memory that the broker may use; 0 is no limit."
+)
 BROKER_CLIENTS = Metric("taskq_broker_clients", "gauge", "Connections to the broker.")
 BROKER_UP = Metric("taskq_broker_up", "gauge", "1 if the broker answered this process at its last look.")
 

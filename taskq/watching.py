@@ -86,8 +86,9 @@ class _Names:
 class Watch:
     """Looks at one namespace; not for several threads at once.
 
-    `failures` is how many of its last failures are read of each queue, `depth` how far into it is counted. Raises the errors of `BrokerError`; a queue that
-    cannot be read (a key of another type, a shard that is away) is left out, and named in `truncated`.
+    `failures` is how many of its last failures are read of each queue, `depth` how far into it is counted (None: as far
+    as `overview` does). Raises the errors of `BrokerError`; a queue that cannot be read (a key of another type, a shard
+    that is away) is left out, and named in `truncated`.
     """
 
     def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10, depth: Depth | None = DEPTH) -> None:

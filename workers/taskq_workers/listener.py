@@ -1,13 +1,14 @@
 """A small HTTP server for scrapers and probes, on threads of its own: whatever its clients do, the worker goes on.
 
-It answers GET and HEAD of a few fixed paths, one request for each connection. Of more than `MOST` connections the oldest
-is closed, so that clients who never end their request cannot keep a probe out; none lasts longer than `LONGEST_S`.
+It answers GET and HEAD of a few fixed paths, one request for each connection. Of more than `MOST` connections the
+oldest is closed, so that clients who never end their request keep no probe out; none lasts longer than `LONGEST_S`.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -127,7 +128,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a request from %s failed", client_address, exc_info=True)
+        log.debug("a request from %s failed: %r", client_address, sys.exception())
 
 
 def _end(request: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What the probes of a worker say. Liveness asks nobody but this process: an outage of the broker must not restart it."""
+"""What the probes of a worker say. Liveness asks only this process: an outage of the broker must not restart it."""
 
 from __future__ import annotations
 

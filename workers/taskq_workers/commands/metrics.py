@@ -11,10 +11,11 @@ import click
 
 from taskq.exporter import OWN_RANK, Exporter, looking
 from taskq.exposition import library
-from taskq_workers import log
+from taskq_workers.config import LogFormat
 from taskq_workers.commands.operating import Desk, operator_options
 from taskq_workers.commands.serving import page_answer, probe_answer
 from taskq_workers.listener import Listener
+from taskq_workers.log import configure
 
 
 @click.command()
@@ -22,12 +23,12 @@ from taskq_workers.listener import Listener
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 is everywhere.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @operator_options
-def metrics(desk: Desk, port: int, host: str, log_format: log.LogFormat) -> None:
+def metrics(desk: Desk, port: int, host: str, log_format: LogFormat) -> None:
     """Serve the figures of a namespace to Prometheus, at /metrics.
 
     Runs until TERM or INT. While it is scraped, workers with --metrics-port serve only what is their own.
     """
-    log.configure(log_format, 0, "metrics")
+    configure(log_format, 0, "metrics")
     library()
     name = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
     link = desk.broker.link
