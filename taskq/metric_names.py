@@ -1,7 +1,7 @@
 """The names of all metrics that taskq serves to Prometheus, with their labels and what they count.
 
-Seconds and bytes, never their parts; what only grows ends in `_total`; no label holds an id. `NAMESPACE` are of the whole
-namespace, and come from one exporter at a time (`taskq.exporter`); `PROCESS` are of the process that was asked.
+Seconds and bytes, never their parts; what only grows ends in `_total`; no label holds an id. `NAMESPACE` are of the
+whole namespace, and come from one exporter at a time (`taskq.exporter`); `PROCESS` are of the process that was asked.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import click
 
 from taskq.exporter import OWN_RANK, Exporter, looking
 from taskq.exposition import library
-from taskq_workers.config import LogFormat
 from taskq_workers.commands.operating import Desk, operator_options
 from taskq_workers.commands.serving import page_answer, probe_answer
+from taskq_workers.config import LogFormat
 from taskq_workers.listener import Listener
 from taskq_workers.log import configure
 
