@@ -2,7 +2,7 @@
 
 There are three seams. `enqueue` is passed on the way in, in the producer, by each call; `enqueue_many` around a whole
 bulk, whose calls pass `enqueue` inside it; `execute` around each run of a task, in the worker. What a handler gets and
-returns is up to the seam; a middleware may change either, raise, or not call the next handler at all. The first that was
+returns is up to the seam; a middleware may change either, raise, or not call the next handler at all. The first one
 added is the outermost. With none, the handler itself is used: no cost.
 
     def loud(handler):

@@ -13,17 +13,20 @@ from taskq.exporter import OWN_RANK, Exporter, looking
 from taskq.exposition import library
 from taskq_workers.commands.operating import Desk, operator_options
 from taskq_workers.commands.serving import page_answer, probe_answer
+from taskq_workers.commands.shared import port_option
 from taskq_workers.config import LogFormat
 from taskq_workers.listener import Listener
 from taskq_workers.log import configure
 
+PORT = 9464
+
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65_535), default=9464, show_default=True, help="0 takes a free one.")
+@port_option("--port", "Where to serve; 0 takes a free one.  [default: 9464]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 is everywhere.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @operator_options
-def metrics(desk: Desk, port: int, host: str, log_format: LogFormat) -> None:
+def metrics(desk: Desk, port: int | None, host: str, log_format: LogFormat) -> None:
     """Serve the figures of a namespace to Prometheus, at /metrics.
 
     Runs until TERM or INT. While it is scraped, workers with --metrics-port serve only what is their own.
@@ -36,7 +39,7 @@ def metrics(desk: Desk, port: int, host: str, log_format: LogFormat) -> None:
     ended = threading.Event()
     listener = Listener(
         host,
-        port,
+        PORT if port is None else port,
         {
             "/metrics": lambda accept: page_answer(exporter.page(), accept),
             "/livez": lambda _: probe_answer(None),

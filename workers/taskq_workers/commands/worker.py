@@ -23,6 +23,7 @@ from taskq.store.connection import SyncLink, check_server, server_facts
 from taskq.store.url import masked
 from taskq_workers import log
 from taskq_workers.commands.serving import served
+from taskq_workers.commands.shared import port_option
 from taskq_workers.config import WorkerConfig, parse_queues
 from taskq_workers.process import Hello
 from taskq_workers.reload import Watcher
@@ -64,8 +65,8 @@ _OPTIONS = (
     ),
     click.option("--max-tasks-per-child", type=int, default=0, help="Replace a child after so many tasks."),
     click.option("--max-memory", type=int, default=0, metavar="MIB", help="Replace a child that uses more MiB."),
-    click.option("--metrics-port", type=int, metavar="PORT", help="Serve /metrics, /livez and /readyz there."),
-    click.option("--health-port", type=int, metavar="PORT", help="Serve /livez and /readyz there."),
+    port_option("--metrics-port", "Serve /metrics, /livez and /readyz there."),
+    port_option("--health-port", "Serve /livez and /readyz there."),
     click.option("--http-host", default="127.0.0.1", show_default=True, help="Where these two listen."),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
     click.option("-v", "--verbose", count=True, help="Tell of each success; -vv of everything."),
