@@ -18,9 +18,9 @@ hands on what the next handler returns. A middleware that has something to do *a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from asyncio import isfuture
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import update_wrapper
-from inspect import isawaitable
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from taskq.errors import ConfigError
@@ -105,7 +105,7 @@ def around(function: Around) -> Middleware[Any, Any]:
             except BaseException as error:
                 _resume(run.throw, error)
                 raise
-            if isawaitable(outcome):
+            if is_pending(outcome):
                 return _wait(run, outcome)
             _resume(run.send, outcome)
             return outcome
@@ -113,6 +113,14 @@ def around(function: Around) -> Middleware[Any, Any]:
         return handle
 
     return update_wrapper(middleware, function)
+
+
+def is_pending(outcome: object) -> bool:
+    """Whether a handler has still to be awaited: it gave a coroutine or a future.
+
+    A batch can be awaited as well, but that waits for its messages to be run, and is its caller's affair.
+    """
+    return isinstance(outcome, Coroutine) or isfuture(outcome)
 
 
 async def _wait(run: Generator[None, Any, None], outcome: Awaitable[Any]) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -21,11 +21,11 @@ from weakref import WeakSet
 from taskq import conventions as names
 from taskq.errors import ConfigError, InvalidOption, Retry
 from taskq.message import id_text
-from taskq.middleware import Middlewares, around
+from taskq.middleware import Handler, Middleware, Middlewares, is_pending
 
 try:
     from opentelemetry import metrics, propagate, trace
-    from opentelemetry.context import Context
+    from opentelemetry.context import Context, attach, detach
     from opentelemetry.trace import Link, Span, SpanKind, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     from opentelemetry.util.types import AttributeValue
@@ -72,10 +72,59 @@ def instrument(
         raise ConfigError(f"{app!r} is instrumented already, and every span would come twice")
     _instrumented.add(app)
     one = _Telemetry(parent, tracer_provider, meter_provider)
-    app.middlewares.add("enqueue", around(one.send))
-    app.middlewares.add("enqueue_many", around(one.send_many))
-    app.middlewares.add("execute", around(one.process))
+    app.middlewares.add("enqueue", _around(one.send))
+    app.middlewares.add("enqueue_many", _around(one.send_many))
+    app.middlewares.add("execute", _around(one.process))
     app.on_shutdown(one.flush)
+
+
+class _Step:
+    """One operation with its span, from its begin to `end`; it is current inside each `with` block of `active`.
+
+    `base` is what is current beside it; None leaves what there is.
+    """
+
+    __slots__ = ("_base", "_end", "carried", "facts", "makes_handle", "span")
+
+    def __init__(
+        self,
+        span: Span,
+        facts: dict[str, AttributeValue],
+        end: Callable[[dict[str, AttributeValue]], None],
+        base: Context | None = None,
+    ) -> None:
+        self.span = span
+        self.facts = facts
+        self.carried: dict[str, str] | None = None
+        self.makes_handle = False
+        self._end = end
+        self._base = base
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        mark = None if self.carried is None else _headers.set(self.carried)
+        try:
+            token = attach(trace.set_span_in_context(self.span, self._base))
+            try:
+                yield
+            finally:
+                detach(token)
+        finally:
+            if mark is not None:
+                _headers.reset(mark)
+
+    def done(self, outcome: Any) -> None:
+        """It came to something."""
+        if self.makes_handle:
+            self.span.set_attribute(names.MESSAGE_ID, outcome.id)
+            self.span.set_attribute(names.CREATED, outcome.created)
+        self.end()
+
+    def end(self, error: BaseException | None = None, timed_out: bool = False) -> None:
+        if error is not None:
+            _failed(self.span, error, self.facts, timed_out)
+        self._end(self.facts)
+        self.span.end()
 
 
 class _Telemetry:
@@ -102,51 +151,38 @@ class _Telemetry:
             explicit_bucket_boundaries_advisory=list(names.DURATION_BOUNDS),
         )
 
-    # -- the middlewares --------------------------------------------------------------------------------------------
+    # -- the middlewares: what each begins; None if nothing --------------------------------------------------------
 
-    def send(self, request: Any) -> Generator[None, Any, None]:
-        """Around the enqueueing of one call."""
+    def send(self, request: Any) -> _Step | None:
+        """The enqueueing of one call."""
         carrier = _headers.get()
         if carrier is not None:
             request.options = _with_headers(request.options, carrier)
-            yield
-            return
-        facts = _facts(names.SEND, {request.options.queue}) | {names.TASK: request.task}
-        with self._sending(facts, 1) as span:
+            return None
+        step = self._sending(_facts(names.SEND, {request.options.queue}) | {names.TASK: request.task}, 1)
+        step.makes_handle = True
+        with step.active():
             request.options = _with_headers(request.options, _carrier())
-            handle = yield
-            span.set_attribute(names.MESSAGE_ID, str(handle.id))
-            span.set_attribute(names.CREATED, bool(handle.created))
+        return step
 
-    def send_many(self, request: Any) -> Generator[None, Any, None]:
-        """Around a bulk."""
-        count = len(request.items)
-        facts = _facts(names.SEND, request.queues)
-        with self._sending(facts, count) as span:
-            span.set_attribute(names.BATCH_COUNT, count)
-            mark = _headers.set(_carrier())
-            try:
-                yield
-            finally:
-                _headers.reset(mark)
+    def send_many(self, request: Any) -> _Step:
+        """A bulk, whose calls then pass `send` without spans of their own."""
+        step = self._sending(_facts(names.SEND, request.queues), len(request.items))
+        step.span.set_attribute(names.BATCH_COUNT, len(request.items))
+        with step.active():
+            step.carried = _carrier()
+        return step
 
-    def process(self, request: Any) -> Generator[None, Any, None]:
-        """Around one attempt."""
+    def process(self, request: Any) -> _Step:
+        """One attempt."""
         attempt = request.attempt
         facts = _facts(names.PROCESS, {attempt.queue}) | {names.TASK: request.task}
         self._consumed.add(1, facts)
         origin, links = self._origin(attempt)
         more = {names.MESSAGE_ID: id_text(attempt.id), names.ATTEMPT: attempt.attempt_number}
-        began, measured = time.perf_counter(), dict(facts)
+        began = time.perf_counter()
         span = self._tracer.start_span(_title(facts), origin, SpanKind.CONSUMER, facts | more, links)
-        with trace.use_span(span, True, record_exception=False, set_status_on_exception=False):
-            try:
-                yield
-            except BaseException as error:
-                _failed(span, error, measured, attempt)
-                raise
-            finally:
-                self._duration.record(time.perf_counter() - began, measured)
+        return _Step(span, facts, lambda measured: self._duration.record(time.perf_counter() - began, measured), origin)
 
     def flush(self) -> None:
         """Hand over what the SDK has gathered: the process leaves without the exit handlers of Python."""
@@ -158,18 +194,9 @@ class _Telemetry:
 
     # -- their parts ------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _sending(self, facts: dict[str, AttributeValue], count: int) -> Iterator[Span]:
-        measured = dict(facts)
+    def _sending(self, facts: dict[str, AttributeValue], count: int) -> _Step:
         span = self._tracer.start_span(_title(facts), None, SpanKind.PRODUCER, facts)
-        with trace.use_span(span, True, record_exception=False, set_status_on_exception=False):
-            try:
-                yield span
-            except BaseException as error:
-                _failed(span, error, measured)
-                raise
-            finally:
-                self._sent.add(count, measured)
+        return _Step(span, facts, lambda measured: self._sent.add(count, measured))
 
     def _origin(self, attempt: Any) -> tuple[Context, Sequence[Link]]:
         """The context in which an attempt begins, and what its span is linked to.
@@ -182,6 +209,48 @@ class _Telemetry:
         context = trace.get_current_span(sent).get_span_context()
         # Its baggage stays: only the span is not the parent.
         return trace.set_span_in_context(trace.INVALID_SPAN, sent), [Link(context)] if context.is_valid else ()
+
+
+def _around(begin: Callable[[Any], _Step | None]) -> Middleware[Any, Any]:
+    """A middleware that makes a step of what the handler does.
+
+    A coroutine may be awaited in another context than the one in which it was made, so each has the span by itself.
+    """
+
+    def middleware(handler: Handler[Any, Any]) -> Handler[Any, Any]:
+        def handle(request: Any) -> Any:
+            step = begin(request)
+            if step is None:
+                return handler(request)
+            try:
+                with step.active():
+                    outcome = handler(request)
+            except BaseException as error:
+                step.end(error, _timed_out(request))
+                raise
+            if is_pending(outcome):
+                return _wait(step, outcome, request)
+            step.done(outcome)
+            return outcome
+
+        return handle
+
+    return middleware
+
+
+async def _wait(step: _Step, outcome: Awaitable[Any], request: Any) -> Any:
+    try:
+        with step.active():
+            result = await outcome
+    except BaseException as error:
+        step.end(error, _timed_out(request))
+        raise
+    step.done(result)
+    return result
+
+
+def _timed_out(request: Any) -> bool:
+    return bool(getattr(getattr(request, "attempt", None), "timed_out", False))
 
 
 def _facts(operation: str, queues: set[str]) -> dict[str, AttributeValue]:
@@ -199,17 +268,16 @@ def _title(facts: Mapping[str, AttributeValue]) -> str:
     return " ".join(str(facts[name]) for name in (names.OPERATION_NAME, names.DESTINATION) if name in facts)
 
 
-def _failed(span: Span, error: BaseException, measured: dict[str, AttributeValue], attempt: Any = None) -> None:
+def _failed(span: Span, error: BaseException, facts: dict[str, AttributeValue], timed_out: bool) -> None:
     """Say of a span what went wrong, and of what is measured of which kind it was."""
     if isinstance(error, Retry) and not error.count_attempt:
         span.set_attribute(names.RETRY, True)  # asked for, like waiting for a lock: nothing has failed
         return
     kind = type(error)
     what = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    # A coroutine meets a cancellation, whatever was the reason for it.
-    if getattr(attempt, "timed_out", False):
-        what = "taskq.errors.TaskTimeout"
-    measured[names.ERROR_TYPE] = what
+    if timed_out:
+        what = "taskq.errors.TaskTimeout"  # a coroutine meets a cancellation, whatever was the reason for it
+    facts[names.ERROR_TYPE] = what
     span.set_attribute(names.ERROR_TYPE, what)
     span.record_exception(error)
     span.set_status(StatusCode.ERROR, f"{what}: {error}" if str(error) else what)

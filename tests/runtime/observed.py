@@ -36,7 +36,8 @@ if "OBSERVED_SPANS" in os.environ:
     provider = TracerProvider()
     # Far slower than any test: what arrives was flushed when the process ended.
     provider.add_span_processor(BatchSpanProcessor(FileExporter(), schedule_delay_millis=600_000))
-    instrument(app, tracer_provider=provider)
+    trace.set_tracer_provider(provider)
+    instrument(app)
 
 
 @app.task(queue="work", result_ttl=60)

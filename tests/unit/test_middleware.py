@@ -171,3 +171,21 @@ def test_around_yields_exactly_once() -> None:
         chain([twice], str.upper)("x")
     with pytest.raises(ConfigError, match="did not yield"):
         chain([never], str.upper)("x")
+
+
+def test_around_a_bulk_does_not_wait_for_its_messages() -> None:
+    """A batch can be awaited, and that takes until its messages have run: the middleware is over before."""
+    log: list[str] = []
+
+    class Batch:
+        def __await__(self) -> Generator[Any, Any, None]:
+            raise AssertionError("nobody asked for that")
+
+    @around
+    def logged(request: str) -> Generator[None, Any, None]:
+        yield
+        log.append("after")
+
+    outcome = chain([logged], lambda request: Batch())("x")
+    assert isinstance(outcome, Batch)
+    assert log == ["after"]
