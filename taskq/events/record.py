@@ -15,20 +15,20 @@ _OFFSET = re.compile(r"(\d{1,15})-(\d{1,19})(?::(\d{1,9}))?")
 
 
 class Offset(NamedTuple):
-    """The place of a record: milliseconds and sequence of its entry's id, and its index in a packed entry.
+    """The place of a record: milliseconds and sequence of its entry's id, and the item in it if it is packed.
 
     Offsets of a partition only grow, and order as tuples do.
 
     >>> Offset.parse("1700000000000-3:7"), str(Offset(1700000000000, 3))
-    (Offset(ms=1700000000000, seq=3, index=7), '1700000000000-3')
+    (Offset(ms=1700000000000, seq=3, item=7), '1700000000000-3')
     """
 
     ms: int
     seq: int = 0
-    index: int = 0
+    item: int = 0
 
     def __str__(self) -> str:
-        return f"{self.ms}-{self.seq}:{self.index}" if self.index else f"{self.ms}-{self.seq}"
+        return f"{self.ms}-{self.seq}:{self.item}" if self.item else f"{self.ms}-{self.seq}"
 
     @property
     def entry(self) -> str:
