@@ -43,6 +43,24 @@ ATTEMPTS = Metric(
 ATTEMPTS_FAILED = Metric(
     "taskq_attempts_failed_total", "counter", "Attempts that ended in an error or a time-out.", ("queue", "task")
 )
+ATTEMPTS_CRASHED = Metric(
+    "taskq_attempts_crashed_total",
+    "counter",
+    "Attempts whose process died, or was ended at its hard limit.",
+    ("queue",),
+)
+MESSAGES_RECLAIMED = Metric(
+    "taskq_messages_reclaimed_total",
+    "counter",
+    "Messages that were given back for a worker or a child that died, fell silent or kept them waiting.",
+    ("queue",),
+)
+DEAD_DROPPED = Metric(
+    "taskq_dead_letters_dropped_total",
+    "counter",
+    "Dead letters that were removed because they were too old or too many.",
+    ("queue",),
+)
 RUN_SECONDS = Metric(
     "taskq_message_run_seconds",
     "histogram",
@@ -130,7 +148,8 @@ WORKER_LOST = Metric(
 WORKER_READY = Metric("taskq_worker_ready", "gauge", "1 while /readyz of this worker says yes.")
 
 NAMESPACE: Final = (
-    *(MESSAGES_ENQUEUED, MESSAGES_ENDED, ATTEMPTS, ATTEMPTS_FAILED, RUN_SECONDS, WAIT_SECONDS),
+    *(MESSAGES_ENQUEUED, MESSAGES_ENDED, MESSAGES_RECLAIMED, DEAD_DROPPED),
+    *(ATTEMPTS, ATTEMPTS_FAILED, ATTEMPTS_CRASHED, RUN_SECONDS, WAIT_SECONDS),
     *(QUEUE_MESSAGES, QUEUE_OLDEST_AGE, QUEUE_PAUSED, QUEUE_TRUNCATED, STREAM_ENTRIES),
     *(WORKERS, SLOTS, SCHEDULES, SCHEDULE_DELAY, BROKER_MEMORY, BROKER_MEMORY_LIMIT, BROKER_CLIENTS),
 )

@@ -49,6 +49,9 @@ def _queue(queue: QueueInfo, page: Page) -> None:
     page.add(names.MESSAGES_ENQUEUED, counters.get("enqueued", 0), queue=name)
     for outcome in _ENDINGS:
         page.add(names.MESSAGES_ENDED, counters.get(outcome, 0), queue=name, outcome=outcome)
+    page.add(names.MESSAGES_RECLAIMED, counters.get("reclaimed", 0), queue=name)
+    page.add(names.DEAD_DROPPED, counters.get("dead_dropped", 0), queue=name)
+    page.add(names.ATTEMPTS_CRASHED, counters.get("crashed", 0), queue=name)
     for state, count in states(queue).items():
         page.add(names.QUEUE_MESSAGES, count, queue=name, state=state)
     page.add(names.QUEUE_OLDEST_AGE, queue.oldest or 0, queue=name)

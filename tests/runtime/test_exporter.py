@@ -231,6 +231,20 @@ def test_what_a_worker_ran_is_what_the_metrics_say(here: World) -> None:
     assert told(found, "taskq_messages_enqueued_total", "work") == 21
     assert told(found, "taskq_messages_ended_total", "dead", "work") == 1
     assert told(found, "taskq_queue_messages", "work", "dead") == 1
+    attempts = {
+        (task, outcome): told(found, "taskq_attempts_total", outcome, "work", f"tests.runtime.observed.{task}")
+        for task in ("plain", "twice", "never")
+        for outcome in ("done", "retried", "dead")
+    }
+    assert {key: count for key, count in attempts.items() if count} == {
+        ("plain", "done"): 19, ("twice", "retried"): 1, ("twice", "done"): 1,
+        ("never", "retried"): 1, ("never", "dead"): 1,
+    }
+    for task, failed, ended in (("plain", 0, 19), ("twice", 1, 2), ("never", 2, 2)):
+        where = ("work", f"tests.runtime.observed.{task}")
+        assert told(found, "taskq_attempts_failed_total", *where) == failed
+        assert told(found, "taskq_message_run_seconds_count", *where) == ended
+        assert told(found, "taskq_message_wait_seconds_count", *where) == (19 if task == "plain" else 1)
     assert told(found, "taskq_queue_messages", "work", "ready") == 0
     assert (told(found, "taskq_workers", "running"), told(found, "taskq_slots", "free")) == (1, 16)
 

@@ -32,7 +32,16 @@ MAIL = QueueInfo(
     oldest=12.5,
     due=None,
     paused=True,
-    counters={"enqueued": 1000, "done": 850, "dead": 11, "cancelled": 13, "expired": 17, "reclaimed": 19},
+    counters={
+        "enqueued": 1000,
+        "done": 850,
+        "dead": 11,
+        "cancelled": 13,
+        "expired": 17,
+        "reclaimed": 19,
+        "crashed": 23,
+        "dead_dropped": 29,
+    },
 )
 LOG = replace(
     MAIL,

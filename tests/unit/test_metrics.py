@@ -56,6 +56,8 @@ def test_what_happened_to_messages_is_counted(found: Series) -> None:
     assert at(found, "taskq_messages_enqueued_total", queue="mail") == 1000
     ended = {outcome: at(found, "taskq_messages_ended_total", queue="mail", outcome=outcome) for outcome in OUTCOMES}
     assert ended == {"done": 850, "dead": 11, "cancelled": 13, "expired": 17}
+    other = ("messages_reclaimed", "attempts_crashed", "dead_letters_dropped")
+    assert [at(found, f"taskq_{name}_total", queue="mail") for name in other] == [19, 23, 29]
     where = {"queue": "mail", "task": "shop.send"}
     attempts = {
         outcome: at(found, "taskq_attempts_total", **where, outcome=outcome) for outcome in (*OUTCOMES, "retried")
