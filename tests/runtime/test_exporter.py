@@ -237,8 +237,11 @@ def test_what_a_worker_ran_is_what_the_metrics_say(here: World) -> None:
         for outcome in ("done", "retried", "dead")
     }
     assert {key: count for key, count in attempts.items() if count} == {
-        ("plain", "done"): 19, ("twice", "retried"): 1, ("twice", "done"): 1,
-        ("never", "retried"): 1, ("never", "dead"): 1,
+        ("plain", "done"): 19,
+        ("twice", "retried"): 1,
+        ("twice", "done"): 1,
+        ("never", "retried"): 1,
+        ("never", "dead"): 1,
     }
     for task, failed, ended in (("plain", 0, 19), ("twice", 1, 2), ("never", 2, 2)):
         where = ("work", f"tests.runtime.observed.{task}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 import pytest
@@ -77,8 +77,8 @@ def test_a_record_keeps_what_it_brings(kept: Kept) -> None:
 
 
 def test_structlog_merges_it_with_one_function() -> None:
-    def of_taskq(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
-        return taskq.log_context() | event
+    def of_taskq(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        return taskq.log_context() | dict(event)
 
     app = TaskQ("shop")
     with memory(app) as q, structlog.testing.capture_logs(processors=[of_taskq]) as lines:
