@@ -78,11 +78,12 @@ class Exporter:
         return page
 
     def close(self) -> None:
-        """Leave the place to others, if the broker lets us: else it is free once it expires."""
+        """Leave the place to others. If we never had it, or the broker did not answer last time, nobody is asked."""
         try:
-            run(self._link, place(self._namespace, self._name, 0))
+            if self._seen[1]:
+                run(self._link, place(self._namespace, self._name, 0))
         except TaskqError as error:
-            log.debug("the place of the exporter was not given back: %s", error)
+            log.debug("the place of the exporter was not given back, and is free once it expires: %s", error)
         self._link.close()
 
     def _fresh(self) -> tuple[Snapshot | None, bool, float]:

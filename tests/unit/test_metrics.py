@@ -214,3 +214,15 @@ def test_odd_records_of_workers_spoil_no_page() -> None:
     found = series(one.text()[0].decode(), parse_plain)
     assert at(found, "taskq_slots", state="free") == 0
     assert at(found, "taskq_workers", state="running") == 3
+
+
+def test_a_worker_that_cannot_write_metrics_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    from taskq_workers.commands.serving import served
+    from taskq_workers.config import WorkerConfig
+
+    for name in [name for name in sys.modules if name.startswith("prometheus_client")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match="extra 'metrics'"), served(WorkerConfig("a:b", metrics_port=0), Any):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        raise AssertionError("it serves")
+    with served(WorkerConfig("a:b", health_port=0), Any):  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        pass  # probes need no library

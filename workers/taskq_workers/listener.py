@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 
 from taskq.errors import ConfigError
 
@@ -140,7 +140,6 @@ def _end(request: socket.socket) -> None:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
     server_version = "taskq"
     sys_version = ""
     timeout = SILENCE_S
@@ -152,10 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(whole=False)
 
     def _answer(self, *, whole: bool) -> None:
-        path = self.path.partition("?")[0]
-        route = self.server.routes.get(path)
+        path, routes = self.path.partition("?")[0], cast("_Server", self.server).routes
+        route = routes.get(path)
         if route is None:
-            answer = Answer(404, f"there is {', '.join(self.server.routes)} here\n".encode())
+            answer = Answer(404, f"there is {', '.join(routes)} here\n".encode())
         else:
             try:
                 answer = route(self.headers.get("Accept", ""))
