@@ -26,14 +26,14 @@ def log_context() -> dict[str, Any]:
     return {} if attempt is None else facts(attempt)
 
 
+def named(id: bytes, task: str, queue: str) -> dict[str, Any]:
+    """What is known of a message that nobody runs."""
+    return {"taskq_message": id_text(id), "taskq_task": task, "taskq_queue": queue}
+
+
 def facts(attempt: Running) -> dict[str, Any]:
     """The same of an attempt at hand."""
-    found: dict[str, Any] = {
-        "taskq_message": id_text(attempt.id),
-        "taskq_task": attempt.task_name,
-        "taskq_queue": attempt.queue,
-        "taskq_attempt": attempt.attempt_number,
-    }
+    found = named(attempt.id, attempt.task_name, attempt.queue) | {"taskq_attempt": attempt.attempt_number}
     trace = _trace_id()
     return found | {"taskq_trace": trace} if trace else found
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from taskq import TaskQ
 from taskq.errors import BrokerRefused
 from taskq.exporter import OWN_RANK, WORKER_RANK, Exporter, looking, place
 from taskq.exposition import Page
@@ -156,6 +157,20 @@ def test_a_full_broker_can_still_be_watched(start_server: Callable[..., RealServ
     one = Exporter(link, namespace, looking(link, namespace), "one", WORKER_RANK)
     page = one.page()
     assert (page.value(ELECTED), page.value("taskq_broker_memory_limit_bytes")) == (1, 1)
+    one.close()
+
+
+@pytest.mark.cluster
+def test_a_cluster_is_watched_as_well(start_server: Callable[..., RealServer], namespace: str) -> None:
+    server = start_server(cluster=True)
+    with TaskQ(namespace, url=server.tcp_url) as app:
+        app.remote("shop.send", queue="mail").enqueue(1)
+        app.remote("shop.resize", queue="images").enqueue(2)
+    link = server.link()
+    one = Exporter(link, namespace, looking(link, namespace), "one", WORKER_RANK)
+    page = one.page()
+    assert page.value(ELECTED) == 1
+    assert [page.value("taskq_queue_messages", queue=name, state="ready") for name in ("mail", "images")] == [1, 1]
     one.close()
 
 

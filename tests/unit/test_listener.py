@@ -122,6 +122,8 @@ def test_a_port_that_cannot_be_had_is_one_clear_error(listener: Listener) -> Non
         Listener(host, int(port), {})
     with pytest.raises(ConfigError, match="cannot listen on no such host"):
         Listener("no such host", 0, {})
+    with pytest.raises(ConfigError, match=r"write 0\.0\.0\.0"):
+        Listener("", 0, {})
 
 
 def test_an_address_of_version_six_stands_in_brackets() -> None:

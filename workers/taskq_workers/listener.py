@@ -44,6 +44,8 @@ class Listener:
     """Life: made with its port open, `start`, `close`. Raises ConfigError if the port cannot be had."""
 
     def __init__(self, host: str, port: int, routes: Mapping[str, Route]) -> None:
+        if not host:
+            raise ConfigError("an empty host would listen everywhere; if that is meant, write 0.0.0.0")
         try:
             self._server = _Server(host, port, routes)
         except (OSError, OverflowError, UnicodeError) as error:

@@ -34,8 +34,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NAMES_SHOWN = 12
 _PREFIX = "TASKQ_WORKER_"
-# Kubernetes sets these where a service is called taskq-worker.
-_OF_A_SERVICE = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_\w+)?")
+# Kubernetes sets these where a service is called taskq-worker, or taskq-worker-metrics.
+_OF_A_SERVICE = re.compile(r"(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|PORT|(\w+_)?PORT_\d+_\w+")
 
 
 def _queues(_: click.Context, __: click.Parameter, value: Any) -> tuple[tuple[str, int], ...]:
@@ -129,7 +129,6 @@ def run_worker(config: WorkerConfig, folder: Path, source: str = "", watch: Call
 
     `source` says where the URL is from, if not the options; for `watch` see `Supervisor`.
     """
-    log.configure(config.log_format, config.verbosity, "worker")
 
     def ready(hello: Hello, link: SyncLink) -> None:
         _check_broker(config, hello, link)
@@ -138,6 +137,7 @@ def run_worker(config: WorkerConfig, folder: Path, source: str = "", watch: Call
         _show(config, hello, supervisor.worker, f"({server_facts(link).name}), from {source or hello.source}")
 
     supervisor = Supervisor(config, ready, watch=watch)
+    log.configure(config.log_format, config.verbosity, "worker", supervisor.worker)
     watcher = Watcher(folder, supervisor.request_reload) if config.reload else None
     with served(config, supervisor) as pages, watching(watcher):
         return supervisor.run()
