@@ -29,7 +29,7 @@ MOST_WORKERS = 200
 MOST_SCHEDULES = 100
 DEPTH: Final = Depth(1_000, 100, 20)
 GLANCE: Final = Depth(1_000, 1, 20)
-DEEP = 8
+DEEP = 5
 """So many queues of a look are looked into for what is running and retrying, which costs the most; the others keep what
 the look into them said. They take turns."""
 
@@ -91,9 +91,9 @@ class _Names:
 class Watch:
     """Looks at one namespace; not for several threads at once.
 
-    `failures` is how many of its last failures are read of each queue. With more than 8 queues `running` and `retrying`
-    are a few looks old: queues are looked into by turns. Raises the errors of `BrokerError`; a queue that cannot be read
-    (a key of another type, a shard that is away) is left out, and named in `truncated`.
+    `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
+    are a few looks old: queues are looked into by turns. Raises the errors of `BrokerError`; a queue that cannot be
+    read (a key of another type, a shard that is away) is left out, and named in `truncated`.
     """
 
     def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10) -> None:
