@@ -123,7 +123,7 @@ class Exporter:
 
 def looking(link: SyncLink, namespace: str) -> Look:
     """The looks of an exporter: all that is exported, counted as far as the command line counts, and nothing else."""
-    watch = Watch(link, namespace, failures=0, depth=None)
+    watch = Watch(link, namespace, failures=0, whole=True)
     return lambda: watch.look(samples=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from taskq import figures
@@ -20,7 +20,15 @@ from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.scripts import Call, run
 from taskq.tasks import schedule_calls
-from taskq.tasks.operator_calls import Depth, QueueInfo, Reading, overview
+from taskq.tasks.operator_calls import (
+    MOST_LEASES,
+    MOST_LOOKS,
+    MOST_TASKS,
+    Depth,
+    QueueInfo,
+    Reading,
+    overview,
+)
 from taskq.tasks.schedule import Entry
 from taskq.tasks.schedule_admin import ScheduleInfo
 
@@ -28,8 +36,14 @@ MOST_QUEUES = 1_000
 MOST_WORKERS = 200
 MOST_SCHEDULES = 100
 DEPTH: Final = Depth(1_000, 100, 20)
+GLANCE: Final = Depth(1_000, 1, 20)
+WHOLE: Final = Depth(MOST_LEASES, MOST_LOOKS, MOST_TASKS)
+DEEP = 5
+"""So many queues of a look are looked into for what is running and retrying, which costs the most; the others keep what
+the look into them said. They take turns."""
 
 _FIRST_ROUNDS = 2  # names first, then transports and parked tasks
+_DEEP = ("running", "retrying")
 
 
 @dataclass
@@ -86,16 +100,17 @@ class _Names:
 class Watch:
     """Looks at one namespace; not for several threads at once.
 
-    `failures` is how many of its last failures are read of each queue, `depth` how far into it is counted (None: as far
-    as `overview` does). Raises the errors of `BrokerError`; a queue that cannot be read (a key of another type, a shard
-    that is away) is left out, and named in `truncated`.
+    `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
+    are a few looks old: queues are looked into by turns. With `whole` every look counts all of them, as far as the
+    command line does: for who looks every few seconds. Raises the errors of `BrokerError`; a queue that cannot be
+    read (a key of another type, a shard that is away) is left out, and named in `truncated`.
     """
 
-    def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10, depth: Depth | None = DEPTH) -> None:
+    def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10, whole: bool = False) -> None:
         self.link = link
         self.namespace = check_name(namespace, "namespace")
         self._failures = failures
-        self._depth = depth
+        self._whole = whole
         self._queues = _Names("SSCAN", store_keys.queues(namespace), MOST_QUEUES)
         self._schedules = _Names("HSCAN", store_keys.schedules(namespace), MOST_SCHEDULES)
         self._streams: set[str] = set()
@@ -104,6 +119,7 @@ class Watch:
         self._server: dict[str, str] = {}
         self._nodes = 0
         self._asked: dict[str, list[str]] = {}
+        self._deep: dict[str, QueueInfo] = {}  # what the last look into each said, the oldest first
 
     def look(self, *, samples: bool = True) -> Snapshot:
         """Everything at one moment, in one round trip to each server; the first look takes three.
@@ -138,13 +154,14 @@ class Watch:
     def _round(self, samples: bool) -> _Seen:
         seen = _Seen()
         asks = [*self._common(seen), *self._of_schedules(seen)]
-        self._asked = {}
+        self._asked, turns = {}, self._turns()
         for name in self._queues.known:
             try:
                 keys = queue_keys(self.namespace, check_name(name), name in self._streams)
             except InvalidName:
                 continue
-            asks += self._of_queue(seen, name, keys, samples)
+            depth = WHOLE if self._whole else DEPTH if name in turns else GLANCE
+            asks += self._of_queue(seen, keys, samples, depth)
         self._exchange(asks, seen)
         for part, cut in (("queues", self._queues.cut), ("schedules", self._schedules.cut)):
             if cut:
@@ -181,7 +198,15 @@ class Watch:
         sections = ("memory", "clients") if self._server else ("server", "memory", "clients")
         return asks + [_Ask("server", ("INFO", section), info) for section in sections]
 
-    def _of_queue(self, seen: _Seen, name: str, keys: QueueKeys, samples: bool) -> list[_Ask]:
+    def _turns(self) -> set[str]:
+        """The queues to look into: those never seen, then those not seen for longest."""
+        known = self._queues.known
+        self._deep = {name: info for name, info in self._deep.items() if name in known}
+        return set([*(name for name in known if name not in self._deep), *self._deep][:DEEP])
+
+    def _of_queue(self, seen: _Seen, keys: QueueKeys, samples: bool, depth: Depth) -> list[_Ask]:
+        name = keys.name
+
         def reading(value: Reading) -> None:
             seen.queues[name] = value
 
@@ -196,7 +221,7 @@ class Watch:
 
         what, parked = f"queue {name}", self._parked.get(name, [])
         self._asked[name] = parked
-        asks = [_Ask(what, overview(keys, parked, self._depth), reading), _Ask(what, ("HGETALL", keys.stats), stats)]
+        asks = [_Ask(what, overview(keys, parked, depth), reading), _Ask(what, ("HGETALL", keys.stats), stats)]
         if self._failures:
             asks.append(_Ask(what, ("LRANGE", keys.recent, 0, self._failures - 1), recent))
         if samples:
@@ -243,7 +268,17 @@ class Watch:
     # -- values -----------------------------------------------------------------------------------------------------
 
     def _info(self, name: str, reading: Reading) -> QueueInfo:
-        return reading.info(name, self._asked[name])
+        info = reading.info(name, self._asked[name])
+        if reading.depth != GLANCE:
+            self._deep.pop(name, None)
+            self._deep[name] = info
+            return info
+        known = self._deep.get(name)
+        if known is None:
+            return info
+        cut = [*(part for part in info.truncated if part not in _DEEP), *(p for p in known.truncated if p in _DEEP)]
+        running, retrying = min(known.running, info.leased), min(known.retrying, info.delayed)
+        return replace(info, running=running, retrying=retrying, truncated=tuple(cut))
 
     def _samples(self, name: str, seen: _Seen) -> tuple[Sample, ...]:
         reading = seen.queues.get(name)
