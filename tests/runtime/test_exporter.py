@@ -22,6 +22,7 @@ from taskq.store import keys
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import run
 from taskq.store.spawn import die_with_parent
+from taskq.tasks.broker import Mark, Seat
 from tests.runtime.scraping import PATIENCE_S, addresses, fetch, scrape, told
 from tests.runtime.world import ROOT, World, world
 from tests.servers import RealServer
@@ -332,6 +333,19 @@ def test_trouble_is_said_once(server: RealServer, namespace: str, caplog: pytest
     assert [record.message[:9] for record in caplog.records] == ["metrics: ", "metrics: "]
     assert "WRONGTYPE" in caplog.text
     one.close()
+
+
+def test_what_runs_is_counted_in_every_queue_at_each_look(here: World) -> None:
+    """A dashboard looks into some queues at a time; who comes every few seconds would meet old figures."""
+    look, seat = looking(here.server.link(), here.namespace), Seat()
+    names = [f"q{number}" for number in range(9)]
+    for name in names:
+        here.app.remote("shop.send", queue=name).enqueue(1)
+    assert {queue.name: queue.running for queue in look().queues} == dict.fromkeys(names, 0)
+    for name in names:
+        (one,) = here.broker.lease(name, seat.ticket(name), 1).deliveries
+        here.broker.extend(name, [], [Mark(one.id, one.token)])
+    assert {queue.name: queue.running for queue in look().queues} == dict.fromkeys(names, 1)
 
 
 def test_a_look_is_one_round_trip_that_holds_no_sample(server: RealServer, namespace: str) -> None:
