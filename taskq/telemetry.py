@@ -136,12 +136,10 @@ class _Telemetry:
         tracer_provider: trace.TracerProvider | None,
         meter_provider: metrics.MeterProvider | None,
     ) -> None:
-        from taskq import __version__
-
         self._parent = parent
         self._providers = tracer_provider, meter_provider
-        self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)
-        meter = metrics.get_meter(_SCOPE, __version__, meter_provider)
+        self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
+        meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
         self._sent = meter.create_counter(names.SENT_MESSAGES, "{message}", "Messages that were sent to the broker.")
         self._consumed = meter.create_counter(names.CONSUMED_MESSAGES, "{message}", "Attempts that were begun.")
         self._duration = meter.create_histogram(
