@@ -44,6 +44,7 @@ FLOOR_OF = {
     "inspector": "operator",
     "control": "operator",
     "snapshot": "operator",
+    "desk": "operator",
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",
