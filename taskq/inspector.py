@@ -5,16 +5,15 @@ A queue is read by one short script, whatever it holds; no key space is ever sea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from taskq.errors import TaskqError, UnknownMessage, UnknownQueue
 from taskq.message import decode, id_bytes, id_text
 from taskq.names import check_name, did_you_mean
-from taskq.snapshot import WorkerInfo
+from taskq.snapshot import Snapshot, WorkerInfo
 from taskq.store import keys
 from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
@@ -25,6 +24,7 @@ from taskq.tasks.letters import EVERY, DeadLetter, Filter, Page, Place, letter_o
 from taskq.tasks.operator_calls import Parked, QueueInfo, Row, buried, examine, overview
 from taskq.tasks.past import Entry, History, Range, When, check_cursor, gather, need_stream, walk
 from taskq.tasks.stream_calls import StreamInfo
+from taskq.watching import Watch, worker_record
 
 __all__ = [
     "Contents",
@@ -85,6 +85,10 @@ class Inspector:
         """The server's clock in milliseconds, by which everything here is timed."""
         seconds, micros = self.link.execute("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
+
+    def snapshot(self) -> Snapshot:
+        """The whole namespace at one moment; who looks again and again keeps a `taskq.watching.Watch`."""
+        return Watch(self.link, self.namespace).look()
 
     # -- queues -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +259,7 @@ class Inspector:
         records = [keys.worker_record(self.namespace, name) for name in names[:limit]]
         said = self.link.execute("MGET", *records) if records else []
         found = [
-            WorkerInfo(name, float(beat), text is not None, _record(text))
+            WorkerInfo(name, float(beat), text is not None, worker_record(text))
             for name, beat, text in zip(names, flat[1::2], said, strict=False)
         ]
         return Workers(tuple(found), len(names) > limit)
@@ -279,11 +283,3 @@ def raw_id(id: str | bytes) -> bytes:
 def shown_id(id: str | bytes) -> str:
     """The id as people read it."""
     return id_text(raw_id(id))
-
-
-def _record(text: bytes | None) -> dict[str, Any]:
-    try:
-        record = json.loads(text or b"{}")
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}

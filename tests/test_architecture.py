@@ -45,6 +45,8 @@ FLOOR_OF = {
     "control": "operator",
     "snapshot": "operator",
     "desk": "operator",
+    "figures": "operator",
+    "watching": "operator",
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",

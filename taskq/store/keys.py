@@ -13,9 +13,9 @@ PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which leas
 _KINDS = {
     "hash": (
         *("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "schedule", "state", "unique"),
-        *("entries", "replayed", "tally", "worker"),
+        *("entries", "replayed", "samples", "stats", "tally", "worker"),
     ),
-    "list": ("alone", "fresh", "passed", "ready", "steps", "wake"),
+    "list": ("alone", "fresh", "passed", "ready", "recent", "steps", "wake"),
     "stream": ("stream",),
     "string": ("lane", "progress", "replay"),
     "zset": ("dead", "delayed", "leases", "parked", "quarantine", "schedules", "tombs"),
@@ -53,10 +53,13 @@ class QueueKeys:
         "parked",
         "quarantine",
         "ready",
+        "recent",
         "results",
         "results_due",
+        "samples",
         "schedules",
         "state",
+        "stats",
         "stream",
         "streamed",
         "tally",
@@ -89,6 +92,9 @@ class QueueKeys:
         self.outbox = base + "outbox"
         self.wake = base + "wake"
         self.meta = base + "meta"
+        self.stats = base + "stats"
+        self.recent = base + "recent"
+        self.samples = base + "samples"
         self.schedules = base + "schedules"
         self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
         self.channel = base + "done"  # pub/sub channel, not a key
