@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from taskq_dashboard.figures import fit, width_of
+from taskq_dashboard.cells import fit, width_of
 
 Piece: TypeAlias = tuple[str, str]
 """Text, and the word for its look; several words with spaces between."""
@@ -58,7 +58,7 @@ class Signs:
     corner_up: str = "╯"
     turn_up: str = "╰"
     turn_down: str = "╭"
-    tee: str = "├"
+    tee: str = "┤"
     live: str = "●"
     lost: str = "✖"
     pause: str = "⏸"

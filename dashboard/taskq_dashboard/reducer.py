@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taskq.inspector import MessageInfo
-from taskq_dashboard.orders import advance, answer, demand, finish
 from taskq_dashboard.offers import offered
+from taskq_dashboard.orders import advance, answer, demand, finish
 from taskq_dashboard.picture import develop
-from taskq_dashboard.rows import Run, failure_row, items, key_of, place, selected
+from taskq_dashboard.rows import Run, items, key_of, place, selected
 from taskq_dashboard.state import (
     TABS,
     VIEWS,
@@ -25,6 +24,7 @@ from taskq_dashboard.state import (
     Found,
     Key,
     Listed,
+    Listing,
     Looked,
     Lost,
     Message,
@@ -67,7 +67,10 @@ def reduce(state: State, event: Event) -> Next:
             return (replace(state, listing=listing), []) if listing.want == _want(state) else (state, [])
         case Found(message):
             shown = state.detail
-            if isinstance(shown, Message) and (shown.id, shown.queue) in ((message.id, message.queue), (message.id, "")):
+            if isinstance(shown, Message) and (shown.id, shown.queue) in (
+                (message.id, message.queue),
+                (message.id, ""),
+            ):
                 return replace(state, detail=message), []
             return state, []
         case Counted(want, count):
@@ -240,7 +243,7 @@ def _want(state: State) -> Want:
     return Want(state.queue, state.tab, state.text, cursor)
 
 
-def _reading(state: State, cursor: str | None | bool = False) -> Next:
+def _reading(state: State, cursor: str | bool | None = False) -> Next:
     """Ask for the page that is shown, or for that at another cursor."""
     if state.view not in TABS or state.tab == "failures" or not state.queue or state.detail is not None:
         return state, []
@@ -248,8 +251,6 @@ def _reading(state: State, cursor: str | None | bool = False) -> Next:
     if not isinstance(cursor, bool):
         want = replace(want, cursor=cursor)
         # An empty page of what is wanted stands here until it comes.
-        from taskq_dashboard.state import Listing
-
         state = replace(state, listing=Listing(want), at={**state.at, state.view: ""})
     return replace(state, asked=state.now), [ReadPage(want)]
 

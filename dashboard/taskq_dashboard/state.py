@@ -253,9 +253,7 @@ class Failed:
     text: str
 
 
-Event: TypeAlias = (
-    Key | Resized | Ticked | Looked | Lost | Read | Found | Counted | Advanced | Finished | Failed
-)
+Event: TypeAlias = Key | Resized | Ticked | Looked | Lost | Read | Found | Counted | Advanced | Finished | Failed
 
 
 # -- what is asked for -----------------------------------------------------------------------------------------------

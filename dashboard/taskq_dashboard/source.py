@@ -1,0 +1,130 @@
+"""Where the dashboard looks, and what carries out its orders: one small protocol, and the real thing behind it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from taskq.control import Control
+from taskq.desk import Desk
+from taskq.errors import UnknownMessage
+from taskq.inspector import DeadLetter, Filter, Inspector, MessageInfo
+from taskq.snapshot import Snapshot
+from taskq.watching import Watch
+from taskq_dashboard.state import PAGE, Listing, Order, Row, Want
+
+Tell = Callable[[int], object]
+"""Told how many are done so far; what it raises ends the work after the step that was told."""
+
+_SAMPLES_S = 5.0  # they change no sooner
+
+
+class Source(Protocol):
+    """What the dashboard needs. Every method may take long and raises the errors of `TaskqError`."""
+
+    def look(self) -> Snapshot: ...
+    def page(self, want: Want) -> Listing: ...
+    def count(self, want: Want, tell: Tell) -> int: ...
+    def message(self, queue: str, id: str) -> MessageInfo: ...
+    def carry_out(self, order: Order, tell: Tell) -> str: ...
+
+
+class Live:
+    """One namespace on its broker. `look` is for one thread, the rest for any."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._watch = Watch(desk.inspector.link, desk.namespace)
+        self._inspector: Inspector = desk.inspector
+        self._control: Control = desk.control
+        self._sampled = 0.0
+
+    def look(self) -> Snapshot:
+        """Everything at one moment."""
+        now = time.monotonic()
+        wanted = now - self._sampled >= _SAMPLES_S
+        snapshot = self._watch.look(samples=wanted)
+        if wanted:
+            self._sampled = now
+        return snapshot
+
+    def page(self, want: Want) -> Listing:
+        """Some messages of a queue."""
+        page = self._inspector.dead(want.queue, _filter(want), limit=PAGE, cursor=want.cursor)
+        rows = tuple(_dead_row(letter) for letter in page.items)
+        return Listing(want, rows, page.total, page.looked, page.cursor, page.truncated)
+
+    def count(self, want: Want, tell: Tell) -> int:
+        """How many messages fit; all are looked at if there is a filter."""
+        what = _filter(want)
+        if what.is_all:
+            return self._inspector.count_dead(want.queue, what)
+        found = 0
+        for page in self._inspector.walk(want.queue, what, brief=True):
+            found += len(page.items)
+            tell(found)
+        return found
+
+    def message(self, queue: str, id: str) -> MessageInfo:
+        """One message with its arguments."""
+        return self._inspector.message(queue, id, contents=True)
+
+    def carry_out(self, order: Order, tell: Tell) -> str:
+        """Do it, and say in a sentence what was done."""
+        queue, control = order.queue, self._control
+        match order.verb:
+            case "pause":
+                control.pause(queue)
+                return f"paused queue {queue}: what runs goes on"
+            case "resume":
+                control.resume(queue)
+                return f"resumed queue {queue}"
+            case "hold":
+                control.pause_schedule(order.ids[0])
+                return f"paused schedule {order.ids[0]}"
+            case "release":
+                control.resume_schedule(order.ids[0])
+                return f"resumed schedule {order.ids[0]}"
+            case "retry":
+                done = control.redrive(queue, _meant(order), on_progress=tell)
+                return f"retried {done:,} of queue {queue}"
+            case "delete":
+                done = control.discard(queue, _meant(order), on_progress=tell)
+                return f"deleted {done:,} of queue {queue}"
+            case "cancel":
+                return self._cancel(queue, order.ids, tell)
+
+    def _cancel(self, queue: str, ids: Sequence[str], tell: Tell) -> str:
+        answers: Counter[str] = Counter()
+        for number, one in enumerate(ids, 1):
+            try:
+                answers[self._control.cancel(queue, one)] += 1
+            except UnknownMessage:
+                answers["too_late"] += 1
+            tell(number)
+        words = {"cancelled": "cancelled", "requested": "asked to stop", "too_late": "too late for"}
+        return ", ".join(f"{words[name]} {count:,}" for name, count in answers.items()) + f" of queue {queue}"
+
+
+def _filter(want: Want) -> Filter:
+    return Filter(match=want.text or None, quarantined=want.listed == "quarantined")
+
+
+def _meant(order: Order) -> Filter | Sequence[str]:
+    if not order.every:
+        return order.ids
+    return Filter(match=order.text or None, quarantined=order.listed == "quarantined")
+
+
+def _dead_row(letter: DeadLetter) -> Row:
+    return Row(
+        letter.queue,
+        letter.id,
+        letter.task,
+        at=letter.at,
+        attempts=letter.attempts,
+        worker=letter.worker,
+        error=letter.error.rpartition(".")[2],
+        note=letter.message,
+    )
