@@ -21,32 +21,34 @@ _MOST_CHARS = 16_000  # of one value
 _LOOKS = {"dead": "dead", "quarantined": "dead", "retrying": "retry", "done": "done", "running": "run"}
 
 HELP = """\
-Views
-  1 overview   2 queues   3 messages   4 workers   5 dead letters   6 schedules
-Moving
-  j k or arrows       one row            pgup pgdn    one page, and further pages of a long list
-  g G or home end     first, last row    enter        open what is selected; esc goes back
-  tab, shift-tab      another state      left right   another queue
-Choosing
-  /        show only rows with this text in task, queue, id or error; esc shows all again
-  space    mark a row        A    mark everything that the filter fits, also what is not on the screen
-Doing (a question is asked before more than one message is changed)
-  r    retry dead letters, as if they were new
-  p    pause or resume a queue or a schedule: what runs goes on
-  C    cancel messages: at once what waits, by asking what runs. Cannot be undone
-  D    delete dead letters for good. Cannot be undone
-  esc  stops what is being done; what was done stays done, and is counted
-Signs
-  oldest   the age of the message that waits longest: it grows when workers fall behind
-  p95      of 20 runs of the last minute 19 were no longer than this
-  limit    how much of its time an attempt has used before its process is ended
+Views     1 overview  2 queues  3 messages  4 workers  5 dead letters  6 schedules
+Moving    j k, arrows    a row         pgup pgdn    a page; beyond the last: more
+          g G, home end  first, last   enter, esc   open what is selected, go back
+          tab            next state    left right   another queue
+
+Choosing  /      only rows with this text in task, queue, id or error
+          space  mark a row
+          A      mark all that the filter fits, also what is not on the screen
+
+Doing     r      retry dead letters, as if they were new
+          p      pause or resume a queue or a schedule; what runs goes on
+          C      cancel messages: what waits at once, what runs by asking it
+          D      delete dead letters for good
+          esc    stop what is being done: what was done is counted, and stays
+          Capitals cannot be undone. More than one message: you are asked first.
+
+Figures   oldest  age of the message that waits longest: it grows when workers
+                  fall behind;  p95  of 20 runs in the last minute, 19 were no
+                  longer;  limit  how much of its time an attempt has used up
 """
 
 
 def help_lines(paint: Paint, width: int) -> list[Line]:
     """The keys, and what signs mean."""
-    texts = [(f" {text}", "" if text.startswith(" ") else "bold") for text in HELP.splitlines()]
-    return [title(paint, "help", width), *(trim([text], width, paint.signs.more) for text in texts)]
+    lines = [title(paint, "help", width)]
+    for text in HELP.splitlines():
+        lines.append(trim([(f" {text[:10]}", "bold"), (text[10:], "")], width, paint.signs.more))  # noqa: PERF401
+    return lines
 
 
 def detail_lines(detail: Detail, now: float, paint: Paint, width: int) -> list[Line]:

@@ -83,7 +83,7 @@ class _Canvas:
 def drawing(picture: Picture, paint: Paint, width: int) -> list[Line]:
     """The picture in five lines."""
     told, pace, signs = sums(picture), picture.total, paint.signs
-    graph = min(BARS, width - 84) if width >= _GRAPH_FROM else 0
+    graph = min(BARS, width // 3) if width >= _GRAPH_FROM else 0
     inner = width - graph - 3 if graph else width
     room = slots(picture.snapshot)
     canvas = _Canvas(inner, HEIGHT)

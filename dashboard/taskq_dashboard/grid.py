@@ -14,13 +14,17 @@ _GUTTER = 2  # the sign of the selected row, or of a marked one, and a space
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. It is `least` to `most` cells wide, as its texts need; those of the highest `rank` go first."""
+    """One column. It is `least` to `most` cells wide, as its texts need; those of the highest `rank` go first.
+
+    With `tail` the end of a text is kept when it is cut: of ids that were made at one time only the ends differ.
+    """
 
     title: str
     least: int = 4
     most: int = 60
     right: bool = False
     rank: int = 0
+    tail: bool = False
 
 
 def table(
@@ -93,7 +97,10 @@ def _line(
     for place, (at, size, (text, look)) in enumerate(zip(shown, widths, cells, strict=True)):
         if place:
             pieces.append((" " * _GAP, ""))
-        pieces.append((paint.fit(text, size, right=columns[at].right), look))
+        column = columns[at]
+        if column.tail and len(text) > size:
+            text = paint.signs.more + text[1 - size :]
+        pieces.append((paint.fit(text, size, right=column.right), look))
     return trim(pieces, width, paint.signs.more)
 
 

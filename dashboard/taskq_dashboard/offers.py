@@ -51,18 +51,20 @@ def _detail(state: State) -> list[Offer]:
 
 
 def _list(state: State) -> list[Offer]:
-    found: list[Offer] = [("1-6", "view")]
     rows = bool(items(state))
+    found: list[Offer] = []
+    if state.text or state.marked or state.every:
+        found.append(("esc", "unmark" if state.marked or state.every else "show all"))
+    if rows:
+        found += [*_row(state), ("enter", "open")]
+    found.append(("/", "filter"))
     if state.view in TABS:
         found.append(("tab", "state"))
         if state.tab != "failures":
             found.append(("←→", "queue"))
-    found.append(("/", "filter"))
-    if state.text or state.marked or state.every:
-        found.append(("esc", "unmark" if state.marked or state.every else "all"))
-    if not rows:
-        return found
-    found += [("jk", "move"), ("enter", "open"), *_row(state)]
+    found.append(("1-6", "view"))
+    if rows:
+        found.append(("jk", "move"))
     return found
 
 
@@ -75,7 +77,7 @@ def _row(state: State) -> list[Offer]:
     if isinstance(one, Run):
         return [("C", "cancel")]
     verbs = _verbs(state.tab)
-    return [("space", "mark"), ("A", "all"), *verbs] if verbs else []
+    return [("space", "mark"), ("A", "mark all"), *verbs] if verbs else []
 
 
 def _verbs(listed: Listed | str) -> list[Offer]:

@@ -127,14 +127,14 @@ def queues(state: State, paint: Paint, width: int, height: int) -> list[Line]:
 
 
 MESSAGE_COLUMNS = (
-    Column("id", 8, 36),
+    Column("id", 13, 36, tail=True),
     Column("age", 6, 7, right=True),
     Column("due", 7, 9, right=True, rank=3),
     Column("task", 12, 50),
-    Column("try", 3, 4, right=True, rank=1),
-    Column("worker", 6, 30, rank=4),
-    Column("error", 6, 30, rank=2),
-    Column("text", 12, 400, rank=2),
+    Column("try", 3, 4, right=True, rank=2),
+    Column("worker", 14, 30, rank=4),
+    Column("error", 10, 30, rank=1),
+    Column("text", 16, 400, rank=1),
 )
 
 
@@ -213,7 +213,7 @@ def workers(state: State, paint: Paint, width: int, height: int) -> list[Line]:
     rows = [panels.run_row(run, paint) for run in found]
     for row, run in zip(rows, found, strict=True):
         row += [(plain(run.queue), "dim"), (plain(run.id), "dim")]
-    columns = (*panels.RUN_COLUMNS, Column("queue", 6, 24, rank=3), Column("id", 8, 36, rank=4))
+    columns = (*panels.RUN_COLUMNS, Column("queue", 8, 24, rank=3), Column("id", 13, 36, rank=4, tail=True))
     head = f"running now {len(found)}"
     lines = _listed(paint, head, columns, rows, (width, height - len(top)), place(state, list[Item](found)))
     if not found:

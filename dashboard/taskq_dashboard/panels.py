@@ -103,7 +103,7 @@ def _minutes(bars: int) -> str:
 
 RUN_COLUMNS = (
     Column("task", 10, 40),
-    Column("worker", 6, 40, rank=2),
+    Column("worker", 12, 40, rank=2, tail=True),
     Column("for", 6, 7, right=True),
     Column("limit", 14, 14, rank=1),
 )
@@ -134,10 +134,10 @@ def running(picture: Picture, paint: Paint, width: int, height: int) -> list[Lin
 FAILURE_COLUMNS = (
     Column("at", 8, 11),
     Column("task", 10, 40),
-    Column("error", 8, 30),
+    Column("error", 10, 30),
     Column("try", 3, 4, right=True, rank=1),
-    Column("queue", 6, 24, rank=3),
-    Column("text", 12, 400, rank=2),
+    Column("queue", 8, 24, rank=3),
+    Column("text", 16, 400, rank=2),
 )
 
 
@@ -161,7 +161,7 @@ def failures(picture: Picture, paint: Paint, width: int, height: int) -> list[Li
 
 
 WORKER_COLUMNS = (
-    Column("worker", 8, 40),
+    Column("worker", 12, 40, tail=True),
     Column("state", 7, 9),
     Column("slots", 13, 13),
     Column("done", 5, 6, right=True, rank=1),
@@ -205,15 +205,15 @@ def workers(picture: Picture, paint: Paint, width: int, height: int) -> list[Lin
 
 
 SCHEDULE_COLUMNS = (
-    Column("schedule", 8, 40),
+    Column("schedule", 12, 40),
     Column("", 2, 2),
-    Column("next", 7, 9, right=True),
-    Column("when", 8, 24, rank=1),
-    Column("task", 8, 40, rank=2),
-    Column("queue", 6, 24, rank=3),
+    Column("next", 9, 9, right=True),
+    Column("when", 12, 24, rank=1),
+    Column("task", 12, 40, rank=2),
+    Column("queue", 8, 24, rank=3),
     Column("last", 8, 11, rank=4),
     Column("runs", 5, 6, right=True, rank=5),
-    Column("state", 6, 10, rank=6),
+    Column("state", 8, 10, rank=6),
 )
 
 
