@@ -19,6 +19,7 @@ NOTHING = "-"
 _MOST = 4_000  # characters of one text that are looked at: nobody's screen is wider
 _SIZES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BYTES = ((1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k"))
+_LONG = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "m"))
 _MARKS = frozenset({"Mn", "Me"})  # signs without a width of their own; terminals do not agree on them
 
 
@@ -79,11 +80,9 @@ def span(seconds: float | None) -> str:
         return f"{seconds * 1000:.0f} ms" if seconds >= 0.0005 else "<1 ms"
     if seconds < 59.5:
         return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    for unit, sign in ((86_400.0, "d"), (3_600.0, "h"), (60.0, "m")):
-        if seconds >= unit * 0.995:
-            share = seconds / unit
-            return f"{share:.1f} {sign}" if share < 99.95 else f"{share:.0f} {sign}"
-    raise AssertionError("a minute is the least of these")
+    unit, sign = next((one for one in _LONG if seconds >= one[0] * 0.995), _LONG[-1])
+    share = seconds / unit
+    return f"{share:.1f} {sign}" if share < 99.95 else f"{share:.0f} {sign}"
 
 
 def clock(ms: float | None, now_ms: float | None = None) -> str:
