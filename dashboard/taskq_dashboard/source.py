@@ -10,9 +10,10 @@ from typing import Protocol
 from taskq.control import Control
 from taskq.desk import Desk
 from taskq.errors import UnknownMessage
-from taskq.inspector import DeadLetter, Filter, Inspector, MessageInfo
+from taskq.inspector import Brief, DeadLetter, Filter, Inspector, MessageFilter, MessageInfo
 from taskq.snapshot import Snapshot
 from taskq.watching import Watch
+from taskq_dashboard.cells import span
 from taskq_dashboard.state import PAGE, Listing, Order, Row, Want
 
 Tell = Callable[[int], object]
@@ -51,9 +52,16 @@ class Live:
 
     def page(self, want: Want) -> Listing:
         """Some messages of a queue."""
-        page = self._inspector.dead(want.queue, _filter(want), limit=PAGE, cursor=want.cursor)
-        rows = tuple(_dead_row(letter) for letter in page.items)
-        return Listing(want, rows, page.total, page.looked, page.cursor, page.truncated)
+        if want.listed in ("dead", "quarantined"):
+            page = self._inspector.dead(want.queue, _filter(want), limit=PAGE, cursor=want.cursor)
+            rows = tuple(_dead_row(letter) for letter in page.items)
+            return Listing(want, rows, page.total, page.looked, page.cursor, page.truncated)
+        if want.listed == "failures":
+            return Listing(want)  # these come with every look
+        what = MessageFilter(text=want.text or None)
+        found = self._inspector.browse(want.queue, want.listed, match=what, limit=PAGE, cursor=want.cursor)
+        rows = tuple(_row(brief) for brief in found.items)
+        return Listing(want, rows, found.total, found.looked, found.cursor, found.truncated)
 
     def count(self, want: Want, tell: Tell) -> int:
         """How many messages fit; all are looked at if there is a filter."""
@@ -115,6 +123,22 @@ def _meant(order: Order) -> Filter | Sequence[str]:
     if not order.every:
         return order.ids
     return Filter(match=order.text or None, quarantined=order.listed == "quarantined")
+
+
+def _row(brief: Brief) -> Row:
+    note = "cancel requested" if brief.cancel_requested else ""
+    if brief.seconds is not None:
+        note = f"runs for {span(brief.seconds)}{', ' if note else ''}{note}"
+    return Row(
+        brief.queue,
+        brief.id,
+        brief.task,
+        at=brief.created,
+        due=brief.due,
+        attempts=brief.attempts,
+        worker=brief.worker,
+        note=note,
+    )
 
 
 def _dead_row(letter: DeadLetter) -> Row:

@@ -74,24 +74,25 @@ class MessageFilter:
     """Which messages of a state are meant: all that fit every part that is given.
 
     `task` is a name or a pattern with `*`, `?` and `[ab]`. `match` is text that the first 4 KiB of the message have in
-    its arguments, as JSON, in either case. `since` and `until` are milliseconds: created not before and not after; a
-    message that does not say when it was created fits neither.
+    its arguments, as JSON, in either case; `text` may also be in the task's name or in the id. `since` and `until` are
+    milliseconds: created not before and not after; a message that does not say when it was created fits neither.
     """
 
     task: str | None = None
     match: str | None = None
     since: float | None = None
     until: float | None = None
+    text: str | None = None
 
     @property
     def is_all(self) -> bool:
         """Whether nothing is filtered out."""
-        return (self.task, self.match, self.since, self.until) == (None,) * 4
+        return (self.task, self.match, self.since, self.until, self.text) == (None,) * 5
 
     @property
     def head_bytes(self) -> int:
         """How much of a body has to be read to tell."""
-        return HEAD_BYTES if (self.match, self.since, self.until) == (None,) * 3 else LOOKED_BYTES
+        return HEAD_BYTES if (self.match, self.since, self.until, self.text) == (None,) * 4 else LOOKED_BYTES
 
     def fits(self, one: Brief, arguments: str) -> bool:
         """Whether a message is meant."""
@@ -99,6 +100,10 @@ class MessageFilter:
             return False
         if self.match is not None and self.match.casefold() not in arguments.casefold():
             return False
+        if self.text is not None:
+            wanted = self.text.casefold()
+            if not any(wanted in place.casefold() for place in (one.task, one.id, arguments)):
+                return False
         if self.since is None and self.until is None:
             return True
         made = one.created

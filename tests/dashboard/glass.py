@@ -14,7 +14,7 @@ import termios
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pyte
 
@@ -99,7 +99,7 @@ class Glass:
         for number in (self._master, self.slave, *self._closing):
             os.close(number)
 
-    def __enter__(self) -> Glass:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -72,9 +72,7 @@ def stats(queue: str, task: str, done: int = 100, run: float = 0.04) -> TaskStat
 
 def samples(last: int, step: int = 10) -> tuple[Sample, ...]:
     """Ten minutes in which `step` messages were done in each five seconds, up to `last`."""
-    return tuple(
-        Sample(NOW - 5_000 * (120 - n), 0, max(last - step * (120 - n), 0), 0, 0, 0, 0) for n in range(120)
-    )
+    return tuple(Sample(NOW - 5_000 * (120 - n), 0, max(last - step * (120 - n), 0), 0, 0, 0, 0) for n in range(120))
 
 
 def snapshot(*queues: QueueInfo, now: int = NOW, **parts: Any) -> Snapshot:

@@ -116,7 +116,9 @@ class Drawing:
             else:
                 follow = self.rng.randbytes(16) + b"wire" if self.rng.random() < 0.2 else b""
                 result, ttl = self.rng.choice(((b"", 0), (b"d1", 5_000), (b"d2", 40_000), (b"d3", 0)))
-                items.append(Finished(mid, token, self.rng.choice("dddce"), result, ttl, follow, stats=self.rng.choice(STATS)))
+                items.append(
+                    Finished(mid, token, self.rng.choice("dddce"), result, ttl, follow, stats=self.rng.choice(STATS))
+                )
         # As calls.ack groups them: what is plainly done first, then by kind and token.
         runs: dict[tuple[str, bytes], list[Finished]] = {}
         for item in items:
@@ -143,10 +145,7 @@ class Drawing:
 
     def dead_letter(self) -> None:
         rng = self.rng
-        items = [
-            Buried(mid, token, b'{"dead":1}', *_grave(rng))
-            for mid, token in self.some()
-        ]
+        items = [Buried(mid, token, b'{"dead":1}', *_grave(rng)) for mid, token in self.some()]
         self.settle("dead_letter", items, calls.dead_letter)
 
     def release(self) -> None:
