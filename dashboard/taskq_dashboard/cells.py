@@ -19,7 +19,7 @@ NOTHING = "-"
 _MOST = 4_000  # characters of one text that are looked at: nobody's screen is wider
 _SIZES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BYTES = ((1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "k"))
-_LONG = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "m"))
+_LONG = ((31_557_600.0, "y"), (86_400.0, "d"), (3_600.0, "h"), (60.0, "m"))
 _MARKS = frozenset({"Mn", "Me"})  # signs without a width of their own; terminals do not agree on them
 
 
@@ -70,7 +70,7 @@ def span(seconds: float | None) -> str:
     """A duration in at most six characters.
 
     >>> [span(one) for one in (None, 0, 0.0004, 0.34, 1.24, 12.4, 75, 7_300, 200_000, 10**8)]
-    ['-', '0 ms', '<1 ms', '340 ms', '1.2 s', '12 s', '1.2 m', '2.0 h', '2.3 d', '1157 d']
+    ['-', '0 ms', '<1 ms', '340 ms', '1.2 s', '12 s', '1.2 m', '2.0 h', '2.3 d', '3.2 y']
     """
     if seconds is None:
         return NOTHING
@@ -102,7 +102,7 @@ def spark(values: Sequence[float], width: int, steps: str) -> str:
     """The last values as little bars, the newest to the right; a value above nothing never looks like nothing.
 
     >>> spark([0, 1, 2, 4], 6, "_1234")
-    '__' + '_124'
+    '___124'
     """
     shown = [*([0.0] * (width - len(values))), *values[-width:]] if width > 0 else []
     top = max(shown, default=0.0)

@@ -104,7 +104,7 @@ class Keyboard:
                 return at + 1, self._control(held[2:at].decode("ascii"), chr(held[at]))
             if not 0x20 <= held[at] <= 0x3F:
                 return at, ""  # it was broken off
-        return (0, "") if len(held) < _LONGEST else (_LONGEST, "")
+        return (0, "") if len(held) < _LONGEST else (len(held), "")
 
     def _control(self, parameters: str, final: str) -> str:
         if final != "~":
