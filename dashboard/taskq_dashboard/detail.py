@@ -21,21 +21,21 @@ _MOST_CHARS = 16_000  # of one value
 _LOOKS = {"dead": "dead", "quarantined": "dead", "retrying": "retry", "done": "done", "running": "run"}
 
 HELP = """\
-Views     1 overview  2 queues  3 messages  4 workers  5 dead letters  6 schedules
-Moving    j k, arrows    a row         pgup pgdn    a page; beyond the last: more
-          g G, home end  first, last   enter, esc   open what is selected, go back
+Views     1 overview  2 queues  3 messages  4 workers  5 dead letters
+          6 schedules
+Moving    j k, arrows    a row         pgup pgdn    a page, and further ones
+          g G, home end  first, last   enter, esc   open one, go back
           tab            next state    left right   another queue
-
 Choosing  /      only rows with this text in task, queue, id or error
           space  mark a row
-          A      mark all that the filter fits, also what is not on the screen
+          A      mark all that the filter fits, also beyond the screen
 
 Doing     r      retry dead letters, as if they were new
           p      pause or resume a queue or a schedule; what runs goes on
           C      cancel messages: what waits at once, what runs by asking it
           D      delete dead letters for good
-          esc    stop what is being done: what was done is counted, and stays
-          Capitals cannot be undone. More than one message: you are asked first.
+          esc    stop what is being done: what was done stays, and is counted
+          Capitals cannot be undone. More than one message: you are asked.
 
 Figures   oldest  age of the message that waits longest: it grows when workers
                   fall behind;  p95  of 20 runs in the last minute, 19 were no

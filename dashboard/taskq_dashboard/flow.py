@@ -148,10 +148,10 @@ def _paused(line: Line, picture: Picture, paint: Paint, room: int, width: int) -
     if not names:
         return line
     text = paint.fit(f"{paint.signs.pause} paused: {plain(', '.join(names))}", room - 1).rstrip()
-    rest = trim(line, width)
+    rest = trim(line, width, paint.signs.more)
     kept: list[Piece] = []
     skipped = 0
     for part, look in rest:
         kept.append((part[max(room - skipped, 0) :], look))
         skipped += len(part)
-    return trim([(" ", ""), (text, "pause"), (" " * (room - 1 - width_of(text)), ""), *kept], width)
+    return trim([(" ", ""), (text, "pause"), (" " * (room - 1 - width_of(text)), ""), *kept], width, paint.signs.more)

@@ -23,7 +23,7 @@ _LEAST_QUEUES = 4
 def body(state: State, paint: Paint, width: int, height: int) -> list[Line]:
     """The view that is open."""
     if state.picture is None:
-        return filled([trim([("  looking ...", "dim")], width)], width, height)
+        return filled([trim([("  looking ...", "dim")], width, paint.signs.more)], width, height)
     return _PAGES[state.view](state, paint, width, height)
 
 
@@ -37,7 +37,7 @@ def overview(state: State, paint: Paint, width: int, height: int) -> list[Line]:
     rows = [one for one in items(state) if isinstance(one, QueueInfo)]
     at = place(state, list[Item](rows))
     if not rows:
-        return filled([*top, title(paint, "queues 0", width), _nothing(state, width)], width, height)
+        return filled([*top, title(paint, "queues 0", width), _nothing(state, paint, width)], width, height)
     if width >= WIDE and len(chosen) > 1:
         half = width * 11 // 20
         beside = width - half - 3
@@ -58,9 +58,9 @@ def _side(left: Line, right: Line) -> Line:
     return (*left, ("   ", ""), *right)
 
 
-def _nothing(state: State, width: int) -> Line:
+def _nothing(state: State, paint: Paint, width: int) -> Line:
     text = "nothing fits the filter" if state.text else "nothing yet"
-    return trim([(f"  {text}", "dim")], width)
+    return trim([(f"  {text}", "dim")], width, paint.signs.more)
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def queues(state: State, paint: Paint, width: int, height: int) -> list[Line]:
     assert picture is not None
     rows = [one for one in items(state) if isinstance(one, QueueInfo)]
     if not rows:
-        return filled([title(paint, "queues 0", width), _nothing(state, width)], width, height)
+        return filled([title(paint, "queues 0", width), _nothing(state, paint, width)], width, height)
     at = place(state, list[Item](rows))
     tasks = [task_row(one) for one in picture.snapshot.tasks if one.queue == rows[at].name]
     low = panels.allot(height, [(min(len(rows) + 2, 8), len(rows) + 2), (3 if tasks else height + 1, len(tasks) + 2)])
@@ -168,7 +168,7 @@ def messages(state: State, paint: Paint, width: int, height: int) -> list[Line]:
         rows = [panels.failure_cells(row, snapshot.now) for row in found]
         head = f"recent failures {len(rows)}"
         page = _listed(paint, head, panels.FAILURE_COLUMNS, rows, (width, height - 1), at)
-        return [trim(tabs, width), *page]
+        return [trim(tabs, width, paint.signs.more), *page]
     room = (width, height - 1)
     first, end = window(len(found), room[1] - 2, at)
     shown = found[first:end]
@@ -180,8 +180,12 @@ def messages(state: State, paint: Paint, width: int, height: int) -> list[Line]:
     lines = [title(paint, f"{state.tab} in {plain(state.queue)}", width, _note(state, first, end))]
     lines += table(paint, columns, cells, width, here=here, marked=marked)
     if not found:
-        lines.append(_nothing(state, width) if state.listing is not None else trim([("  reading ...", "dim")], width))
-    return [trim(tabs, width), *filled(lines, width, height - 1)]
+        lines.append(
+            _nothing(state, paint, width)
+            if state.listing is not None
+            else trim([("  reading ...", "dim")], width, paint.signs.more)
+        )
+    return [trim(tabs, width, paint.signs.more), *filled(lines, width, height - 1)]
 
 
 def _empty(rows: Sequence[Row]) -> set[str]:
@@ -217,7 +221,7 @@ def workers(state: State, paint: Paint, width: int, height: int) -> list[Line]:
     head = f"running now {len(found)}"
     lines = _listed(paint, head, columns, rows, (width, height - len(top)), place(state, list[Item](found)))
     if not found:
-        lines[2:3] = [_nothing(state, width)]
+        lines[2:3] = [_nothing(state, paint, width)]
     return filled([*top, *lines], width, height)
 
 
@@ -227,7 +231,7 @@ def schedules(state: State, paint: Paint, width: int, height: int) -> list[Line]
     assert snapshot is not None
     found = [one for one in items(state) if isinstance(one, ScheduleInfo)]
     if not found:
-        return filled([title(paint, "schedules 0", width), _nothing(state, width)], width, height)
+        return filled([title(paint, "schedules 0", width), _nothing(state, paint, width)], width, height)
     rows = [panels.schedule_row(one, snapshot.now, paint) for one in found]
     at = place(state, list[Item](found))
     return _listed(paint, f"schedules {len(found)}", panels.SCHEDULE_COLUMNS, rows, (width, height), at)

@@ -161,7 +161,7 @@ def wide(line: Iterable[Piece]) -> int:
     return sum(width_of(text) for text, _ in line)
 
 
-def trim(line: Sequence[Piece], width: int, more: str = "…") -> Line:
+def trim(line: Sequence[Piece], width: int, more: str) -> Line:
     """The line in exactly so many cells."""
     kept: list[Piece] = []
     left = width

@@ -24,7 +24,9 @@ def title(paint: Paint, text: str, width: int, note: str = "") -> Line:
     word, note = paint.text(text), paint.text(note)
     room = width - width_of(word) - 4 - (width_of(note) + 3 if note else 0)
     tail: list[Piece] = [(f" {note} ", "dim"), (rule, "rule")] if note and room > 0 else []
-    return trim([(rule, "rule"), (f" {word} ", "title"), (rule * max(room + 1, 0), "rule"), *tail], width)
+    return trim(
+        [(rule, "rule"), (f" {word} ", "title"), (rule * max(room + 1, 0), "rule"), *tail], width, paint.signs.more
+    )
 
 
 def figure(value: float, look: str = "") -> Piece:

@@ -41,7 +41,10 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a queue is: its rates, the 95th percentile of its run times in seconds, and what it did per step."""
+    """How fast a queue is: its rates, what it did in each step, and the 95th percentile of its run times in seconds.
+
+    That is of the last minute; of a task that did not run then, since the beginning.
+    """
 
     rates: Rates = Rates()
     p95: float | None = None
@@ -93,6 +96,7 @@ def develop(snapshot: Snapshot, before: Picture | None = None) -> Picture:
     for key, histogram in runs.items():
         known = earlier.get(key)
         new = histogram.minus(known) if known is not None else histogram
+        new = new if new.total else histogram  # nothing ran lately: better an old figure than none
         recent[key[0]] = recent[key[0]].plus(new) if key[0] in recent else new
     steps = {info.name: _steps(snapshot, trend, info) for info in snapshot.queues}
     paces = {

@@ -19,7 +19,7 @@ def view(state: State, paint: Paint) -> Frame:
     width, height = state.width, state.height
     if width < LEAST_WIDTH or height < LEAST_HEIGHT:
         text = f"too small: {LEAST_WIDTH} by {LEAST_HEIGHT} at least"
-        return Frame(tuple(filled([trim([(text, "warn")], width)], width, height)), width)
+        return Frame(tuple(filled([trim([(text, "warn")], width, paint.signs.more)], width, height)), width)
     middle = _middle(state, paint, width, height - 3)
     if state.lost is not None:
         middle = [faded(line) for line in middle]
@@ -54,7 +54,7 @@ def _head(state: State, paint: Paint) -> Line:
     left: list[Piece] = [(" taskq ", "bold"), (plain(snapshot.namespace if snapshot else ""), "title")]
     right = _health(state, paint)
     room = width - wide(left) - wide(right) - 2
-    for piece in _facts(state):
+    for piece in _facts(state, paint):
         if wide([piece]) + 2 > room:
             break
         left += [("  ", ""), piece]
@@ -63,7 +63,7 @@ def _head(state: State, paint: Paint) -> Line:
     return trim([*left, (" " * gap, ""), *right], width, paint.signs.more)
 
 
-def _facts(state: State) -> list[Piece]:
+def _facts(state: State, paint: Paint) -> list[Piece]:
     snapshot = state.snapshot
     if snapshot is None:
         return []
@@ -75,13 +75,13 @@ def _facts(state: State) -> list[Piece]:
         (f"workers {there}", "" if there else "warn"),
         (f"slots {count(room.used)}/{count(room.all)}", "" if room.all else "dim"),
         (memory, "alarm" if full else "dim"),
-        (f"{plain(server.kind)} {plain(server.version)}", "dim"),
+        (paint.text(plain(f"{server.kind} {server.version}")), "dim"),
         (f"clients {count(server.clients)}", "dim"),
     ]
     if server.nodes > 1:
         facts.append((f"nodes {server.nodes}", "dim"))
     if snapshot.truncated:
-        facts.insert(0, (f"not complete: {plain(', '.join(snapshot.truncated))}", "warn"))
+        facts.insert(0, (paint.text(plain(f"not complete: {', '.join(snapshot.truncated)}")), "warn"))
     return facts
 
 
@@ -106,7 +106,7 @@ def _news(state: State, paint: Paint) -> Line:
 
 def _said(state: State, paint: Paint) -> list[Piece]:
     if state.ask is not None:
-        return [(question(state.ask), "warn"), (": y/n", "bold")]
+        return [(paint.text(question(state.ask)), "warn"), (": y/n", "bold")]
     if state.typing is not None:
         return [("/", "key"), (paint.text(plain(state.typing)), "bold"), (paint.signs.full, "dim")]
     if state.notice is not None:
