@@ -24,9 +24,9 @@ from taskq.tasks.operator_calls import Depth, QueueInfo, Reading, overview
 from taskq.tasks.schedule import Entry
 from taskq.tasks.schedule_admin import ScheduleInfo
 
-MOST_QUEUES: Final = 1_000
-MOST_WORKERS: Final = 200
-MOST_SCHEDULES: Final = 100
+MOST_QUEUES = 1_000
+MOST_WORKERS = 200
+MOST_SCHEDULES = 100
 DEPTH: Final = Depth(1_000, 100, 20)
 
 _FIRST_ROUNDS = 2  # names first, then transports and parked tasks
@@ -194,12 +194,12 @@ class Watch:
 
         what, parked = f"queue {name}", self._parked.get(name, [])
         self._asked[name] = parked
-        asks = [
-            _Ask(what, overview(keys, parked, DEPTH), reading),
-            _Ask(what, ("HGETALL", keys.stats), stats),
-            _Ask(what, ("LRANGE", keys.recent, 0, self._failures - 1), recent),
-        ]
-        return [*asks, _Ask(what, ("HGETALL", keys.samples), kept)] if samples else asks
+        asks = [_Ask(what, overview(keys, parked, DEPTH), reading), _Ask(what, ("HGETALL", keys.stats), stats)]
+        if self._failures:
+            asks.append(_Ask(what, ("LRANGE", keys.recent, 0, self._failures - 1), recent))
+        if samples:
+            asks.append(_Ask(what, ("HGETALL", keys.samples), kept))
+        return asks
 
     def _of_schedules(self, seen: _Seen) -> list[_Ask]:
         def ask(name: str, queue: str) -> _Ask:

@@ -30,6 +30,7 @@ TESTS = (
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "lost_replies", "settling")),
 )
 STREAM_TESTS = (
+    "tests/lua/test_stats.py",
     "tests/lua/test_streams.py",
     *(
         f"tests/lua/test_stream_{name}.py"

@@ -3,14 +3,10 @@
 -- ARGV  1 now in ms or ''  2 length of a slot in ms  3 slots in the ring
 -- Returns 1 if it was kept, 0 if there is one of this slot, or if nothing has changed since the last one
 -- A sample is its time, enqueued, done, failed, retried, dead, and what is ready now; `last` is the newest one.
--- Checked before the first write: types, the slot. The first write frees memory.
+-- Checked before the first write: the slot; all keys that are written have been read. The first write frees memory.
 local call = redis.call
 local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
-for i, key in ipairs(KEYS) do
-  local found, kind = call('TYPE', key).ok, i < 4 and 'hash' or i > 4 and 'list' or 'none'
-  if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found) end
-end
 local slot = math.floor(now / ARGV[2])
 local last = call('HGET', KEYS[2], 'last') or ''
 local at, before = string.match(last, '^(%d+) (.*)$')
