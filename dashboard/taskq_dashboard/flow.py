@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from taskq.inspector import QueueInfo
 from taskq_dashboard.cells import count, fit, plain, rate, span, spark, width_of
 from taskq_dashboard.paint import Line, Paint, Piece, trim
 from taskq_dashboard.picture import BARS, Picture
-from taskq_dashboard.rows import slots
+from taskq_dashboard.rows import running_of, slots, waiting
 
 HEIGHT = 5
 _GRAPH_FROM = 112  # cells; on narrower screens the graphs of the queues must do
@@ -29,22 +28,16 @@ class Sums:
     quarantined: int = 0
 
 
-def waiting(info: QueueInfo) -> int:
-    """Messages that can run now; what a worker has fetched and not begun is among them, as far as that is known."""
-    return info.ready if "running" in info.truncated else info.ready + max(info.leased - info.running, 0)
-
-
 def sums(picture: Picture) -> Sums:
     """The figures of the drawing."""
     queues = picture.snapshot.queues
-    # What workers say of themselves is newer than what their last heartbeat wrote beside the leases.
-    running = max(sum(info.running for info in queues), slots(picture.snapshot).used)
+    told = running_of(picture.snapshot)
     return Sums(
         enqueued=sum(info.counters.get("enqueued", 0) for info in queues),
-        ready=sum(waiting(info) for info in queues),
+        ready=sum(waiting(info, told[info.name]) for info in queues),
         delayed=sum(max(info.delayed - info.retrying, 0) for info in queues),
         retrying=sum(info.retrying for info in queues),
-        running=running,
+        running=max(told.total(), slots(picture.snapshot).used),
         parked=sum(info.parked_total for info in queues),
         done=sum(info.counters.get("done", 0) for info in queues),
         dead=sum(info.dead for info in queues),

@@ -44,6 +44,7 @@ def run(source: Source, state: State, paint: Paint, interval: float, screen: Scr
 
     Ctrl+C raises KeyboardInterrupt. However it ends, the terminal is as it was before.
     """
+    ended: signal.Signals | None = None
     with Signals() as signals, _taken(screen):
         ended = _Loop(source, state, paint, interval, (screen, signals)).run()
     if ended is signal.SIGINT:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,11 +9,10 @@ from typing import TypeAlias
 from taskq.inspector import QueueInfo
 from taskq.snapshot import ScheduleInfo, Snapshot
 from taskq_dashboard.cells import clock, count, gauge, plain, rate, span, spark, width_of
-from taskq_dashboard.flow import waiting
 from taskq_dashboard.grid import Column, table, window
 from taskq_dashboard.paint import Line, Paint, Piece, trim
 from taskq_dashboard.picture import Pace, Picture
-from taskq_dashboard.rows import Run, failure_row, number, runs, slots_of
+from taskq_dashboard.rows import Run, failure_row, number, running_of, runs, slots_of, waiting
 from taskq_dashboard.state import Row
 
 
@@ -63,14 +61,14 @@ GRAPH_LEAST = 8
 
 
 def queue_row(info: QueueInfo, pace: Pace, paint: Paint, running: int) -> list[Piece]:
-    """One queue, in the order of the columns; `running` is what workers say that they run of it."""
+    """One queue, in the order of the columns; `running` is how many of it run."""
     old = info.oldest is not None and info.oldest >= 60
     return [
         (plain(info.name), "pause" if info.paused else ""),
         (paint.signs.pause if info.paused else "", "pause"),
-        figure(waiting(info), "bold"),
+        figure(waiting(info, running), "bold"),
         duration(info.oldest, "warn" if old else ""),
-        figure(max(info.running, running), "run"),
+        figure(running, "run"),
         per_second(pace.rates.done, "done"),
         per_second(pace.rates.failed, "retry"),
         duration(pace.p95),
@@ -85,7 +83,7 @@ def queue_table(
 ) -> list[Line]:
     """Queues with their little graphs, if there is room for these."""
     columns: tuple[Column, ...] = QUEUE_COLUMNS
-    told = Counter(run.queue for run in runs(picture.snapshot))
+    told = running_of(picture.snapshot)
     rows = [queue_row(info, picture.pace(info.name), paint, told[info.name]) for info in queues]
     fixed = 2 + sum(column.least + 2 for column in QUEUE_COLUMNS if column.rank < 4)
     names = max([width_of(info.name) for info in queues], default=8)

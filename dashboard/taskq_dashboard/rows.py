@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -93,6 +94,19 @@ def runs(snapshot: Snapshot) -> list[Run]:
     """What runs now, the longest first."""
     found = [run for worker in snapshot.workers if worker.present for run in _runs_of(worker, snapshot.now)]
     return sorted(found, key=lambda run: -run.seconds)
+
+
+def running_of(snapshot: Snapshot) -> Counter[str]:
+    """How many run of each queue: what workers say of themselves is newer than what their heartbeats wrote."""
+    told = Counter(run.queue for run in runs(snapshot))
+    for info in snapshot.queues:
+        told[info.name] = max(told[info.name], info.running)
+    return told
+
+
+def waiting(info: QueueInfo, running: int) -> int:
+    """Messages that can run now; what a worker has fetched and not begun is among them, as far as that is known."""
+    return info.ready if "running" in info.truncated else info.ready + max(info.leased - running, 0)
 
 
 def _runs_of(worker: WorkerInfo, now: int) -> Iterable[Run]:

@@ -94,10 +94,19 @@ class Glass:
             self.process.kill()
             self.process.send_signal(signal.SIGCONT)
         self.process.wait(PATIENCE_S)
+        self.hang_up()
+        for number in self._closing:
+            os.close(number)
+
+    def hang_up(self) -> None:
+        """Nobody looks at the terminal any more, as when its window is closed."""
+        if self._master < 0:
+            return
         os.write(self._closing[1], b"x")
         self._reader.join(PATIENCE_S)
-        for number in (self._master, self.slave, *self._closing):
-            os.close(number)
+        os.close(self.slave)
+        os.close(self._master)
+        self._master = -1
 
     def __enter__(self) -> Self:
         return self
