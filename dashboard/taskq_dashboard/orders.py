@@ -22,6 +22,8 @@ def demand(state: State, key: str) -> Next:
         return state, []
     if order.every and order.count is None:
         return replace(state, notice=Notice("still counting what the filter fits", "warn")), []
+    if order.every and not order.count:
+        return replace(state, notice=Notice("nothing fits")), []
     if order.every or len(order.ids) > 1:
         return replace(state, ask=order), []
     return _begin(state, order)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from taskq.control import Control
@@ -20,6 +20,7 @@ Tell = Callable[[int], object]
 """Told how many are done so far; what it raises ends the work after the step that was told."""
 
 _SAMPLES_S = 5.0  # they change no sooner
+_MANY = 1_000  # messages of a page that nobody looks at
 
 
 class Source(Protocol):
@@ -65,14 +66,28 @@ class Live:
 
     def count(self, want: Want, tell: Tell) -> int:
         """How many messages fit; all are looked at if there is a filter."""
-        what = _filter(want)
-        if what.is_all:
-            return self._inspector.count_dead(want.queue, what)
+        if want.listed in ("dead", "quarantined") and not want.text:
+            return self._inspector.count_dead(want.queue, _filter(want))
         found = 0
-        for page in self._inspector.walk(want.queue, what, brief=True):
-            found += len(page.items)
+        for ids in self._ids(want):
+            found += len(ids)
             tell(found)
         return found
+
+    def _ids(self, want: Want) -> Iterator[Sequence[str]]:
+        """All messages that fit, a page at a time."""
+        if want.listed in ("dead", "quarantined"):
+            for page in self._inspector.walk(want.queue, _filter(want), brief=True):
+                yield [letter.id for letter in page.items]
+            return
+        cursor: str | None = None
+        while want.listed != "failures":
+            what = MessageFilter(text=want.text or None)
+            found = self._inspector.browse(want.queue, want.listed, match=what, limit=_MANY, cursor=cursor)
+            yield [brief.id for brief in found.items]
+            cursor = found.cursor
+            if cursor is None:
+                return
 
     def message(self, queue: str, id: str) -> MessageInfo:
         """One message with its arguments."""
@@ -101,18 +116,20 @@ class Live:
                 done = control.discard(queue, _meant(order), on_progress=tell)
                 return f"deleted {done:,} of queue {queue}"
             case "cancel":
-                return self._cancel(queue, order.ids, tell)
+                chosen = Want(queue, order.listed, order.text)
+                return self._cancel(queue, self._ids(chosen) if order.every else [order.ids], tell)
 
-    def _cancel(self, queue: str, ids: Sequence[str], tell: Tell) -> str:
-        answers: Counter[str] = Counter()
-        for number, one in enumerate(ids, 1):
+    def _cancel(self, queue: str, pages: Iterable[Sequence[str]], tell: Tell) -> str:
+        answers: Counter[str] = Counter(cancelled=0)
+        for one in (one for page in pages for one in page):
             try:
                 answers[self._control.cancel(queue, one)] += 1
             except UnknownMessage:
                 answers["too_late"] += 1
-            tell(number)
+            tell(answers.total() - answers["too_late"])
         words = {"cancelled": "cancelled", "requested": "asked to stop", "too_late": "too late for"}
-        return ", ".join(f"{words[name]} {count:,}" for name, count in answers.items()) + f" of queue {queue}"
+        said = [f"{words[name]} {count:,}" for name, count in answers.items() if count] or ["cancelled 0"]
+        return f"{', '.join(said)} of queue {queue}"
 
 
 def _filter(want: Want) -> Filter:

@@ -138,6 +138,23 @@ def test_messages_are_cancelled_retried_and_deleted(scene: Scene) -> None:
         glass.see("asked to stop 1 of queue mail")
 
 
+def test_everything_that_waits_and_fits_is_cancelled(scene: Scene) -> None:
+    shop = scene.shop
+    with opened(scene, size=(160, 48)) as glass:
+        shop.enqueue(1_200, "shop.many")
+        glass.press("3")
+        glass.see("ready in mail", "shop.many")
+        glass.press("/", "shop.many", "enter")
+        glass.see("/shop.many", "▸")
+        glass.press("A")
+        glass.see("all 1,200 that fit are marked")
+        glass.press("C")
+        glass.see("cancel 1,200 ready messages of queue mail that fit 'shop.many': y/n")
+        glass.press("y")
+        glass.see("cancelled 1,200 of queue mail")
+        assert shop.inspector.queue("mail").ready == 5
+
+
 def test_the_filter_shows_what_fits(scene: Scene) -> None:
     shop = scene.shop
     (one,) = shop.bury(1, "shop.other", "builtins.KeyError", "where is it", "mail")
