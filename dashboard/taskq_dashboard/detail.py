@@ -62,6 +62,8 @@ def detail_lines(detail: Detail, now: float, paint: Paint, width: int) -> list[L
     if detail.info is None:
         text, look = (plain(detail.problem), "dead") if detail.problem else ("reading ...", "dim")
         return [*lines, *_fact("", text, look, paint, width)]
+    if detail.problem:
+        lines += _fact("now", plain(detail.problem), "warn", paint, width)
     for word, text, look in _facts(detail.info, now):
         lines += _fact(word, text, look, paint, width)
     for head, found in (

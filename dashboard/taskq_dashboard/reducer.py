@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from taskq.snapshot import ScheduleInfo
 from taskq_dashboard.offers import offered
 from taskq_dashboard.orders import advance, answer, demand, finish
 from taskq_dashboard.picture import develop
@@ -66,13 +67,7 @@ def reduce(state: State, event: Event) -> Next:
             # Another queue or filter may be wanted by now.
             return (replace(state, listing=listing), []) if listing.want == _want(state) else (state, [])
         case Found(message):
-            shown = state.detail
-            if isinstance(shown, Message) and (shown.id, shown.queue) in (
-                (message.id, message.queue),
-                (message.id, ""),
-            ):
-                return replace(state, detail=message), []
-            return state, []
+            return _found(state, message), []
         case Counted(want, count):
             fits = state.every and want == replace(_want(state), cursor=None)
             return (replace(state, counted=count), []) if fits else (state, [])
@@ -87,9 +82,23 @@ def reduce(state: State, event: Event) -> Next:
 def _looked(state: State, event: Looked) -> Next:
     state = replace(state, picture=develop(event.snapshot, state.picture), lost=None, problem="")
     state = _with_queue(state)
-    if state.view in TABS and state.tab != "failures" and state.now - state.asked >= AGAIN_MS:
-        return _reading(state)
-    return state, []
+    if isinstance(state.detail, ScheduleInfo):
+        name = state.detail.name
+        return replace(state, detail=next((one for one in event.snapshot.schedules if one.name == name), None)), []
+    if state.now - state.asked < AGAIN_MS:
+        return state, []
+    if isinstance(state.detail, Message):
+        return replace(state, asked=state.now), [Open(state.detail.queue, state.detail.id)]
+    return _reading(state)
+
+
+def _found(state: State, message: Message) -> State:
+    """A message was read; of one that has gone meanwhile the last that was known stays, until it is closed."""
+    shown = state.detail
+    if not isinstance(shown, Message) or shown.id != message.id:
+        return state
+    gone = message.info is None and shown.info is not None
+    return replace(state, detail=replace(shown, problem=message.problem) if gone else message)
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
@@ -225,12 +234,12 @@ def _mark_all(state: State) -> Next:
 def _open(state: State) -> Next:
     one = selected(state)
     if isinstance(one, (Row, Run)):
-        opened = replace(state, detail=Message(one.queue, one.id), scroll=0)
+        opened = replace(state, detail=Message(one.queue, one.id), scroll=0, asked=state.now)
         return opened, [Open(one.queue, one.id)]
     if one is None:
         return state, []
-    if state.view == "schedules":
-        return replace(state, detail=one, scroll=0), []  # type: ignore[arg-type]
+    if isinstance(one, ScheduleInfo):
+        return replace(state, detail=one, scroll=0), []
     return _to_view(replace(state, queue=one.name, tabs={**state.tabs, "messages": "ready"}), VIEWS.index("messages"))
 
 

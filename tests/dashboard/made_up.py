@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq.buckets import Histogram, bucket
-from taskq.inspector import MessageInfo, QueueInfo, WorkerInfo
+from taskq.inspector import Contents, MessageInfo, QueueInfo, WorkerInfo
 from taskq.snapshot import FailureInfo, Sample, ScheduleInfo, ServerInfo, Snapshot, TaskStats
 from taskq_dashboard.source import Tell
 from taskq_dashboard.state import Listing, Order, Row, Want
@@ -112,6 +112,20 @@ def rows(count: int, queue: str = "mail", text: str = "") -> tuple[Row, ...]:
         Row(queue, f"id-{n:04}", "shop.send", NOW - 1_000.0 * n, None, 2, "host-1", "ConnectionError", text)
         for n in range(count)
     )
+
+
+def message(**more: Any) -> MessageInfo:
+    """A dead letter in full."""
+    history = (
+        {"type": "ValueError", "message": "no tea", "kind": "error", "attempt": 1, "worker": "host-1", "at": NOW + 500}
+        | {"traceback": "Traceback:\n\tFile x\nValueError: no tea"},
+    )
+    fields: dict[str, Any] = dict.fromkeys(("due", "expires", "deadline", "result_until", "then", "progress"))
+    fields |= {"id": "id-0000", "queue": "mail", "status": "dead", "task": "shop.send", "priority": 0, "attempts": 1}
+    fields |= {"crashes": 0, "deliveries": 1, "created": NOW, "buried": NOW + 900.0, "cancel_requested": False}
+    fields |= {"unique": False, "explicit": False, "once": False, "bytes": 40, "options": {"timeout": 9.0}}
+    fields |= {"history": history, "result": "dead", "result_bytes": 10, "problem": ""}
+    return MessageInfo(**(fields | {"contents": Contents((42, "tea"), {"size": 3}, {"trace": "x"})} | more))
 
 
 @dataclass

@@ -37,7 +37,7 @@ from taskq_dashboard.state import (
     Ticked,
     Want,
 )
-from tests.dashboard.made_up import NOW, busy, failure, queue, rows, schedule, snapshot, worker
+from tests.dashboard.made_up import NOW, busy, failure, message, queue, rows, schedule, snapshot, worker
 
 MAIL = snapshot(
     queue("audit", ready=1),
@@ -300,6 +300,17 @@ def test_a_message_is_opened_read_and_closed() -> None:
     state = play(state, Found(Message("mail", "id-0001", problem="gone")), "j", "j", "k")[0]
     assert (state.scroll, state.detail) == (1, Message("mail", "id-0001", problem="gone"))
     assert play(state, "esc")[0].detail is None
+
+
+def test_what_is_open_is_read_again_and_stays_when_it_goes() -> None:
+    state = play(dead(), "enter")[0]
+    assert play(state, Looked(MAIL))[1] == []
+    assert play(state, Ticked(1e12 + AGAIN_MS), Looked(MAIL))[1] == [Open("mail", "id-0000")]
+    known = Message("mail", "id-0000", message())
+    state = play(state, Found(known), Found(Message("mail", "id-0000", problem="no trace")))[0]
+    assert state.detail == replace(known, problem="no trace")
+    state = play(opened(), "6", "enter", Looked(replace(MAIL, schedules=(schedule("nightly", "paused"),))))[0]
+    assert getattr(state.detail, "state", "") == "paused"
 
 
 def test_running_messages_and_failures_are_opened_too() -> None:

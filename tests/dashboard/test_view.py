@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.color import ColorSystem
 
-from taskq.inspector import Contents, MessageInfo
+from taskq.inspector import Contents
 from taskq.snapshot import Snapshot
 from taskq_dashboard.paint import ASCII, Frame, Paint, plain_text, wide
 from taskq_dashboard.picture import Picture, develop
@@ -35,6 +35,7 @@ from tests.dashboard.made_up import (
     busy,
     counters,
     failure,
+    message,
     queue,
     rows,
     schedule,
@@ -61,19 +62,6 @@ def drawn(state: State, *events: Event | str, paint: Paint = BARE) -> Frame:
 
 def seen(look: Snapshot, *events: Event | str, size: tuple[int, int] = (120, 40), paint: Paint = BARE) -> str:
     return drawn(State(now=1e12), Resized(*size), Looked(look), *events, paint=paint).text()
-
-
-def message(**more: Any) -> MessageInfo:
-    history = (
-        {"type": "ValueError", "message": "no tea", "kind": "error", "attempt": 1, "worker": "host-1", "at": NOW + 500}
-        | {"traceback": "Traceback:\n\tFile x\nValueError: no tea"},
-    )
-    fields: dict[str, Any] = dict.fromkeys(("due", "expires", "deadline", "result_until", "then", "progress"))
-    fields |= {"id": "id-0000", "queue": "mail", "status": "dead", "task": "shop.send", "priority": 0, "attempts": 1}
-    fields |= {"crashes": 0, "deliveries": 1, "created": NOW, "buried": NOW + 900.0, "cancel_requested": False}
-    fields |= {"unique": False, "explicit": False, "once": False, "bytes": 40, "options": {"timeout": 9.0}}
-    fields |= {"history": history, "result": "dead", "result_bytes": 10, "problem": ""}
-    return MessageInfo(**(fields | {"contents": Contents((42, "tea"), {"size": 3}, {"trace": "x"})} | more))
 
 
 # -- whole screens
