@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from taskq import figures
@@ -28,8 +28,13 @@ MOST_QUEUES = 1_000
 MOST_WORKERS = 200
 MOST_SCHEDULES = 100
 DEPTH: Final = Depth(1_000, 100, 20)
+GLANCE: Final = Depth(1_000, 1, 20)
+DEEP = 5
+"""So many queues of a look are looked into for what is running and retrying, which costs the most; the others keep what
+the look into them said. They take turns."""
 
 _FIRST_ROUNDS = 2  # names first, then transports and parked tasks
+_DEEP = ("running", "retrying")
 
 
 @dataclass
@@ -86,8 +91,9 @@ class _Names:
 class Watch:
     """Looks at one namespace; not for several threads at once.
 
-    `failures` is how many of its last failures are read of each queue. Raises the errors of `BrokerError`; a queue that
-    cannot be read (a key of another type, a shard that is away) is left out, and named in `truncated`.
+    `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
+    are a few looks old: queues are looked into by turns. Raises the errors of `BrokerError`; a queue that cannot be
+    read (a key of another type, a shard that is away) is left out, and named in `truncated`.
     """
 
     def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10) -> None:
@@ -102,6 +108,7 @@ class Watch:
         self._server: dict[str, str] = {}
         self._nodes = 0
         self._asked: dict[str, list[str]] = {}
+        self._deep: dict[str, QueueInfo] = {}  # what the last look into each said, the oldest first
 
     def look(self, *, samples: bool = True) -> Snapshot:
         """Everything at one moment, in one round trip to each server; the first look takes three.
@@ -136,13 +143,13 @@ class Watch:
     def _round(self, samples: bool) -> _Seen:
         seen = _Seen()
         asks = [*self._common(seen), *self._of_schedules(seen)]
-        self._asked = {}
+        self._asked, turns = {}, self._turns()
         for name in self._queues.known:
             try:
                 keys = queue_keys(self.namespace, check_name(name), name in self._streams)
             except InvalidName:
                 continue
-            asks += self._of_queue(seen, name, keys, samples)
+            asks += self._of_queue(seen, keys, samples, DEPTH if name in turns else GLANCE)
         self._exchange(asks, seen)
         for part, cut in (("queues", self._queues.cut), ("schedules", self._schedules.cut)):
             if cut:
@@ -179,7 +186,15 @@ class Watch:
         sections = ("memory", "clients") if self._server else ("server", "memory", "clients")
         return asks + [_Ask("server", ("INFO", section), info) for section in sections]
 
-    def _of_queue(self, seen: _Seen, name: str, keys: QueueKeys, samples: bool) -> list[_Ask]:
+    def _turns(self) -> set[str]:
+        """The queues to look into: those never seen, then those not seen for longest."""
+        known = self._queues.known
+        self._deep = {name: info for name, info in self._deep.items() if name in known}
+        return set([*(name for name in known if name not in self._deep), *self._deep][:DEEP])
+
+    def _of_queue(self, seen: _Seen, keys: QueueKeys, samples: bool, depth: Depth) -> list[_Ask]:
+        name = keys.name
+
         def reading(value: Reading) -> None:
             seen.queues[name] = value
 
@@ -194,7 +209,7 @@ class Watch:
 
         what, parked = f"queue {name}", self._parked.get(name, [])
         self._asked[name] = parked
-        asks = [_Ask(what, overview(keys, parked, DEPTH), reading), _Ask(what, ("HGETALL", keys.stats), stats)]
+        asks = [_Ask(what, overview(keys, parked, depth), reading), _Ask(what, ("HGETALL", keys.stats), stats)]
         if self._failures:
             asks.append(_Ask(what, ("LRANGE", keys.recent, 0, self._failures - 1), recent))
         if samples:
@@ -241,7 +256,17 @@ class Watch:
     # -- values -----------------------------------------------------------------------------------------------------
 
     def _info(self, name: str, reading: Reading) -> QueueInfo:
-        return reading.info(name, self._asked[name])
+        info = reading.info(name, self._asked[name])
+        if reading.depth == DEPTH:
+            self._deep.pop(name, None)
+            self._deep[name] = info
+            return info
+        known = self._deep.get(name)
+        if known is None:
+            return info
+        cut = [*(part for part in info.truncated if part not in _DEEP), *(p for p in known.truncated if p in _DEEP)]
+        running, retrying = min(known.running, info.leased), min(known.retrying, info.delayed)
+        return replace(info, running=running, retrying=retrying, truncated=tuple(cut))
 
     def _samples(self, name: str, seen: _Seen) -> tuple[Sample, ...]:
         reading = seen.queues.get(name)
