@@ -42,7 +42,7 @@ class Screen:
                 self._before = termios.tcgetattr(self.reader)
             except termios.error as error:
                 raise Gone from error
-        ours = [*self._before[:_CONTROL], [*self._before[_CONTROL]]]
+        ours: list[Any] = [*self._before[:_CONTROL], [*self._before[_CONTROL]]]
         ours[_LOCAL] &= ~(termios.ECHO | termios.ICANON)  # ISIG stays: Ctrl+C is a signal
         ours[_INPUT] &= ~termios.IXON  # Ctrl+S would stop us in the middle of a write
         ours[_CONTROL][termios.VMIN], ours[_CONTROL][termios.VTIME] = 1, 0

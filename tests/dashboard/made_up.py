@@ -24,7 +24,8 @@ def queue(name: str, **figures: Any) -> QueueInfo:
         ("ready", "delayed", "retrying", "leased", "running", "dead", "quarantined", "parked_total"), 0
     )
     zero |= {"cancelled_waiting": 0, "outbox": 0, "oldest": None, "due": None, "paused": False}
-    return QueueInfo(**(zero | {"name": name, "now": NOW, "parked": (), "counters": {}} | figures))
+    zero |= {"name": name, "now": NOW, "parked": (), "counters": {}}
+    return QueueInfo(**(zero | figures))
 
 
 def counters(done: int, failed: int = 0, dead: int = 0, enqueued: int = 0) -> dict[str, int]:
@@ -125,7 +126,8 @@ def message(**more: Any) -> MessageInfo:
     fields |= {"crashes": 0, "deliveries": 1, "created": NOW, "buried": NOW + 900.0, "cancel_requested": False}
     fields |= {"unique": False, "explicit": False, "once": False, "bytes": 40, "options": {"timeout": 9.0}}
     fields |= {"history": history, "result": "dead", "result_bytes": 10, "problem": ""}
-    return MessageInfo(**(fields | {"contents": Contents((42, "tea"), {"size": 3}, {"trace": "x"})} | more))
+    fields |= {"contents": Contents((42, "tea"), {"size": 3}, {"trace": "x"})}
+    return MessageInfo(**(fields | more))
 
 
 @dataclass

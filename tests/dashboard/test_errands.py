@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -88,7 +88,7 @@ class Heard:
 
 
 @contextmanager
-def errands(source: FakeSource) -> Iterator[tuple[Errands, Heard]]:
+def errands(source: FakeSource) -> Generator[tuple[Errands, Heard]]:
     heard = Heard()
     one = Errands(source, 0.01, heard.post)
     try:

@@ -185,11 +185,12 @@ def test_one_letter_is_retried_at_once() -> None:
 def test_marked_letters_are_asked_about_first() -> None:
     state, wishes = play(dead(), "space", "space", "D")
     assert wishes == []
-    assert state.ask == Order("delete", "mail", "dead", ("id-0000", "id-0001"), count=2)
-    assert play(state, "x", "enter", "j", "D")[0].ask == state.ask, "only y and n are answers"
+    order = Order("delete", "mail", "dead", ("id-0000", "id-0001"), count=2)
+    assert state.ask == order
+    assert play(state, "x", "enter", "j", "D")[0].ask == order, "only y and n are answers"
     stays, wishes = play(state, "n")
     assert (stays.ask, wishes, len(stays.marked)) == (None, [], 2)
-    assert play(state, "y")[1] == [Do(state.ask)]
+    assert play(state, "y")[1] == [Do(order)]
 
 
 def test_all_that_fit_are_counted_and_asked_about() -> None:
