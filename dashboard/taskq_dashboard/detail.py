@@ -13,7 +13,7 @@ from taskq.terminal import clean_lines
 from taskq_dashboard.cells import clock, plain, size, span, width_of
 from taskq_dashboard.paint import Line, Paint, trim
 from taskq_dashboard.panels import title
-from taskq_dashboard.rows import number
+from taskq_dashboard.rows import Run, number
 from taskq_dashboard.state import Detail, Message
 
 _WORD = 11
@@ -51,8 +51,8 @@ def help_lines(paint: Paint, width: int) -> list[Line]:
     return lines
 
 
-def detail_lines(detail: Detail, now: float, paint: Paint, width: int) -> list[Line]:
-    """All that is known, wrapped to the width."""
+def detail_lines(detail: Detail, now: float, paint: Paint, width: int, run: Run | None = None) -> list[Line]:
+    """All that is known, wrapped to the width; `run` is its attempt, if it runs now."""
     if isinstance(detail, ScheduleInfo):
         lines = [title(paint, f"schedule {plain(detail.name)}", width)]
         for word, text in _schedule(detail):
@@ -64,6 +64,9 @@ def detail_lines(detail: Detail, now: float, paint: Paint, width: int) -> list[L
         return [*lines, *_fact("", text, look, paint, width)]
     if detail.problem:
         lines += _fact("now", plain(detail.problem), "warn", paint, width)
+    if run is not None:
+        limit = f" of {span(run.limit)}" if run.limit else ""
+        lines += _fact("runs", f"on {plain(run.worker)} {run.slot} for {span(run.seconds)}{limit}", "run", paint, width)
     for word, text, look in _facts(detail.info, now):
         lines += _fact(word, text, look, paint, width)
     for head, found in (

@@ -32,7 +32,7 @@ Post: TypeAlias = Callable[[Event | BaseException], object]
 """Takes what has happened to the loop, from any thread; an exception is a mistake of ours and ends the dashboard."""
 
 _DONE = {"retry": "retried", "cancel": "cancelled", "delete": "deleted"}
-_LEAVING_S = 3.0
+_LEAVING_S = 5.0
 
 
 class _Stopped(Exception):

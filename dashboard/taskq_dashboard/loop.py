@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from taskq_dashboard.cells import plain
 from taskq_dashboard.errands import Errands
 from taskq_dashboard.keyboard import ESCAPE_S, Keyboard
 from taskq_dashboard.paint import Paint
@@ -19,6 +20,7 @@ from taskq_dashboard.state import (
     Do,
     Effect,
     Event,
+    Finished,
     Key,
     Open,
     Quit,
@@ -42,11 +44,15 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def run(source: Source, state: State, paint: Paint, interval: float, screen: Screen) -> int:
     """Show the dashboard until somebody leaves it. Answers the exit code: 0, or 128 and the signal that ended it.
 
-    Ctrl+C raises KeyboardInterrupt. However it ends, the terminal is as it was before.
+    Ctrl+C raises KeyboardInterrupt. However it ends, the terminal is as it was before; what was still being done is
+    stopped, and a line then says how far it came.
     """
     ended: signal.Signals | None = None
+    said: list[str] = []
     with Signals() as signals, _taken(screen):
-        ended = _Loop(source, state, paint, interval, (screen, signals)).run()
+        ended = _Loop(source, state, paint, interval, (screen, signals)).run(said)
+    for text in said:
+        print(paint.text(plain(text)))
     if ended is signal.SIGINT:
         raise KeyboardInterrupt
     return 0 if ended is None else 128 + ended
@@ -79,8 +85,8 @@ class _Loop:
         self._leaving = False
         self._errands = Errands(source, interval, self._post)
 
-    def run(self) -> signal.Signals | None:
-        """Until it is left; answers the signal that ended it."""
+    def run(self, said: list[str]) -> signal.Signals | None:
+        """Until it is left; answers the signal that ended it, and adds what is to be said afterwards."""
         try:
             self._resize()
             while not self._leaving:
@@ -89,9 +95,11 @@ class _Loop:
                 if ended is not None:
                     return ended
                 self._take()
+            self._draw()
             return None
         finally:
             self._errands.close()
+            said += [event.text for event in self._posted if isinstance(event, Finished)]
 
     def _post(self, event: Event | BaseException) -> None:
         self._posted.append(event)
@@ -103,7 +111,7 @@ class _Loop:
         due = self._drawn + (_FRAME_S if self._stale else _TICK_S)
         if now >= due:
             self._happens(Ticked(time.time() * 1000))
-            self._screen.draw([self._paint.ansi(line) for line in view(self._state, self._paint).lines])
+            self._draw()
             self._drawn, self._stale = now, False
             due = now + _TICK_S
         timeout = max(due - now, 0.0)
@@ -116,6 +124,9 @@ class _Loop:
             self._keys(self._keyboard.feed(self._screen.read()))
         elif self._keyboard.waits:
             self._keys(self._keyboard.expire())
+
+    def _draw(self) -> None:
+        self._screen.draw([self._paint.ansi(line) for line in view(self._state, self._paint).lines])
 
     def _keys(self, names: list[str]) -> None:
         for name in names:

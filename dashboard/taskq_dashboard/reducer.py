@@ -111,13 +111,13 @@ def _key(state: State, name: str) -> Next:
     if state.typing is not None:
         return _typed(state, state.typing, name)
     if name == "q":
-        return state, [Quit()]
+        return (_stopping(state), [Stop(), Quit()]) if state.work is not None else (state, [Quit()])
     if name == "?" or (state.help and name in ("esc", "enter")):
         return replace(state, help=not state.help), []
     if state.help:
         return state, []
     if name == "esc" and state.work is not None:
-        return replace(state, work=replace(state.work, stopping=True)), [Stop()]
+        return _stopping(state), [Stop()]
     if name in ("r", "p", "C", "D"):
         return demand(state, name) if offered(state, name) else (state, [])
     if len(name) == 1 and name in "123456":
@@ -125,6 +125,10 @@ def _key(state: State, name: str) -> Next:
     if state.detail is not None:
         return _in_detail(state, name)
     return _in_list(state, name)
+
+
+def _stopping(state: State) -> State:
+    return state if state.work is None else replace(state, work=replace(state.work, stopping=True))
 
 
 def _typed(state: State, typing: str, name: str) -> Next:
@@ -152,13 +156,11 @@ def _filtered(state: State, text: str) -> Next:
 
 def _to_view(state: State, number: int) -> Next:
     view = VIEWS[number]
-    if view == state.view and state.detail is None:
-        return state, []
-    changed = view != state.view
-    state = replace(state, view=view, detail=None, scroll=0)
-    if not changed:
-        return state, []
-    return _reading(_with_queue(_unmarked(replace(state, listing=None, before=()))))
+    if view == state.view:
+        return replace(state, detail=None, scroll=0), []
+    chosen = state.at.get(state.view, "") if state.view in ("overview", "queues") else ""
+    state = replace(state, view=view, detail=None, scroll=0, listing=None, before=(), queue=chosen or state.queue)
+    return _reading(_with_queue(_unmarked(state), afresh=view == "dead"))
 
 
 def _in_detail(state: State, name: str) -> Next:
@@ -264,10 +266,13 @@ def _reading(state: State, cursor: str | bool | None = False) -> Next:
     return replace(state, asked=state.now), [ReadPage(want)]
 
 
-def _with_queue(state: State) -> State:
-    """With a queue to list, if there is one: of dead letters one that has some."""
+def _with_queue(state: State, afresh: bool = False) -> State:
+    """With a queue to list, if there is one; `afresh` one that has dead letters, if that at hand has none."""
     snapshot = state.snapshot
-    if snapshot is None or not snapshot.queues or any(one.name == state.queue for one in snapshot.queues):
+    if snapshot is None or not snapshot.queues:
+        return state
+    known = next((one for one in snapshot.queues if one.name == state.queue), None)
+    if known is not None and (not afresh or known.dead or not any(one.dead for one in snapshot.queues)):
         return state
     if state.view == "dead":
         best = max(snapshot.queues, key=lambda one: one.dead)

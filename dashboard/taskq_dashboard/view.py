@@ -8,8 +8,8 @@ from taskq_dashboard.offers import offers
 from taskq_dashboard.pages import body
 from taskq_dashboard.paint import Frame, Line, Paint, Piece, faded, trim, wide
 from taskq_dashboard.panels import filled
-from taskq_dashboard.rows import slots
-from taskq_dashboard.state import Order, State
+from taskq_dashboard.rows import runs, slots
+from taskq_dashboard.state import Message, Order, State
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 10
 
@@ -39,8 +39,10 @@ def _middle(state: State, paint: Paint, width: int, height: int) -> list[Line]:
         return filled(help_lines(paint, width), width, height)
     if state.detail is None:
         return body(state, paint, width, height)
-    snapshot = state.snapshot
-    lines = detail_lines(state.detail, snapshot.now if snapshot is not None else state.now, paint, width)
+    snapshot, detail = state.snapshot, state.detail
+    running = runs(snapshot) if snapshot is not None and isinstance(detail, Message) else []
+    run = next((one for one in running if isinstance(detail, Message) and one.id == detail.id), None)
+    lines = detail_lines(detail, snapshot.now if snapshot is not None else state.now, paint, width, run)
     first = min(state.scroll, max(len(lines) - height, 0))
     return filled(lines[first : first + height], width, height)
 

@@ -109,6 +109,18 @@ def test_enter_on_a_queue_lists_its_messages() -> None:
     assert (state.view, state.queue, wishes) == ("messages", "news", [ReadPage(Want("news", "ready"))])
 
 
+def test_the_queue_that_was_chosen_is_the_one_that_is_listed() -> None:
+    assert play(opened(), "j", "j", "3")[1] == [ReadPage(Want("news", "ready"))]
+    assert play(opened(), "j", "j", "5")[1] == [ReadPage(Want("mail", "dead"))], "news has no dead letters"
+
+
+def test_who_leaves_in_the_middle_of_something_stops_it() -> None:
+    state, wishes = play(dead(), "space", "space", "r", "y", "q")
+    assert wishes[-2:] == [Stop(), Quit()]
+    assert state.work is not None
+    assert state.work.stopping
+
+
 def test_tab_and_arrows_change_what_is_listed() -> None:
     state, wishes = play(opened("3"), "tab", "right", "backtab", "left")
     assert [wish.want for wish in wishes if isinstance(wish, ReadPage)] == [

@@ -269,6 +269,14 @@ def test_a_message_shows_its_arguments_its_way_and_its_traceback() -> None:
     assert "D delete" in text.splitlines()[-1]
 
 
+def test_a_message_that_runs_says_where_and_how_long() -> None:
+    look = snapshot(queue("mail"), workers=(worker(),))
+    info = message(id="id-host-1-1", status="running", buried=None, history=(), result=None)
+    text = seen(look, "4", "enter", Found(Message("mail", "id-host-1-1", info)))
+    assert "on host-1 0.1 for 3.0 s of 30 s" in text
+    assert "C cancel" in text.splitlines()[-1]
+
+
 def test_a_long_message_is_scrolled_to_its_end() -> None:
     listed = Read(Listing(Want("mail", "dead"), rows(1), 1, 1))
     long = message(contents=Contents(tuple(range(500))))
