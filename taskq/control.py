@@ -16,7 +16,6 @@ from taskq.errors import BrokerUnavailable, InvalidOption, UnknownMessage
 from taskq.inspector import Inspector, raw_id, shown_id
 from taskq.names import did_you_mean, shown
 from taskq.store.scripts import run
-from taskq.tasks import schedule_admin, schedule_steps
 from taskq.tasks.broker import LEASE_MESSAGES
 from taskq.tasks.handle import Cancelled
 from taskq.tasks.letters import Filter, Page
@@ -145,18 +144,6 @@ class Control:
         """Hand out again, and wake who waits. Raises UnknownQueue."""
         self._need(queue)
         self._patiently(lambda: self.broker.resume(queue))
-
-    def pause_schedule(self, name: str) -> None:
-        """Make no messages of a schedule until it is resumed. Raises UnknownSchedule."""
-        self._hold(name, True)
-
-    def resume_schedule(self, name: str) -> None:
-        """Go on with its next slot; those of the pause are not made up for. Raises UnknownSchedule."""
-        self._hold(name, False)
-
-    def _hold(self, name: str, paused: bool) -> None:
-        steps = schedule_admin.hold(self.broker.namespace, name, paused)
-        schedule_steps.drive(self.broker.link, steps, pauses(time.monotonic() + _PATIENCE_S))
 
     def purge(
         self,

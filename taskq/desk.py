@@ -6,6 +6,7 @@ Which one it is comes from options, the environment, the project and the app, in
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +18,13 @@ from taskq.loading import load_app
 from taskq.settings import URL_VARIABLE, BrokerChoice, Settings
 from taskq.store.connection import SyncLink
 from taskq.store.selection import choose_broker
+from taskq.tasks import schedule_admin, schedule_steps
 from taskq.tasks.app import TaskQ
-from taskq.tasks.lists import ListBroker
+from taskq.tasks.lists import ListBroker, pauses
 from taskq.tasks.packing import Limits
+
+
+_PATIENCE_S = 10.0
 
 
 def _quiet(text: str) -> None:
@@ -53,6 +58,11 @@ class Desk:
             return names
         self.inspector.need_queue(queue)
         return [queue]
+
+    def pause_schedule(self, name: str, paused: bool = True) -> None:
+        """Make no messages of a schedule until it is resumed, or go on with its next slot. Raises UnknownSchedule."""
+        steps = schedule_admin.hold(self.namespace, name, paused)
+        schedule_steps.drive(self.broker.link, steps, pauses(time.monotonic() + _PATIENCE_S))
 
 
 @contextmanager

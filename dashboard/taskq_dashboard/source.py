@@ -37,6 +37,7 @@ class Live:
     """One namespace on its broker. `look` is for one thread, the rest for any."""
 
     def __init__(self, desk: Desk) -> None:
+        self._desk = desk
         self._watch = Watch(desk.inspector.link, desk.namespace)
         self._inspector: Inspector = desk.inspector
         self._control: Control = desk.control
@@ -104,10 +105,10 @@ class Live:
                 control.resume(queue)
                 return f"resumed queue {queue}"
             case "hold":
-                control.pause_schedule(order.ids[0])
+                self._desk.pause_schedule(order.ids[0])
                 return f"paused schedule {order.ids[0]}"
             case "release":
-                control.resume_schedule(order.ids[0])
+                self._desk.pause_schedule(order.ids[0], False)
                 return f"resumed schedule {order.ids[0]}"
             case "retry":
                 done = control.redrive(queue, _meant(order), on_progress=tell)
