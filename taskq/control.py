@@ -14,18 +14,31 @@ from typing import TypeVar, cast
 
 from taskq.errors import BrokerUnavailable, InvalidOption, UnknownMessage
 from taskq.inspector import Inspector, raw_id, shown_id
-from taskq.names import did_you_mean, shown
+from taskq.names import check_name, did_you_mean, shown
 from taskq.store.scripts import run
+from taskq.tasks.briefs import ANY, MessageFilter, Shelf
 from taskq.tasks.broker import LEASE_MESSAGES
 from taskq.tasks.handle import Cancelled
 from taskq.tasks.letters import Filter, Page
 from taskq.tasks.lists import ListBroker, pauses
+from taskq.tasks.moves import MOVABLE, Move, Moved, movable
 from taskq.tasks.operator_calls import STATES, State, purge
 from taskq.tasks.past import Range, When
 from taskq.tasks.replays import Replay, Replayed, new_label
 from taskq.tasks.stream_calls import unread
 
-__all__ = ["STATES", "WAITING", "Control", "Filter", "Replayed", "State", "new_label"]
+__all__ = [
+    "MOVABLE",
+    "STATES",
+    "WAITING",
+    "Control",
+    "Filter",
+    "MessageFilter",
+    "Moved",
+    "Replayed",
+    "State",
+    "new_label",
+]
 
 T = TypeVar("T")
 
@@ -257,6 +270,53 @@ class Control:
                 on_progress(one.told.enqueued)
             if rate is not None and not dry_run:
                 self._pace.sleep(max(began + (one.told.enqueued - before) / rate - self._pace.clock(), 0.0))
+        return one.told
+
+    # -- moves -------------------------------------------------------------------------------------------------------
+
+    def move(
+        self,
+        queue: str,
+        to: str,
+        what: Shelf | Iterable[str | bytes] = "ready",
+        *,
+        match: MessageFilter = ANY,
+        create: bool = False,
+        rate: float | None = None,
+        on_progress: Callable[[int], object] | None = None,
+        dry_run: bool = False,
+    ) -> Moved:
+        """Messages of one state that fit, or those of some ids, to another queue, at most `rate` a second.
+
+        They keep id, arguments, options, priority, due time, expiry, unique key, attempts and history; what cannot stay
+        as it is is left where it is and counted by its reason (`taskq.tasks.moves.REASONS`). Nothing gets lost and
+        nothing runs twice by it, whoever is stopped: the next move out of this queue first goes on with what was on its
+        way. What workers hold stays. Who waits for a result by a handle of before gets ResultUnavailable. A target that
+        was never used must be asked for with `create`. Raises UnknownQueue, InvalidOption.
+        """
+        _check_rate(rate)
+        self._need(queue)
+        if check_name(to) == queue:
+            raise InvalidOption(f"queue {queue!r} is both source and target: name another queue to move to")
+        if not isinstance(what, str) and not match.is_all:
+            raise InvalidOption("give ids or a filter, not both")
+        chosen = movable(what) if isinstance(what, str) else [raw_id(one) for one in what]
+        one = Move(self.broker, queue, to, chosen, match, dry_run)
+        if not create:
+            self._need(to)
+        elif not dry_run:
+            self._patiently(lambda: self.broker.announce(to))
+            self._patiently(lambda: self.broker.know(to))
+        while self._patiently(one.begin):
+            pass
+        step, began = _step(rate), self._pace.clock()
+        more = True
+        while more:
+            more = self._patiently(lambda: one.step(step))
+            if on_progress is not None:
+                on_progress(one.told.moved)
+            if rate is not None and not dry_run:
+                self._pace.sleep(max(began + one.told.moved / rate - self._pace.clock(), 0.0))
         return one.told
 
     # -- messages ---------------------------------------------------------------------------------------------------
