@@ -119,8 +119,8 @@ class Carrier:
         if said.strip("n"):
             held = id_text(back[said.index("e")])
             raise BrokerError(
-                f"message {held} can go neither to queue {batch.to!r} nor back to {self.queue!r}: both have a message of"
-                " its id; cancel or finish the one in either queue and move again"
+                f"message {held} can go neither to queue {batch.to!r} nor back to {self.queue!r}: both have a message"
+                " of its id; cancel or finish the one in either queue and move again"
             )
         return run(self.broker.link, carried(self._keys, batch.token, answer.count("n")))
 
