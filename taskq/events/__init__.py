@@ -1,0 +1,1 @@
+"""Events: topics of partitioned logs, their publishers and their subscriptions."""
