@@ -37,6 +37,10 @@ def operator(server: RealServer, namespace: str, tmp_path: Path) -> Iterator[Ope
         yield one
 
 
+def send(number: int) -> int:
+    return number
+
+
 def mixed(here: Shop) -> tuple[list[str], list[str]]:
     """Ready messages of two tasks by turns: those to go, and those to stay."""
     go: list[str] = []
@@ -212,9 +216,6 @@ def test_pausing_and_resuming_speak_json(operator: Operator) -> None:
     operator.shop.enqueue(1)
     assert operator.objects("queue", "pause", "mail") == [{"queue": "mail", "paused": True}]
     assert operator.objects("queue", "resume", "mail") == [{"queue": "mail", "paused": False}]
-
-    def send(number: int) -> int:
-        return number
 
     operator.shop.app.task(name="shop.send", queue="mail")(send)
     operator.shop.app.schedules.add("tick", "shop.send", every=3_600, args=(1,))
