@@ -640,6 +640,8 @@ def test_what_was_left_too_long_is_told_and_stays(lists: Shop, monkeypatch: pyte
     token, text = link.execute("HGETALL", keys.moves)
     since, rest = text.split(b" ", 1)
     link.execute("HSET", keys.moves, token, b"%d %b" % (int(since) - 30 * 86_400_000, rest))
+    assert [(batch.to, len(batch.ids)) for batch in lists.inspector.moves("mail")] == [("post", 3)]
+    assert lists.inspector.moves("post") == ()
     assert lists.control.move("mail", "post") == Moved(0, stale=3)
     assert link.execute("HLEN", keys.parcels(token.decode())) == 3
 
