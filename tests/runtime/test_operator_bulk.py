@@ -15,9 +15,9 @@ from taskq.errors import BrokerUnavailable, InvalidOption
 from taskq.inspector import MessageFilter, Shelf
 from taskq.message import id_text
 from taskq.tasks.broker import Held
+from tests.runtime.moving import listed, nothing_left, put, runs, texts
 from tests.runtime.operating import Operator, error_of, operating
 from tests.runtime.shop import Shop, shop
-from tests.runtime.test_move import listed, nothing_left, put, runs, texts
 from tests.runtime.test_operator_control import Clock
 from tests.servers import RealServer
 
