@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from taskq.buckets import Histogram
-from taskq.tasks.operator_calls import QueueInfo
-from taskq.tasks.schedule_admin import ScheduleInfo
+from taskq.tasks.operator_calls import QueueInfo as QueueInfo
+from taskq.tasks.schedule_admin import ScheduleInfo as ScheduleInfo  # readers of snapshots name it
 
 Fate: TypeAlias = Literal["retried", "dead", "quarantined", "crashed"]
 

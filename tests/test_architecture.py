@@ -46,6 +46,7 @@ FLOOR_OF = {
     "snapshot": "operator",
     "metrics": "operator",
     "exporter": "operator",
+    "desk": "operator",
     "figures": "operator",
     "watching": "operator",
     "testing": "testing",

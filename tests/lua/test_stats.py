@@ -187,6 +187,7 @@ def test_a_sample_holds_the_counters_and_what_is_ready(queue: Queue) -> None:
     queue.enqueue(*(message(10 + number, priority=0 if queue.keys.streamed else number - 2) for number in range(5)))
     queue.release(*map(held, queue.take(1)))
     queue.link.execute("RPUSH", queue.keys.alone, b"i" * 16)
+    queue.now += 1_234
     assert queue.run(sample(queue.keys, queue.at))
     text = [queue.now, 10, 2, 2, 2, 1, 6]
     assert samples(queue) == {str(queue.now // SLOT_MS % SLOTS): text, "last": text}

@@ -154,6 +154,9 @@ class Presence:
                     "task": child.task(run.task),
                     "queue": child.queue(run.queue),
                     "seconds": round(now - run.started, 1),
+                    "limit": round(run.hard - run.started, 1) if run.hard else None,
+                    "child": child.index,
+                    "slot": run.slot,
                 }
                 for run in running
             ]
