@@ -23,7 +23,6 @@ from taskq.tasks.app import TaskQ
 from taskq.tasks.lists import ListBroker, pauses
 from taskq.tasks.packing import Limits
 
-
 _PATIENCE_S = 10.0
 
 

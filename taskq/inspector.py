@@ -23,6 +23,7 @@ from taskq.tasks.briefs import ANY, SHELVES, Brief, MessageFilter, MessagePage, 
 from taskq.tasks.browsing import look
 from taskq.tasks.dossier import Contents, MessageInfo, message_info
 from taskq.tasks.letters import EVERY, DeadLetter, Filter, Page, Place, letter_of, page_limit
+from taskq.tasks.move_calls import Batch
 from taskq.tasks.operator_calls import Parked, QueueInfo, Row, buried, examine, overview
 from taskq.tasks.past import Entry, History, Range, When, check_cursor, gather, need_stream, walk
 from taskq.tasks.stream_calls import StreamInfo
@@ -30,6 +31,7 @@ from taskq.watching import Watch, worker_record
 
 __all__ = [
     "SHELVES",
+    "Batch",
     "Brief",
     "Contents",
     "DeadLetter",
@@ -192,6 +194,11 @@ class Inspector:
         running = self._running() if state in ("leased", "running") else {}
         where = self.keys(queue)
         return look(self.link, where, state, match, cursor, limit=limit, contents=contents, scan=scan, running=running)
+
+    def moves(self, queue: str) -> tuple[Batch, ...]:
+        """What is on its way to another queue: of moves that go on now, or that were stopped."""
+        flat = self.link.execute("HGETALL", self.keys(queue).moves)
+        return tuple(Batch.read(token, text) for token, text in zip(flat[::2], flat[1::2], strict=True))
 
     def _running(self) -> dict[str, tuple[str, float]]:
         """Who runs which message and since how many seconds, as the workers said last."""

@@ -134,12 +134,16 @@ class MessagePage:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where messages of a state are: the name in a cursor, the key, and the index of the priority of a ready list."""
+    """Where messages of a state are: the name in a cursor, the key, and the index of the priority of a ready list.
+
+    `before` is about how many of a list are before those that are meant.
+    """
 
     name: str
     key: str
     index: int | None = None
     down: bool = False
+    before: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ class Browser:
             following = [*(one.name for one in places[index + 1 :]), *["unread"] * self._streams]
             yield from self._place(place, after, limit, f"{following[0]}/0/" if following else None)
         if self._streams:
-            yield from self._unread(at if name == "unread" else "0")
+            yield from self._unread(at if name == "unread" else "0", limit)
 
     def _place(self, place: Place, after: tuple[str, bytes], limit: int, following: str | None) -> Iterator[Slips]:
         over = False
@@ -159,11 +159,11 @@ class Browser:
                 _, at, last = _parse(found[-1].after)
                 after = (at, last)
 
-    def _unread(self, after: str) -> Iterator[Slips]:
+    def _unread(self, after: str, limit: int) -> Iterator[Slips]:
         last = str(self._link.execute("HGET", self._keys.tally, "last") or b"0-0", "ascii")
         first = f"({max(after, last, key=_entry_order)}"
         while first:
-            page = run(self._link, history(self._keys, first, "+"))
+            page = run(self._link, history(self._keys, first, "+", limit=limit))
             waiting = {bytes.fromhex(one.id.replace("-", "")): one for one in page.entries if one.place == "unread"}
             slips = [
                 replace(slip, after=f"unread/{waiting[slip.id].entry}/", score="")

@@ -10,7 +10,10 @@ import pytest
 from taskq.errors import BrokerRefused
 from taskq.store.scripts import Call
 from taskq.tasks import calls
+from taskq.tasks.briefs import Place
 from taskq.tasks.broker import Finished, Mark
+from taskq.tasks.choosing import remove
+from taskq.tasks.move_calls import carried, take
 from taskq.tasks.operator_calls import purge
 from taskq.tasks.statistics import sample
 from tests.lua.kit import LEASE_MS, Queue, buried, done, held, message, retried
@@ -174,11 +177,33 @@ def purge_dead(queue: Queue) -> Call[Any]:
     return purge(queue.keys, "dead", queue.keys.dead, queue.limits, limit=250, now=queue.at)
 
 
+def take_ready(queue: Queue) -> Call[Any]:
+    queue.enqueue(message(1, unique=KEY, explicit=True), message(2), message(3))
+    place = Place("r2", queue.keys.ready_for(0), 2)
+    return take(queue.keys, place, "r", "t", "other", [message(1).id, message(3).id], queue.limits, queue.at)
+
+
+def take_dead(queue: Queue) -> Call[Any]:
+    place = Place("x", queue.keys.dead)
+    return take(queue.keys, place, "x", "t", "other", dead(queue), queue.limits, queue.at)
+
+
+def carried_batch(queue: Queue) -> Call[Any]:
+    queue.run(take_ready(queue))
+    return carried(queue.keys, "t", 2)
+
+
+def remove_ready(queue: Queue) -> Call[Any]:
+    queue.enqueue(message(1, unique=KEY, explicit=True), message(2), message(3))
+    return remove(queue.keys, "r", [message(1).id, message(3).id], queue.limits, queue.at)
+
+
 BUILDS: tuple[Build, ...] = (
     *(enqueue, lease, ack, nack, dead_letter, release, park, unpark, expire_parked, reclaim, extend),
     *(cancel_ready, cancel_delayed, cancel_held, promote, sweep, redrive, discard, pause, resume),
     *(purge_ready, purge_parked, purge_dead, discard_quarantined, redrive_quarantined, expire_parked_backwards),
     take_sample,
+    *(take_ready, take_dead, carried_batch, remove_ready),
 )
 builds = pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)
 
