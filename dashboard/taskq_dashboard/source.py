@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from taskq.control import Control
@@ -117,20 +117,32 @@ class Live:
                 done = control.discard(queue, _meant(order), on_progress=tell)
                 return f"deleted {done:,} of queue {queue}"
             case "cancel":
-                chosen = Want(queue, order.listed, order.text)
-                return self._cancel(queue, self._ids(chosen) if order.every else [order.ids], tell)
+                return self._cancel_all(order, tell) if order.every else self._cancel(queue, order.ids, tell)
 
-    def _cancel(self, queue: str, pages: Iterable[Sequence[str]], tell: Tell) -> str:
-        answers: Counter[str] = Counter(cancelled=0)
-        for one in (one for page in pages for one in page):
+    def _cancel_all(self, order: Order, tell: Tell) -> str:
+        if order.listed == "failures":
+            raise AssertionError("a failure of the past is nothing that can be cancelled")
+        what = MessageFilter(text=order.text or None)
+        told = self._control.cancel_matching(order.queue, order.listed, what, on_progress=tell)
+        return _cancelled(
+            Counter(cancelled=told.cancelled, requested=told.requested, too_late=told.too_late), order.queue
+        )
+
+    def _cancel(self, queue: str, ids: Sequence[str], tell: Tell) -> str:
+        answers: Counter[str] = Counter()
+        for number, one in enumerate(ids, 1):
             try:
                 answers[self._control.cancel(queue, one)] += 1
             except UnknownMessage:
                 answers["too_late"] += 1
-            tell(answers.total() - answers["too_late"])
-        words = {"cancelled": "cancelled", "requested": "asked to stop", "too_late": "too late for"}
-        said = [f"{words[name]} {count:,}" for name, count in answers.items() if count] or ["cancelled 0"]
-        return f"{', '.join(said)} of queue {queue}"
+            tell(number)
+        return _cancelled(answers, queue)
+
+
+def _cancelled(answers: Mapping[str, int], queue: str) -> str:
+    words = {"cancelled": "cancelled", "requested": "asked to stop", "too_late": "too late for"}
+    said = [f"{words[name]} {count:,}" for name, count in answers.items() if count] or ["cancelled 0"]
+    return f"{', '.join(said)} of queue {queue}"
 
 
 def _filter(want: Want) -> Filter:
