@@ -96,7 +96,7 @@ def batches(
         elif key is not None:
             partition = partition_of(key, partitions)
         else:
-            partition = -1  # wherever the batch of those without a key goes
+            partition = -1 if partitions > 1 else 0  # wherever the batch of those without a key goes
         if size > MAX_RECORD:
             raise too_large(place, size)
         batch = open_ones.get(partition)

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from taskq.checks import Duration
 from taskq.errors import PublishUnconfirmed
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
+from taskq.events.publisher import Publisher
 from taskq.events.publishing import Publishing
 from taskq.events.record import Event, Published
 from taskq.events.sending import Receipts
@@ -82,6 +84,10 @@ class Topic:
     async def apublish_many(self, events: Iterable[Any]) -> Receipts:
         """`publish_many`, awaited."""
         return await self._publishing.apublish(events)
+
+    def publisher(self, id: str | None = None, *, linger: Duration = 0, batch: int = 1_000) -> Publisher:
+        """A publisher with a name, or that gathers (`linger` in seconds, up to `batch` records); see `Publisher`."""
+        return Publisher(self.log, id, linger, batch)
 
     def confirm(self, error: PublishUnconfirmed) -> Receipts:
         """Send again what a publish has left unconfirmed; answers for all records of that publish.
