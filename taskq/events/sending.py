@@ -68,12 +68,13 @@ class Sending:
     """Ask `calls` and send them, tell `take` what came back, until `calls` is empty."""
 
     def __init__(self, log: Log, lanes: LanePool, properties: TopicProperties, batches: Sequence[Batch]) -> None:
-        self._log, self._lanes, self._properties = log, lanes, properties
+        self._log, self._lanes, self.properties = log, lanes, properties
         by_partition: dict[int, list[Batch]] = {}
         for batch in batches:
             by_partition.setdefault(batch.partition, []).append(batch)
         self.runs = [self.run(number, some) for number, some in by_partition.items()]
         self.error: TaskqError | None = None
+        self._done = False
 
     def calls(self) -> list[Call[str]]:
         """What to send now; empty when all is over."""
@@ -83,7 +84,7 @@ class Sending:
             if run.left and (self.error is None or run.doubt):
                 keys = self._log.keys.partition(run.partition)
                 seat = self.seat(run)
-                found += [publish(keys, seat, number, batch, self._properties) for number, batch in run.next()]
+                found += [publish(keys, seat, number, batch, self.properties) for number, batch in run.next()]
         return found
 
     def run(self, partition: int, batches: list[Batch]) -> Run:
@@ -115,8 +116,10 @@ class Sending:
 
     def done(self) -> Receipts:
         """What became of each record; the lanes are free again."""
-        for run in self.runs:
-            self._lanes.give(run.partition, run.lane)
+        if not self._done:  # whoever confirms twice must not make two users of one lane
+            self._done = True
+            for run in self.runs:
+                self._lanes.give(run.partition, run.lane)
         return Receipts(self.runs)
 
     def stale(self) -> bool:
@@ -159,6 +162,11 @@ class Receipts(Sequence[Published]):
         if found is None:
             found = self._found = [one for _, one in sorted(placed(self._runs), key=lambda pair: pair[0])]
         return found
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that got some of them."""
+        return [run.partition for run in self._runs]
 
     def __len__(self) -> int:
         return sum(len(batch.places) for run in self._runs for batch in run.batches)
