@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar, cast
 
+from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, InvalidOption, UnknownMessage
 from taskq.inspector import Inspector, raw_id, shown_id
 from taskq.names import check_name, did_you_mean, shown
@@ -20,7 +21,7 @@ from taskq.tasks.broker import LEASE_MESSAGES
 from taskq.tasks.choosing import CANCELLABLE, REMOVABLE, Cancels, Choice, cancel_all, one_of, remove_all
 from taskq.tasks.handle import Cancelled
 from taskq.tasks.letters import Filter, Page
-from taskq.tasks.lists import ListBroker, pauses
+from taskq.tasks.lists import ListBroker
 from taskq.tasks.moves import MOVABLE, REASONS, Move, Moved, movable
 from taskq.tasks.operator_calls import STATES, State
 from taskq.tasks.past import Range, When
