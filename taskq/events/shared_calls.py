@@ -45,7 +45,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A group is there, in this epoch; `healed` if somebody had removed it, `cut` if the log ends before its position."""
+    """A group is there; `healed`: somebody had removed it, `cut`: the log ends before its position."""
 
     epoch: int
     healed: bool = False

@@ -118,7 +118,7 @@ class SharedPart:
     def letters(self) -> list[tuple[str, dict[str, bytes]]]:
         """The dead letters with their ids."""
         found = self.link.execute("XRANGE", calls.dead_key(self.keys, "g"), "-", "+")
-        return [(str(id, "ascii"), dict(_pairs(fields))) for id, fields in found]
+        return [(str(letter, "ascii"), dict(_pairs(fields))) for letter, fields in found]
 
     def counts(self, name: str) -> int:
         return int(self.look().counts.get(name, 0))

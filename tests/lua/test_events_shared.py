@@ -329,10 +329,10 @@ def test_the_position_is_before_the_first_that_is_not_settled_and_never_goes_bac
 def test_a_redriven_letter_runs_again_with_a_count_and_a_cap(read: SharedPart) -> None:
     for count in range(3):
         read.settle(1, verb="d", line=b'{"x":1}')
-        ((id, letter),) = read.letters()
+        ((name, letter),) = read.letters()
         assert letter["redriven"] == b"%d" % count
-        answer = read.redrive(id, id, "99-0")
-        assert (answer.redriven, answer.capped) == ((1, ()) if count < 2 else (0, (id, id)))
+        answer = read.redrive(name, name, "99-0")
+        assert (answer.redriven, answer.capped) == ((1, ()) if count < 2 else (0, (name, name)))
         if count < 2:
             (again,) = read.take().rows
             assert (again.id, again.attempts, again.redriven) == (b"1-0", 0, count + 1)
@@ -343,8 +343,8 @@ def test_a_redriven_letter_runs_again_with_a_count_and_a_cap(read: SharedPart) -
 def test_a_letter_whose_record_is_gone_stays(read: SharedPart) -> None:
     read.settle(1, verb="d")
     read.trim(1)
-    ((id, _),) = read.letters()
-    assert read.redrive(id) == calls.Redriven(True, 0, (), (id,))
+    ((name, _),) = read.letters()
+    assert read.redrive(name) == calls.Redriven(True, 0, (), (name,))
     assert len(read.letters()) == 1
 
 
