@@ -7,7 +7,7 @@
 -- Each time that it is made the epoch grows, so nothing that was read before can be settled after a move. A group that
 -- was removed goes on from its position, and what waited for another try is read again.
 -- Checked before the first write: types. The first write frees memory.
-local kept = call('HMGET', KEYS[2], 'epoch', 'position', 'lost', 'moved_by')
+local kept = call('HMGET', KEYS[2], 'epoch', 'at', 'lost', 'moved_by')
 local epoch, position, moves = tonumber(kept[1]) or 0, kept[2], ARGV[4] ~= ''
 local there = epoch > 0 and not redis.pcall('XPENDING', KEYS[1], ARGV[1] .. ':' .. epoch).err
 if there and (not moves or kept[4] == ARGV[4]) then return { epoch, 0, 0 } end
@@ -33,7 +33,7 @@ if there then call('XGROUP', 'DESTROY', KEYS[1], ARGV[1] .. ':' .. epoch) end
 call('UNLINK', KEYS[3], KEYS[4])
 if moves then call('UNLINK', KEYS[5]) end
 call('XGROUP', 'CREATE', KEYS[1], ARGV[1] .. ':' .. epoch + 1, where, 'MKSTREAM')
-call('HSET', KEYS[2], 'kind', 'shared', 'epoch', epoch + 1, 'position', where, 'from', from, 'done', 0)
+call('HSET', KEYS[2], 'kind', 'shared', 'epoch', epoch + 1, 'at', where, 'n', from, 'from', from, 'done', 0)
 call('HSET', KEYS[2], 'lost_before', kept[3] or 0)
 if moves then call('HSET', KEYS[2], 'moved_by', ARGV[4]) end
 local healed = epoch > 0 and not moves and 1 or 0
