@@ -36,8 +36,8 @@ class Pattern:
             last = place == len(levels) - 1
             if not level or (not _SIGNS.isdisjoint(level) and (level not in _SIGNS or (level != "*" and not last))):
                 raise InvalidName(
-                    f"topic pattern {shown(text)} is not valid: between dots stands a name or *, at the end also > (or #),"
-                    f" and a name is {RULE}"
+                    f"topic pattern {shown(text)} is not valid: between dots stands a name or *, at the end also > (or"
+                    f" #), and a name is {RULE}"
                 )
         check_name(re.sub(r"[*>#]", "x", text), "topic pattern")
         parts = ["[^.]+" if level == "*" else ".+" if level in _SIGNS else re.escape(level) for level in levels]

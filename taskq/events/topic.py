@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, Unpack
 
 from taskq.errors import PublishUnconfirmed
+from taskq.events.handling import Handler, Route
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
 from taskq.events.publishing import Publishing
 from taskq.events.record import Event, Published
 from taskq.events.sending import Receipts
+from taskq.events.shared import SharedSubscription, Where, subscribed
+from taskq.events.shared_options import Filter, SharedSaid
 from taskq.loops import warn_of_blocking
 
 
@@ -93,6 +96,26 @@ class Topic:
     async def aconfirm(self, error: PublishUnconfirmed) -> Receipts:
         """`confirm`, awaited."""
         return await self._publishing.aconfirm(error)
+
+    # -- subscribing ------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        handler: Handler | Sequence[Route] | None = None,
+        *,
+        group: str,
+        mode: Literal["shared"] = "shared",
+        filter: Filter | None = None,
+        **options: Unpack[SharedSaid],
+    ) -> SharedSubscription:
+        """Consume this topic as one of a group: `with orders.subscribe(group="mail") as records: ...`.
+
+        With a handler, begin with `start()`; without one, iterate (`for` or `async for`). Only records for which
+        `filter` is true get to it; the others are settled. Several handlers with filters of their own are given as
+        `Route`s: the first that fits gets the record. Raises InvalidOption, InvalidName.
+        """
+        where = Where.of(self.log.links, self.log.namespace, self.name)
+        return subscribed(where, group, mode, options, handler, filter)
 
     def __repr__(self) -> str:
         return f"<Topic {self.log.namespace}:{self.name}>"
