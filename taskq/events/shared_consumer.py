@@ -134,6 +134,10 @@ class SharedConsumer:
     def _arrived(self, items: list[Item]) -> None:
         if not items:
             return
+        if self.ledger.closing:
+            for item in items:
+                self.give_back(item)
+            return
         if self.options.delivery == "at_most_once":
             items = self._keeper.claim(items)
         self._sink(items)
