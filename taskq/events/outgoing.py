@@ -45,7 +45,7 @@ def partition_of(key: str, partitions: int) -> int:
     """The partition of a key, for ever: a 64-bit hash of its UTF-8 bytes, modulo the number of partitions.
 
     >>> [partition_of(f"customer-{number}", 8) for number in range(6)]
-    [0, 0, 2, 6, 6, 3]
+    [0, 5, 3, 5, 4, 2]
     """
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % partitions
 
@@ -84,19 +84,15 @@ def batches(
             shape += KEY
         elif value is None:
             raise InvalidOption(f"event {place} has neither a value nor a key: a tombstone needs the key it is for")
-        if headers:
-            args.append(header_bytes(headers))
-            size += len(args[-1])
-            shape += HEADERS
-        if moment is not None:
-            args.append(when(moment, "time"))
-            shape += TIME
+        if headers or moment is not None:
+            extra, more = _extras(args, headers, moment)
+            shape, size = shape + extra, size + more
         if partition is not None:
             check_partition(topic, partition, partitions)
         elif key is not None:
             partition = partition_of(key, partitions)
         else:
-            partition = -1  # wherever the batch of those without a key goes
+            partition = -1 if partitions > 1 else 0  # wherever the batch of those without a key goes
         if size > MAX_RECORD:
             raise too_large(place, size)
         batch = open_ones.get(partition)
@@ -112,6 +108,18 @@ def batches(
         if index:
             batch.keys.append(b"" if key is None else args[-1 - bool(headers) - (moment is not None)])
     return whole
+
+
+def _extras(args: list[Any], headers: object, moment: object) -> tuple[int, int]:
+    """Add headers and time to the arguments of a record; their shape and size."""
+    shape = size = 0
+    if headers:
+        args.append(data := header_bytes(headers))
+        shape, size = HEADERS, len(data)
+    if moment is not None:
+        args.append(when(moment, "time"))
+        shape += TIME
+    return shape, size
 
 
 def key_bytes(key: object) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskq import ConfigError, NoOffset, Record, Reject, Retry, RetryPolicy, Route, TaskQ, Topic
+from taskq import ConfigError, NoOffset, Record, Reject, Retention, Retry, RetryPolicy, Route, TaskQ, Topic
 from taskq.codec import JsonCodec, register
 from taskq.errors import InvalidOption, UnknownTopic
 from taskq.events import shared_reading
@@ -515,6 +515,26 @@ def test_s102_lag_is_exact_in_records_bytes_and_seconds(app: TaskQ, noted: Noted
         assert subscription.lag()[0].seconds == 0
 
 
+def test_s93_retention_waits_for_a_shared_group_that_it_is_to_keep_records_for(app: TaskQ, noted: Noted) -> None:
+    topic = app.topic("one", partitions=1, retention=Retention(count=1, keep=("mail",)))
+    link, keys = app.events.links().sync, topic_keys(app.namespace, "one").partition(0)
+    topic.properties()
+    with topic.subscribe(group="mail", lease=0.5, ack="manual") as records:
+        topic.publish_many(range(1000))
+        held = [next(records) for _ in range(50)]
+        for record in held[1:]:
+            records.ack(record)
+        topic.trim()
+        assert link.execute("XLEN", keys.log) == 1000, "the first of them is still in hand"
+        records.ack(held[0])
+    with topic.subscribe(noted.value, group="mail", lease=0.5) as subscription:
+        noted.wait(950)
+        wait_until(lambda: link.execute("HGET", keys.group("mail"), "n") == b"1000")
+        topic.trim()
+        assert link.execute("XLEN", keys.log) < 200
+        assert subscription.lag()[0].lost == 0
+
+
 # -- iterating
 
 
@@ -608,8 +628,9 @@ def test_a_topic_that_nobody_declared_is_named(app: TaskQ) -> None:
 
 
 @pytest.mark.parametrize("option", ["packed", "compact"])
-def test_a_topic_whose_log_cannot_be_shared_is_refused(app: TaskQ, option: Any) -> None:
-    topic = app.topic("odd", partitions=1, **{option: True})
+def test_a_topic_whose_log_cannot_be_shared_is_refused(app: TaskQ, option: str) -> None:
+    said: dict[str, Any] = {option: True}
+    topic = app.topic("odd", partitions=1, **said)
     topic.properties()
     with pytest.raises(ConfigError, match=f"'odd' has {option}=True"):
         topic.subscribe(group="mail").start()
