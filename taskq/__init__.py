@@ -28,6 +28,7 @@ from taskq.tasks.batch import Batch
 from taskq.tasks.context import current
 from taskq.tasks.handle import Handle
 from taskq.tasks.hooks import Incident
+from taskq.tasks.log_context import LogContext, log_context
 from taskq.tasks.outgoing import Call
 from taskq.tasks.queues import Queue, Retain
 from taskq.tasks.schedule_admin import ScheduleInfo
@@ -45,6 +46,7 @@ __all__ = [
     "Handle",
     "Incident",
     "InvalidArguments",
+    "LogContext",
     "Queue",
     "Reject",
     "ResultTimeout",
@@ -63,6 +65,7 @@ __all__ = [
     "TaskqError",
     "around",
     "current",
+    "log_context",
 ]
 
 __version__ = "0.1.0"

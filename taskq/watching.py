@@ -20,7 +20,15 @@ from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.scripts import Call, run
 from taskq.tasks import schedule_calls
-from taskq.tasks.operator_calls import Depth, QueueInfo, Reading, overview
+from taskq.tasks.operator_calls import (
+    MOST_LEASES,
+    MOST_LOOKS,
+    MOST_TASKS,
+    Depth,
+    QueueInfo,
+    Reading,
+    overview,
+)
 from taskq.tasks.schedule import Entry
 from taskq.tasks.schedule_admin import ScheduleInfo
 
@@ -29,6 +37,7 @@ MOST_WORKERS = 200
 MOST_SCHEDULES = 100
 DEPTH: Final = Depth(1_000, 100, 20)
 GLANCE: Final = Depth(1_000, 1, 20)
+WHOLE: Final = Depth(MOST_LEASES, MOST_LOOKS, MOST_TASKS)
 DEEP = 5
 """So many queues of a look are looked into for what is running and retrying, which costs the most; the others keep what
 the look into them said. They take turns."""
@@ -92,14 +101,16 @@ class Watch:
     """Looks at one namespace; not for several threads at once.
 
     `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
-    are a few looks old: queues are looked into by turns. Raises the errors of `BrokerError`; a queue that cannot be
+    are a few looks old: queues are looked into by turns. With `whole` every look counts all of them, as far as the
+    command line does: for who looks every few seconds. Raises the errors of `BrokerError`; a queue that cannot be
     read (a key of another type, a shard that is away) is left out, and named in `truncated`.
     """
 
-    def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10) -> None:
+    def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10, whole: bool = False) -> None:
         self.link = link
         self.namespace = check_name(namespace, "namespace")
         self._failures = failures
+        self._whole = whole
         self._queues = _Names("SSCAN", store_keys.queues(namespace), MOST_QUEUES)
         self._schedules = _Names("HSCAN", store_keys.schedules(namespace), MOST_SCHEDULES)
         self._streams: set[str] = set()
@@ -149,7 +160,8 @@ class Watch:
                 keys = queue_keys(self.namespace, check_name(name), name in self._streams)
             except InvalidName:
                 continue
-            asks += self._of_queue(seen, keys, samples, DEPTH if name in turns else GLANCE)
+            depth = WHOLE if self._whole else DEPTH if name in turns else GLANCE
+            asks += self._of_queue(seen, keys, samples, depth)
         self._exchange(asks, seen)
         for part, cut in (("queues", self._queues.cut), ("schedules", self._schedules.cut)):
             if cut:
@@ -257,7 +269,7 @@ class Watch:
 
     def _info(self, name: str, reading: Reading) -> QueueInfo:
         info = reading.info(name, self._asked[name])
-        if reading.depth == DEPTH:
+        if reading.depth != GLANCE:
             self._deep.pop(name, None)
             self._deep[name] = info
             return info

@@ -44,6 +44,8 @@ FLOOR_OF = {
     "inspector": "operator",
     "control": "operator",
     "snapshot": "operator",
+    "metrics": "operator",
+    "exporter": "operator",
     "desk": "operator",
     "figures": "operator",
     "watching": "operator",

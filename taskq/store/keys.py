@@ -194,3 +194,8 @@ def worker_record(namespace: str, worker: str) -> str:
 def layout(namespace: str) -> str:
     """The number of the newest data layout in use."""
     return f"taskq:{{{namespace}}}:layout"
+
+
+def exporter(namespace: str) -> str:
+    """Who serves the figures of the whole namespace to Prometheus: a string with an expiry."""
+    return f"taskq:{{{namespace}}}:exporter"

@@ -318,7 +318,7 @@ def main() -> None:
         # Ctrl+C reaches the whole group; the supervisor decides. A handler, since ignoring is inherited by programs.
         signal.signal(number, lambda *_: None)
     streams.guard()
-    configure(settings.log_format, settings.verbosity, f"child-{settings.index}")
+    configure(settings.log_format, settings.verbosity, f"child-{settings.index}", settings.worker)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         code = _serve(settings)

@@ -11,6 +11,7 @@ from taskq.message import id_text
 from taskq.tasks.broker import Buried, Condemned, Finished
 from taskq.tasks.failure import Failure, Kind
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.log_context import named
 from taskq.tasks.packing import FAILURES
 from taskq.tasks.statistics import counted
 
@@ -113,7 +114,7 @@ def bury(
             id_text(one.id),
             queue,
             failure.message,
-            extra={"taskq": {"event": failure.kind, "id": id_text(one.id), "task": name, "queue": queue}},
+            extra={"taskq": {"event": failure.kind}, **named(one.id, name, queue)},
         )
     for start in range(0, len(items), FAILURES):
         broker.dead_letter(queue, items[start : start + FAILURES])
