@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Unpack
 
+from taskq.events.consumer import Consumer
 from taskq.events.hub import Events
 from taskq.events.properties import TopicOptions, TopicProperties
+from taskq.events.subscribing import F
+from taskq.events.subscription import SubscribeOptions
 from taskq.events.topic import Topic
 from taskq.tasks import app as tasks
 
@@ -27,6 +32,19 @@ class TaskQ(tasks.TaskQ):
         and `tombstones` the last word counts. What is not said stays as it is. Raises InvalidName, InvalidOption.
         """
         return self.events.topic(name, **options)
+
+    def subscribe(self, topic: str, group: str, **options: Unpack[SubscribeOptions]) -> Callable[[F], F]:
+        """Have a function handle the records of a topic for a group: `@app.subscribe("orders", group="billing")`.
+
+        The partitions are shared among the members of the group; the records of one are handled in order. Plain and
+        coroutine functions get a record, with `batch` a list of them, with `delivery="exactly_once"` a transaction too.
+        `consuming` runs them. See `Subscription` for the options. Raises InvalidName, InvalidOption.
+        """
+        return self.events.subscriptions.decorator(self.topic(topic).log, group, options)
+
+    def consuming(self) -> AbstractContextManager[list[Consumer]]:
+        """Run all subscriptions of this app, on threads of their own, as long as a `with` block runs."""
+        return self.events.subscriptions.consuming()
 
     def topics(self) -> dict[str, TopicProperties]:
         """All topics of the namespace that were ever used, by name."""

@@ -14,6 +14,7 @@ from taskq.events.record import Offset
 from taskq.store.scripts import Call, load, load_joined
 from taskq.store.topic_keys import PartitionKeys, TopicKeys
 
+BEGIN: Final = Offset(0)  # before the first record
 MAX_MEMBERS: Final = 1_024
 MAX_STEPS: Final = 250
 MAX_STEP_BYTES: Final = 262_144
@@ -57,14 +58,14 @@ class Beat:
 class Place:
     """A position: the last record that is done, its number, and the bytes up to it."""
 
-    offset: Offset = Offset(0)
+    offset: Offset = BEGIN
     number: int = 0
     bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A record in trouble: whether it is being handled, how many owners died at it, how often it failed, and how first."""
+    """A record in trouble: whether it is being handled, how many owners died at it, how it failed."""
 
     running: bool = False
     deaths: int = 0
@@ -93,9 +94,9 @@ class Claimed:
     place: Place = Place()
     version: int = 0
     careful: int = 0
-    last: Offset = Offset(0)
+    last: Offset = BEGIN
     gone: int = 0
-    gone_id: Offset = Offset(0)
+    gone_id: Offset = BEGIN
     unclean: bool = False
     marks: dict[Offset, Mark] | None = None
     parked: int = 0
@@ -131,7 +132,7 @@ def beat(
     above: int = 0,
     now: str = "",
 ) -> Call[Beat]:
-    """A heartbeat; `session` in ms, `held` the partitions that this member has, `above` an epoch that grants must pass."""
+    """A heartbeat; `session` in ms, `held` what this member has, `above` an epoch that grants must pass."""
     names = [keys.group(group, part) for part in ("members", "info", "owners", "target", "state", "none")]
     held_text = "," + "".join(f"{partition}," for partition in held)
     args = [now, seat.member, seat.nonce, what, session, partitions, "1" if single else "", held_text, above]
@@ -172,7 +173,7 @@ def commit(
     steps: Sequence[Step] = (),
     now: str = "",
 ) -> Call[Committed]:
-    """Move from one place to another and take `steps`; `owner` is epoch and nonce, `number` counts this owner's calls."""
+    """Move from one place to another and take `steps`; `owner` is epoch and nonce, `number` counts its calls."""
     before, after = places
     parts = ("marks", "state", "out", "dead", "parked", "tails", "bodies")
     names = [keys.group(group), *(keys.group(group, part) for part in parts), keys.none]

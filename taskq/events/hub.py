@@ -8,6 +8,7 @@ from typing import Any, Unpack
 from taskq.errors import ConfigError
 from taskq.events.log import Log
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
+from taskq.events.subscribing import Subscriptions
 from taskq.events.topic import Topic
 from taskq.names import check_name
 from taskq.store.links import Links
@@ -22,6 +23,7 @@ class Events:
         self.links = links
         self._timeout = timeout
         self._topics: dict[str, Topic] = {}
+        self.subscriptions = Subscriptions()
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic as it is said to be; one per name. Raises InvalidName, InvalidOption, ConfigError."""

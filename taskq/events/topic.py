@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from taskq.errors import PublishUnconfirmed
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
 from taskq.events.publishing import Publishing
 from taskq.events.record import Event, Published
+from taskq.events.reading import Reading
 from taskq.events.sending import Receipts
+from taskq.events.subscription import SubscribeOptions, Subscription
 from taskq.loops import warn_of_blocking
 
 
@@ -93,6 +95,16 @@ class Topic:
     async def aconfirm(self, error: PublishUnconfirmed) -> Receipts:
         """`confirm`, awaited."""
         return await self._publishing.aconfirm(error)
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def subscribe(self, group: str, **options: Unpack[SubscribeOptions]) -> Reading:
+        """Read as a member of a group in a loop: `for record in orders.subscribe("billing")`, or `async for`.
+
+        The partitions are shared with the other members. A record is done when the next one is asked for. With `batch`
+        each step of the loop gives a list. Raises InvalidName, InvalidOption.
+        """
+        return Reading(self.log, Subscription.of(group, options))
 
     def __repr__(self) -> str:
         return f"<Topic {self.log.namespace}:{self.name}>"

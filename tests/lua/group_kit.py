@@ -1,4 +1,4 @@
-"""An ordered group on a real server: members and owners whose scripts run one at a time, at times that the test sets."""
+"""An ordered group on a real server: its scripts run one at a time, at times that the test sets."""
 
 from __future__ import annotations
 

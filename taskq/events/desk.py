@@ -1,0 +1,152 @@
+"""What the threads of one consumer share: the partitions in hand, which of them want a turn, whether all is to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from typing import Any
+
+from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.events.group_calls import Seat
+from taskq.events.holding import Holding
+from taskq.events.log import Log
+from taskq.events.properties import TopicProperties
+from taskq.events.ready import Ready
+from taskq.events.subscription import PartitionsHook
+from taskq.events.trouble_log import TroubleLog
+from taskq.events.turns import Lost, Plan, Turn, turn
+from taskq.store.links import Links
+from taskq.store.scripts import Call, run, run_async
+
+log = logging.getLogger("taskq.events")
+
+
+class Desk:
+    """The state of one consumer. Whoever changes `holdings` holds `lock`; the rest is flags and events."""
+
+    def __init__(self, topic: Log, properties: TopicProperties, plan: Plan, seat: Seat) -> None:
+        self.topic = topic
+        self.properties = properties
+        self.plan = plan
+        self.seat = seat
+        self.links: Links = plan.links
+        self.ready = Ready()
+        self.trouble = TroubleLog(plan.name)
+        self.lock = threading.Lock()
+        self.holdings: dict[int, Holding] = {}
+        self.lingering: dict[int, Holding] = {}  # lost, but a handler may still run
+        self.member_wanted = threading.Event()  # the member's thread has something to do before its next beat
+        self.fetch_wanted = threading.Event()  # a partition has room again
+        self.stopping = threading.Event()
+        self.abandoned = threading.Event()  # what is not committed by now stays undone
+        self.failure: TaskqError | None = None
+        self.above = 0  # an epoch that shut us out: the next grants must be larger
+
+    # -- what becomes of partitions ---------------------------------------------------------------------------------
+
+    def add(self, holding: Holding) -> None:
+        """A partition was claimed."""
+        with self.lock:
+            self.holdings[holding.number] = holding
+        self.fetch_wanted.set()
+
+    def offer(self, holding: Holding) -> None:
+        """Let a partition have a turn, if it wants one, now or when its failed record is due."""
+        if not holding.wants_turn:
+            return
+        if holding.resume_at > time.monotonic() and not holding.revoking:
+            self.ready.add_later(holding, holding.resume_at)
+        else:
+            self.ready.add(holding)
+
+    def revoke(self, holding: Holding) -> None:
+        """Give a partition up in order: its next turn does it."""
+        if not holding.revoking:
+            holding.revoking = True
+            self.offer(holding)
+
+    def lose(self, holding: Holding, epoch: int = 0, why: str = "was taken away") -> None:
+        """A partition is not ours any more; what is in hand of it cannot commit."""
+        holding.lost = True
+        self.above = max(self.above, epoch)
+        with self.lock:
+            known = self.holdings.get(holding.number) is holding
+            if known:
+                del self.holdings[holding.number]
+                self.lingering[holding.number] = holding
+        if known:
+            log.warning("%s: partition %d %s", self.plan.name, holding.number, why)
+            self._tell(self.plan.options.on_lost, holding.number)
+        self.member_wanted.set()
+
+    def fail(self, error: TaskqError) -> None:
+        """The consumer cannot go on; whoever runs it gets the error."""
+        self.failure = self.failure or error
+        log.error("%s: %s", self.plan.name, error)
+        self.stopping.set()
+        self.member_wanted.set()
+        self.fetch_wanted.set()
+
+    # -- turns ------------------------------------------------------------------------------------------------------
+
+    def turn(self, holding: Holding) -> Turn:
+        """What to do with a partition that `ready` has given out."""
+        if holding.revoking and not holding.lost:
+            self._tell(self.plan.options.on_revoke, holding.number)
+        return turn(holding, self.plan)
+
+    def done(self, holding: Holding) -> None:
+        """A turn is over."""
+        self.ready.done(holding)
+        if holding.released or holding.lost:
+            with self.lock:
+                if self.holdings.get(holding.number) is holding:
+                    del self.holdings[holding.number]
+            self.member_wanted.set()
+            return
+        if holding.gap and not holding.lost and not holding.ahead:
+            self.lose(holding, holding.owner[0], "has a gap: it is claimed anew")
+            return
+        if holding.ahead <= 1_000:
+            self.fetch_wanted.set()
+        self.offer(holding)
+
+    def ask(self, call: Call[Any], holding: Holding) -> Any:
+        """Run a script until it is answered. Raises Lost if the partition is taken away meanwhile."""
+        while True:
+            try:
+                answer = run(self.links.sync, call)
+                self.trouble.ended()
+                return answer
+            except TaskqError as error:
+                pause = self._pause(error)
+            if holding.lost or self.abandoned.wait(pause):
+                holding.lost = True
+                raise Lost(0)
+
+    async def ask_async(self, call: Call[Any], holding: Holding) -> Any:
+        """`ask` in an event loop."""
+        while True:
+            try:
+                answer = await run_async(self.links.asynchronous, call)
+                self.trouble.ended()
+                return answer
+            except TaskqError as error:
+                pause = self._pause(error)
+            if holding.lost or self.abandoned.is_set():
+                holding.lost = True
+                raise Lost(0)
+            await asyncio.sleep(pause)
+
+    def _pause(self, error: TaskqError) -> float:
+        return self.trouble.began(error) if isinstance(error, BrokerUnavailable) else self.trouble.complain(error)
+
+    def _tell(self, hook: PartitionsHook | None, number: int) -> None:
+        if hook is None:
+            return
+        try:
+            hook([number])
+        except Exception:
+            log.exception("%s: a hook for partition %d failed", self.plan.name, number)
