@@ -6,14 +6,15 @@ import asyncio
 import logging
 import threading
 import time
-from typing import Any
+from typing import Any, cast
 
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.events.group_calls import Seat
 from taskq.events.holding import Holding
+from taskq.events.keyed import Lane, Window, dispatch, end, lane_turn
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
-from taskq.events.ready import Ready
+from taskq.events.ready import Item, Ready
 from taskq.events.subscription import PartitionsHook
 from taskq.events.trouble_log import TroubleLog
 from taskq.events.turns import Lost, Plan, Turn, turn
@@ -21,6 +22,11 @@ from taskq.store.links import Links
 from taskq.store.scripts import Call, run, run_async
 
 log = logging.getLogger("taskq.events")
+
+
+def holding_of(item: Item) -> Holding:
+    """The partition that an item of `ready` is, or is a part of."""
+    return item.holding if isinstance(item, Lane) else cast("Holding", item)
 
 
 class Desk:
@@ -36,6 +42,7 @@ class Desk:
         self.trouble = TroubleLog(plan.name)
         self.lock = threading.Lock()
         self.holdings: dict[int, Holding] = {}
+        self._windows: dict[Holding, Window] = {}
         self.lingering: dict[int, Holding] = {}  # lost, but a handler may still run
         self.member_wanted = threading.Event()  # the member's thread has something to do before its next beat
         self.fetch_wanted = threading.Event()  # a partition has room again
@@ -48,6 +55,9 @@ class Desk:
 
     def add(self, holding: Holding) -> None:
         """A partition was claimed."""
+        if self.plan.options.by_key:
+            window = self._windows[holding] = Window()
+            holding.lanes_run = lambda: window.running
         with self.lock:
             self.holdings[holding.number] = holding
         self.fetch_wanted.set()
@@ -55,6 +65,9 @@ class Desk:
     def offer(self, holding: Holding) -> None:
         """Let a partition have a turn, if it wants one, now or when its failed record is due."""
         if not holding.wants_turn:
+            return
+        window = self._windows.get(holding)
+        if window is not None and not holding.revoking and window.room(holding) <= 0:
             return
         if holding.resume_at > time.monotonic() and not holding.revoking:
             self.ready.add_later(holding, holding.resume_at)
@@ -91,16 +104,39 @@ class Desk:
 
     # -- turns ------------------------------------------------------------------------------------------------------
 
-    def turn(self, holding: Holding) -> Turn:
-        """What to do with a partition that `ready` has given out."""
+    def turn(self, item: Item) -> Turn:
+        """What to do with a partition, or one key of it, that `ready` has given out."""
+        if isinstance(item, Lane):
+            return lane_turn(item, self.plan)
+        holding = cast("Holding", item)
         if holding.revoking and not holding.lost:
             self._tell(self.plan.options.on_revoke, holding.number)
-        return turn(holding, self.plan)
+        window = self._windows.get(holding)
+        if window is None:
+            return turn(holding, self.plan)
+        if holding.revoking:
+            return end(holding, window, self.plan)
+        return self._spread(holding, window)
 
-    def done(self, holding: Holding) -> None:
+    def _spread(self, holding: Holding, window: Window) -> Turn:
+        for lane in dispatch(holding, window, self.plan):
+            self._offer_lane(lane)
+        yield from ()
+
+    def _offer_lane(self, lane: Lane) -> None:
+        if lane.resume_at > time.monotonic():
+            self.ready.add_later(lane, lane.resume_at)
+        else:
+            self.ready.add(lane)
+
+    def done(self, item: Item) -> None:
         """A turn is over."""
-        self.ready.done(holding)
+        self.ready.done(item)
+        holding = holding_of(item)
+        if isinstance(item, Lane) and not item.window.drop(item) and not (holding.lost or holding.revoking):
+            self._offer_lane(item)
         if holding.released or holding.lost:
+            self._windows.pop(holding, None)
             with self.lock:
                 if self.holdings.get(holding.number) is holding:
                     del self.holdings[holding.number]
@@ -142,6 +178,10 @@ class Desk:
 
     def _pause(self, error: TaskqError) -> float:
         return self.trouble.began(error) if isinstance(error, BrokerUnavailable) else self.trouble.complain(error)
+
+    def busy(self, holding: Holding) -> bool:
+        """Whether a handler may run for it."""
+        return holding.busy or holding.lanes_run()
 
     def _tell(self, hook: PartitionsHook | None, number: int) -> None:
         if hook is None:

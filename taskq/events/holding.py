@@ -46,6 +46,7 @@ class Holding:
         self.began = 0.0  # when the handler that runs now began; 0 if none does
         self.extra: list[Step] = []  # to go with the next commit
         self.state: State | None = None
+        self.lanes_run: Callable[[], bool] = _none  # whether a handler runs for a part of it, beside turns of its own
         start = claimed.place.offset
         self.cursor = before(start) if packed and start > (0,) else start.entry
         self.last = claimed.place  # the last record that was fetched
@@ -83,7 +84,7 @@ class Holding:
         if self.lost or self.released:
             return False
         if self.revoking:
-            return True
+            return not self.lanes_run()
         return not self.paused and (self._at < len(self._front) or bool(self._fetched) or self.gap)
 
     def may_run(self) -> bool:
@@ -136,6 +137,10 @@ class Holding:
         return (
             f"<Holding {self.number} epoch={self.owner[0]} at={self.place.offset} ahead={self.ahead} {' '.join(words)}>"
         )
+
+
+def _none() -> bool:
+    return False
 
 
 def before(offset: Offset) -> str:

@@ -114,9 +114,9 @@ class Member:
     def _lingers(self, number: int) -> bool:
         """Whether a handler still runs for an earlier claim of this partition: the next one begins after it."""
         old = self.desk.lingering.get(number)
-        if old is not None and not old.busy:
+        if old is not None and not self.desk.busy(old):
             del self.desk.lingering[number]
-        return old is not None and old.busy
+        return old is not None and self.desk.busy(old)
 
     def _send(self, what: Literal["join", "beat", "leave"]) -> Beat:
         desk, options = self.desk, self.desk.plan.options

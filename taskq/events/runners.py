@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import cast
 
-from taskq.events.desk import Desk
-from taskq.events.holding import Holding
+from taskq.events.desk import Desk, holding_of
 from taskq.events.performing import Handler, perform, perform_async
+from taskq.events.ready import Item
 from taskq.events.turns import Lost, Run
 
 LOOK_S = 1.0
 
 
-def walk(desk: Desk, holding: Holding, handler: Handler) -> None:
+def walk(desk: Desk, item: Item, handler: Handler) -> None:
     """One turn, on this thread."""
+    holding = holding_of(item)
     try:
-        steps = desk.turn(holding)
+        steps = desk.turn(item)
         step = next(steps)
         while True:
             answer = perform(handler, step) if isinstance(step, Run) else desk.ask(step, holding)
@@ -27,13 +27,14 @@ def walk(desk: Desk, holding: Holding, handler: Handler) -> None:
     except Lost as lost:
         desk.lose(holding, lost.epoch)
     finally:
-        desk.done(holding)
+        desk.done(item)
 
 
-async def walk_async(desk: Desk, holding: Holding, handler: Handler) -> None:
+async def walk_async(desk: Desk, item: Item, handler: Handler) -> None:
     """The same in an event loop."""
+    holding = holding_of(item)
     try:
-        steps = desk.turn(holding)
+        steps = desk.turn(item)
         step = next(steps)
         while True:
             if isinstance(step, Run):
@@ -45,7 +46,15 @@ async def walk_async(desk: Desk, holding: Holding, handler: Handler) -> None:
     except Lost as lost:
         desk.lose(holding, lost.epoch)
     finally:
-        desk.done(holding)
+        desk.done(item)
+
+
+def slots(desk: Desk) -> int:
+    """How many turns may run side by side."""
+    options = desk.plan.options
+    if options.alone:
+        return 1
+    return options.concurrency if options.by_key else min(options.concurrency, desk.properties.partitions)
 
 
 class Threads:
@@ -53,7 +62,7 @@ class Threads:
 
     def __init__(self, desk: Desk, handler: Handler) -> None:
         self.desk, self.handler = desk, handler
-        count = min(desk.plan.options.concurrency, desk.properties.partitions)
+        count = slots(desk)
         self._threads = [threading.Thread(target=self._run, name=f"taskq-run-{at}", daemon=True) for at in range(count)]
 
     def start(self) -> None:
@@ -69,7 +78,7 @@ class Threads:
         while not ready.closed:
             item = ready.take(LOOK_S)
             if item is not None:
-                walk(self.desk, cast("Holding", item), self.handler)
+                walk(self.desk, item, self.handler)
 
 
 class Loop:
@@ -105,7 +114,7 @@ async def serve(desk: Desk, handler: Handler) -> None:
 
     desk.ready.on_change(wake)
     running: set[asyncio.Task[None]] = set()
-    most = min(desk.plan.options.concurrency, desk.properties.partitions)
+    most = slots(desk)
     while not desk.ready.closed:
         changed.clear()
         item, wait = desk.ready.poll() if len(running) < most else (None, LOOK_S)
@@ -116,7 +125,7 @@ async def serve(desk: Desk, handler: Handler) -> None:
             except TimeoutError:
                 pass
             continue
-        task = asyncio.create_task(walk_async(desk, cast("Holding", item), handler))
+        task = asyncio.create_task(walk_async(desk, item, handler))
         running.add(task)
         task.add_done_callback(running.discard)
         task.add_done_callback(lambda _: changed.set())

@@ -51,7 +51,7 @@ class Subscriptions:
             place = (topic.name, options.group)
             if place in self._registered:
                 raise ConfigError(
-                    f"topic {topic.name!r} has a function for group {group!r} already: give the other a group of its own"
+                    f"topic {topic.name!r} has a function for group {group!r} already: give the other its own group"
                 )
             self._registered[place] = Registered(topic, options, function)
             return function
@@ -68,7 +68,8 @@ class Subscriptions:
         started: list[Consumer] = []
         try:
             for consumer in self.consumers():
-                started.append(consumer.start())
+                started.append(consumer)  # noqa: PERF401 - those that have started are ended, whatever comes
+                consumer.start()
             for consumer in started:
                 consumer.wait_begun(BEGIN_S)
             yield started

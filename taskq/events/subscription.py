@@ -92,8 +92,10 @@ class Subscription:
         if made.by_key and (made.batch or made.on_error == "park"):
             what = "batch" if made.batch else 'on_error="park"'
             raise InvalidOption(f"group {group!r}: {what} goes with mode='partition' or 'global', not {made.mode!r}")
-        if made.delivery == "at_most_once" and made.by_key:
-            raise InvalidOption(f"group {group!r}: at most once needs mode='partition' or 'global', not {made.mode!r}")
+        if made.delivery != "at_least_once" and made.by_key:
+            raise InvalidOption(
+                f"group {group!r}: delivery={made.delivery!r} needs mode='partition' or 'global', not {made.mode!r}"
+            )
         return made
 
     def __repr__(self) -> str:

@@ -10,8 +10,8 @@ from taskq.errors import PublishUnconfirmed
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
 from taskq.events.publishing import Publishing
-from taskq.events.record import Event, Published
 from taskq.events.reading import Reading
+from taskq.events.record import Event, Published
 from taskq.events.sending import Receipts
 from taskq.events.subscription import SubscribeOptions, Subscription
 from taskq.loops import warn_of_blocking

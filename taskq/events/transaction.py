@@ -21,7 +21,7 @@ from taskq.store.links import Links
 FULL: Final = MAX_STEPS - 50  # a commit is due when so many steps are kept
 CACHED: Final = 10_000  # values of one partition that are remembered between commits
 _GONE: Final = object()
-Enqueue = Callable[..., tuple[str, bytes]]
+Enqueue = Callable[[Any], tuple[str, bytes]]
 
 
 class State:
@@ -107,8 +107,9 @@ class Transaction:
     `state` are values that belong to the partition. At most 200 things of one record, and 256 KiB.
     """
 
-    def __init__(self, state: State, enqueue: Enqueue | None = None) -> None:
+    def __init__(self, state: State, number: int, enqueue: Enqueue | None = None) -> None:
         self.state = state
+        self._number = number  # of the partition
         self._enqueue = enqueue
         self._kept: list[Step] = []
         self._new: list[Step] = []
@@ -143,23 +144,22 @@ class Transaction:
             check_partition(log.name, partition, properties.partitions)
         elif key is not None:
             partition = partition_of(key, properties.partitions)
+        else:
+            partition = self._number % properties.partitions  # those of one partition here stay in order there
         head = {
-            "kind": "record",
-            "topic": log.name,
-            "partition": -1 if partition is None else partition,
             "key": None if key is None else key_bytes(key).decode(),
             "headers": orjson.loads(header_bytes(headers)) if headers else None,
             "time": None if time is None else when(time, "time"),
             "tombstone": value is None,
         }
-        self._add(("o", orjson.dumps(head), data))
+        self._add(("o", f"{log.name}/{partition} ".encode() + orjson.dumps(head), data))
 
     def enqueue(self, call: Any) -> None:
         """Enqueue a call of a task, like `send.call(42)`, through the outbox of this partition, once."""
         if self._enqueue is None:
             raise InvalidOption("this consumer has no app that could enqueue tasks")
         head, body = self._enqueue(call)
-        self._add(("o", head, body))
+        self._add(("o", "task " + head, body))
 
     def _add(self, step: Step) -> None:
         if len(self._new) >= FULL:

@@ -67,13 +67,13 @@ class Plan:
     @property
     def span(self) -> int:
         """How many records may have begun beyond the position."""
-        return self.options.batch or CHUNK
+        return 2 * CHUNK if self.options.by_key else self.options.batch or CHUNK
 
     def transaction(self, holding: Holding) -> Transaction:
         """One for the next records of a partition."""
         if holding.state is None:
             holding.state = State(holding.keys.group(self.options.group, "state"), self.links)
-        return Transaction(holding.state, self.enqueue)
+        return Transaction(holding.state, holding.number, self.enqueue)
 
 
 Turn: TypeAlias = Generator[Call[Any] | Run, Any, None]

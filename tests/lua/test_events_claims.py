@@ -121,10 +121,10 @@ def test_a_commit_that_is_sent_again_changes_nothing_twice(owned: Share) -> None
 
 def test_s40_state_outbox_dead_letters_and_position_change_together(owned: Share) -> None:
     one = at(ids(owned)[0], 1)
-    owned.commit(one, ("s", "a", b"1"), ("s", "b", b"2"), ("o", b"head", b"body"), ("d", b"why", b"what"))
+    owned.commit(one, ("s", "a", b"1"), ("s", "b", b"2"), ("o", b"orders/0 x", b"body"), ("d", b"why", b"what"))
     dump = owned.dump()
     assert dump[f"group:{GROUP}:state"] == [b"1", b"2", b"a", b"b"]
-    assert dump[f"group:{GROUP}:out"][0][1] == [b"head", b"head", b"body", b"body"]
+    assert dump[f"group:{GROUP}:out"][0][1] == [b"n", b"1", b"head", b"orders/0 x", b"body", b"body"]
     assert dump[f"group:{GROUP}:dead"][0][1] == [b"head", b"why", b"body", b"what"]
     assert (owned.field("dead"), owned.field("version")) == (b"1", b"1")
     assert owned.claim(8).place == one

@@ -4,7 +4,7 @@
 --       6 position from now   7 its number   8 its bytes   9 most dead letters   10 '1' if this may not pass on a full server
 --       then steps of three, a letter and two values:
 --       m offset mark: a record is in trouble   c offset '': no more   s field value, x field '': set or remove state
---       o head body: to the outbox   d head body: a dead letter   h digest delay: that parked key is due in so many ms
+--       o head body: to the outbox, numbered by the first word of its head   d head body: a dead letter   h digest delay: that parked key is due in so many ms
 --       t member body: a record waits behind its parked key   u member '': it is done   g digest '': no longer parked
 --       l '' '': the owner leaves in order   p counter amount: count
 -- Returns { code, epoch or position }: 0 done (a repeat too), 1 fenced: another owner or a seek (its epoch), 2 the position is
@@ -38,7 +38,8 @@ for i = 11, #ARGV, 3 do
     call('HDEL', KEYS[3], one)
     changed = true
   elseif what == 'o' then
-    call('XADD', KEYS[4], '*', 'head', one, 'body', two)
+    local number = call('HINCRBY', KEYS[1], 'to:' .. string.match(one, '^%S+'), 1)
+    call('XADD', KEYS[4], '*', 'n', number, 'head', one, 'body', two)
   elseif what == 'd' then
     call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[9], '*', 'head', one, 'body', two)
     dead = dead + 1
