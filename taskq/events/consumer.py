@@ -19,6 +19,7 @@ from taskq.events.group_calls import Seat, place
 from taskq.events.groups import target
 from taskq.events.log import Log
 from taskq.events.member import Member
+from taskq.events.outbox import Routes
 from taskq.events.performing import Handler
 from taskq.events.record import Offset
 from taskq.events.runners import Loop, Threads
@@ -42,15 +43,25 @@ class Consumer:
     """
 
     def __init__(
-        self, topic: Log, options: Subscription, handler: Handler | None, enqueue: Enqueue | None = None
+        self,
+        topic: Log,
+        options: Subscription,
+        handler: Handler | None,
+        routes: Routes | None = None,
+        enqueue: Enqueue | None = None,
     ) -> None:
         self.topic = topic
         self.options = options
         self.handler = handler
+        self._routes = routes or Routes(self._log)
         self._enqueue = enqueue
         self._desk: Desk | None = None
         self._parts: list[Member | Fetcher | Threads | Loop] = []
         self._member: Member | None = None
+
+    def _log(self, name: str) -> Log:
+        topic = self.topic
+        return topic if name == topic.name else Log(topic.namespace, name, {}, topic.links, topic.timeout)
 
     @property
     def desk(self) -> Desk:
@@ -65,7 +76,8 @@ class Consumer:
             options.member or uuid.uuid4().hex[:16], uuid.uuid4().hex[:16], f"{socket.gethostname()}:{os.getpid()}"
         )
         name = f"group {options.group!r} of {self.topic.name!r}"
-        plan = Plan(options, self.topic.codec(properties), name, self.topic.links(), self._enqueue)
+        links, codec = self.topic.links(), self.topic.codec(properties)
+        plan = Plan(options, codec, self.topic.name, name, links, self._routes, self._enqueue)
         desk = self._desk = Desk(self.topic, properties, plan, seat)
         self._member = Member(desk)
         self._parts = [self._member, Fetcher(desk)]

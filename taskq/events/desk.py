@@ -13,13 +13,14 @@ from taskq.events.group_calls import Seat
 from taskq.events.holding import Holding
 from taskq.events.keyed import Lane, Window, dispatch, end, lane_turn
 from taskq.events.log import Log
+from taskq.events.outbox import Carried
 from taskq.events.properties import TopicProperties
 from taskq.events.ready import Item, Ready
 from taskq.events.subscription import PartitionsHook
 from taskq.events.trouble_log import TroubleLog
 from taskq.events.turns import Lost, Plan, Turn, turn
 from taskq.store.links import Links
-from taskq.store.scripts import Call, run, run_async
+from taskq.store.scripts import Call, run, run_async, run_many, run_many_async
 
 log = logging.getLogger("taskq.events")
 
@@ -147,13 +148,16 @@ class Desk:
             return
         if holding.ahead <= 1_000:
             self.fetch_wanted.set()
+        if holding.parked_keys and not (time.monotonic() < holding.later <= holding.next_due()):
+            holding.later = holding.next_due()
+            self.ready.add_later(holding, holding.later)
         self.offer(holding)
 
-    def ask(self, call: Call[Any], holding: Holding) -> Any:
-        """Run a script until it is answered. Raises Lost if the partition is taken away meanwhile."""
+    def ask(self, step: Any, holding: Holding) -> Any:
+        """Do what a turn wants until it is answered. Raises Lost if the partition is taken away meanwhile."""
         while True:
             try:
-                answer = run(self.links.sync, call)
+                answer = self._asked(step)
                 self.trouble.ended()
                 return answer
             except TaskqError as error:
@@ -162,11 +166,11 @@ class Desk:
                 holding.lost = True
                 raise Lost(0)
 
-    async def ask_async(self, call: Call[Any], holding: Holding) -> Any:
+    async def ask_async(self, step: Any, holding: Holding) -> Any:
         """`ask` in an event loop."""
         while True:
             try:
-                answer = await run_async(self.links.asynchronous, call)
+                answer = await self._asked_async(step)
                 self.trouble.ended()
                 return answer
             except TaskqError as error:
@@ -175,6 +179,30 @@ class Desk:
                 holding.lost = True
                 raise Lost(0)
             await asyncio.sleep(pause)
+
+    def _asked(self, step: Any) -> Any:
+        link = self.links.sync
+        if isinstance(step, Call):
+            return run(link, step)
+        if isinstance(step, list):
+            return run_many(link, step)
+        if isinstance(step, Carried):
+            return step.carry(step.tasks)
+        return link.execute(*step)
+
+    async def _asked_async(self, step: Any) -> Any:
+        link = self.links.asynchronous
+        if isinstance(step, Call):
+            return await run_async(link, step)
+        if isinstance(step, list):
+            return await run_many_async(link, step)
+        if isinstance(step, Carried):
+            return await asyncio.to_thread(step.carry, step.tasks)
+        return await link.execute(*step)
+
+    def put_off(self, holding: Holding, error: TaskqError) -> None:
+        """A turn met an error that it cannot deal with: it comes again after a pause."""
+        holding.resume_at = time.monotonic() + max(self._pause(error), 0.1)
 
     def _pause(self, error: TaskqError) -> float:
         return self.trouble.began(error) if isinstance(error, BrokerUnavailable) else self.trouble.complain(error)

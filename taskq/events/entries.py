@@ -9,9 +9,10 @@ from typing import Any, Final
 import orjson
 
 from taskq.codec import Codec
+from taskq.errors import DecodeError
+from taskq.events.packing import unpack
 from taskq.events.record import Offset, Record, Undecodable
 
-Entry = tuple[bytes, Sequence[bytes]]
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -19,7 +20,7 @@ def records(topic: str, partition: int, codec: Codec, entries: Iterable[Any]) ->
     """The records of entries (XRANGE, XREAD: id and flat fields), in order.
 
     What cannot be read becomes a record with an `Undecodable` value, so that nothing of a partition is lost for one bad
-    record. Entries that taskq did not write have no `n`; they are left out.
+    record; a packed entry is read as a whole or not at all. Entries that taskq did not write are left out.
     """
     found: list[Record] = []
     loads = codec.loads
@@ -29,6 +30,9 @@ def records(topic: str, partition: int, codec: Codec, entries: Iterable[Any]) ->
         ms, _, seq = entry.partition(b"-")
         offset = Offset(int(ms), int(seq))
         number = int(fields[1].partition(b",")[0])
+        if len(fields) == 6 and fields[2] == b"c":
+            found += _unpacked(topic, partition, codec, offset, number, fields)
+            continue
         key = data = value = None
         headers, time = NO_HEADERS, offset.ms
         try:
@@ -47,3 +51,34 @@ def records(topic: str, partition: int, codec: Codec, entries: Iterable[Any]) ->
             value = Undecodable(data or b"", f"{type(error).__name__}: {error}")
         found.append(Record(topic, partition, offset, number, key, value, headers, time))
     return found
+
+
+def _unpacked(
+    topic: str, partition: int, codec: Codec, offset: Offset, number: int, fields: Sequence[bytes]
+) -> Iterable[Record]:
+    count, block = int(fields[3]), fields[5]
+    ms, seq, _ = offset
+    before = number - count
+    try:
+        keys, headers, times, values = unpack(block, codec)
+        if len(values) != count:
+            raise DecodeError(f"an entry of {count} records has {len(values)}")
+        return [
+            Record(
+                topic,
+                partition,
+                Offset(ms, seq, item),
+                before + item + 1,
+                None if key is None else key.decode(),
+                value,
+                NO_HEADERS if head is None else orjson.loads(head),
+                ms if time is None else time,
+            )
+            for item, (key, head, time, value) in enumerate(zip(keys, headers, times, values, strict=True))
+        ]
+    except (DecodeError, ValueError) as error:
+        bad = Undecodable(block, str(error))
+        return [
+            Record(topic, partition, Offset(ms, seq, item), before + item + 1, None, bad, NO_HEADERS, ms)
+            for item in range(count)
+        ]

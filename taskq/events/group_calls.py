@@ -55,7 +55,7 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """A position: the last record that is done, its number, and the bytes up to it."""
 
     offset: Offset = BEGIN
@@ -91,7 +91,7 @@ class Claimed:
 
     code: int
     epoch: int
-    place: Place = Place()
+    place: Position = Position()
     version: int = 0
     careful: int = 0
     last: Offset = BEGIN
@@ -116,7 +116,7 @@ class Put:
 
     code: int
     epoch: int
-    place: Place
+    place: Position
 
 
 def beat(
@@ -155,7 +155,7 @@ def claim(keys: PartitionKeys, group: str, seat: Seat, epoch: int, span: int, no
         if reply[0]:
             return Claimed(reply[0], reply[1])
         place, marks = reply[2], reply[4]
-        where = Place(_offset(place[0]), place[1], place[2])
+        where = Position(_offset(place[0]), place[1], place[2])
         troubles = {_offset(marks[i]): Mark.parse(marks[i + 1].decode()) for i in range(0, len(marks), 2)}
         gone, gone_id = int(place[6] or 0), _offset(place[7] or b"0-0")
         facts = (int(place[3]), int(place[4]), _offset(place[5]), gone, gone_id)
@@ -169,7 +169,7 @@ def commit(
     group: str,
     owner: tuple[int, str],
     number: int,
-    places: tuple[Place, Place],
+    places: tuple[Position, Position],
     steps: Sequence[Step] = (),
     now: str = "",
 ) -> Call[Committed]:
@@ -208,7 +208,7 @@ def place(
 
     def decode(reply: Any) -> Put:
         code, epoch, offset, number, size = reply
-        return Put(code, epoch, Place(_offset(offset or b"0-0"), number, size))
+        return Put(code, epoch, Position(_offset(offset or b"0-0"), number, size))
 
     return Call(load("events/place"), names, [how, *owner, at, item, word, *counter], decode)
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from taskq.events.group_calls import Claimed, Mark, Place, Step
+from taskq.events.group_calls import Claimed, Mark, Position, Step
 from taskq.events.record import Offset, Record
 from taskq.events.transaction import State
 from taskq.store.topic_keys import PartitionKeys
@@ -36,7 +36,6 @@ class Holding:
         self.place = claimed.place
         self.careful = claimed.careful
         self.marks: dict[Offset, Mark] = dict(claimed.marks or {})
-        self.parked = claimed.parked
         self.version = claimed.version
         self.op = 0  # the number of the last commit
         self.queued = self.busy = self.lost = self.revoking = self.released = self.paused = self.gap = False
@@ -46,6 +45,11 @@ class Holding:
         self.began = 0.0  # when the handler that runs now began; 0 if none does
         self.extra: list[Step] = []  # to go with the next commit
         self.state: State | None = None
+        self.parked_keys: dict[str, float] = {}  # digest -> when it is due, by `time.monotonic()`
+        self.parked_unknown = claimed.parked > 0
+        self.outbox = False  # whether there may be something in it
+        self.targets: dict[str, str] = {}  # of the outbox -> the epoch under which this owner publishes there
+        self.later = 0.0  # when it comes back by itself
         self.lanes_run: Callable[[], bool] = _none  # whether a handler runs for a part of it, beside turns of its own
         start = claimed.place.offset
         self.cursor = before(start) if packed and start > (0,) else start.entry
@@ -71,7 +75,7 @@ class Holding:
         average = size / waiting if waiting else self.last.bytes / max(self.last.number, 1)
         return max(1, min(FETCH, int((max_bytes - size) / average) if average else FETCH))
 
-    def put(self, entries: Sequence[Any], last: Place) -> None:
+    def put(self, entries: Sequence[Any], last: Position) -> None:
         """Add fetched entries, of which the last is at `last`."""
         self._fetched.append(entries)
         self.cursor, self.last = last.offset.entry, last
@@ -85,7 +89,18 @@ class Holding:
             return False
         if self.revoking:
             return not self.lanes_run()
-        return not self.paused and (self._at < len(self._front) or bool(self._fetched) or self.gap)
+        if self.paused:
+            return False
+        return self._at < len(self._front) or bool(self._fetched) or self.gap or self.has_chores
+
+    @property
+    def has_chores(self) -> bool:
+        """Whether something is to be done beside the next records."""
+        return self.outbox or self.parked_unknown or (bool(self.parked_keys) and self.next_due() <= time.monotonic())
+
+    def next_due(self) -> float:
+        """When the first parked key is due."""
+        return min(self.parked_keys.values())
 
     def may_run(self) -> bool:
         """Whether a handler may begin."""
@@ -101,13 +116,13 @@ class Holding:
             found = found[: max(1, bisect_left(sizes, self.place.bytes + max_bytes + 1))]
         return found
 
-    def place_after(self, count: int) -> Place:
+    def place_after(self, count: int) -> Position:
         """Where the group stands once `count` more records are done."""
         if not count:
             return self.place
         index = self._at + count - 1
         record = self._front[index]
-        return Place(record.offset, record.number, self._bytes_at(index))
+        return Position(record.offset, record.number, self._bytes_at(index))
 
     def advance(self, count: int) -> None:
         """So many records have been taken over by a turn."""
@@ -152,13 +167,13 @@ def before(offset: Offset) -> str:
     return f"{offset.ms}-{offset.seq - 1}" if offset.seq else f"{offset.ms - 1}-{_TOP}"
 
 
-def end_of(entries: Sequence[Any]) -> Place | None:
+def end_of(entries: Sequence[Any]) -> Position | None:
     """Where the last of some entries is; None if none is ours."""
     for entry, fields in reversed(entries):
         if fields and fields[0] == b"n":
             number, _, size = fields[1].partition(b",")
             ms, _, seq = entry.partition(b"-")
-            return Place(Offset(int(ms), int(seq)), int(number), int(size))
+            return Position(Offset(int(ms), int(seq)), int(number), int(size))
     return None
 
 

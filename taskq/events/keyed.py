@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from taskq.events.group_calls import Mark, Place, Step
+from taskq.events.group_calls import Mark, Position, Step
 from taskq.events.holding import Holding
 from taskq.events.record import Record, Undecodable
 from taskq.events.trouble import Reason, dead_letter, decide, killed, line
@@ -33,7 +33,7 @@ class Slot:
     """One record in hand, where the position is behind it, and what goes with the commit that passes it."""
 
     record: Record
-    place: Place
+    place: Position
     steps: list[Step] = field(default_factory=list)
     done: bool = False
 
@@ -199,8 +199,8 @@ def _due(window: Window, *, at_once: bool) -> bool:
     return all(slots[at].done for at in range(min(COMMIT_EACH, len(slots))))
 
 
-def _taken(window: Window) -> tuple[Place | None, list[Step]]:
-    place: Place | None = None
+def _taken(window: Window) -> tuple[Position | None, list[Step]]:
+    place: Position | None = None
     steps: list[Step] = []
     while window.slots and window.slots[0].done and len(steps) < STEPS:
         slot = window.slots.popleft()

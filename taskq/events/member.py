@@ -11,7 +11,7 @@ from typing import Literal
 from taskq.errors import BrokerUnavailable, MemberFenced, NoOffset, TaskqError
 from taskq.events.desk import Desk, log
 from taskq.events.entries import records
-from taskq.events.group_calls import Beat, Claimed, Place, beat, claim, place
+from taskq.events.group_calls import Beat, Claimed, Position, beat, claim, place
 from taskq.events.groups import declare
 from taskq.events.holding import Holding
 from taskq.events.subscription import Reset
@@ -198,11 +198,13 @@ class Member:
         read = partial(records, desk.topic.name, number, plan.codec)
         holding = Holding(keys, number, owner, claimed, read, packed=desk.properties.packed)
         holding.grant, holding.valid_until = epoch, valid
+        holding.outbox = plan.options.delivery == "exactly_once"  # an owner before may have left something in it
         desk.add(holding)
+        desk.offer(holding)
         return True
 
 
-def _moved(claimed: Claimed, to: Place) -> Claimed:
+def _moved(claimed: Claimed, to: Position) -> Claimed:
     return Claimed(0, claimed.epoch, to, claimed.version, 0, claimed.last, marks={}, parked=claimed.parked)
 
 

@@ -1,7 +1,7 @@
 """The outbox: what exactly-once handlers publish and enqueue, carried to other slots by the owner of the partition.
 
-Every entry has a number of its own for its target. The group publishes there as a named publisher with these numbers, so
-what is carried twice is appended once, and in order.
+Every entry has a number of its own for its target. The group publishes there as a named publisher with these numbers,
+so what is carried twice is appended once, and in order.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from taskq.errors import BrokerUnavailable, OutOfOrder, TaskqError
 from taskq.events.calls import Gap, Seat, publish
 from taskq.events.holding import Holding
 from taskq.events.log import Log
+from taskq.events.named import enlist
 from taskq.events.outgoing import HEADERS, KEY, TIME, VALUE, Batch
-from taskq.store.scripts import Call, load
+from taskq.store.scripts import Call
 
 PAGE: Final = 200
 Carrying: TypeAlias = Generator[Any, Any, None]
@@ -70,7 +71,9 @@ def relay(holding: Holding, group: str, source: str, routes: Routes) -> Carrying
         seat = Seat(log.keys.partition(int(partition)).producer(name), "", name)
         epoch = holding.targets.get(target)
         if epoch is None:
-            epoch, _ = yield Call(load("events/enlist"), [seat.key], [f"{holding.owner[0]}:{holding.owner[1]}"], _texts)
+            epoch, _ = yield enlist(
+                log.keys.partition(int(partition)), name, f"{holding.owner[0]}:{holding.owner[1]}".encode()
+            )
             holding.targets[target] = epoch
         batch = _batch(int(partition), orjson.loads(head), body)
         seat = seat._replace(epoch=epoch)
@@ -118,7 +121,3 @@ def _batch(partition: int, head: dict[str, Any], body: bytes) -> Batch:
         args.append(head["time"])
         shape += TIME
     return Batch(partition, args, bytearray([shape]), [0], size=len(body))
-
-
-def _texts(reply: Sequence[bytes]) -> tuple[str, str]:
-    return reply[0].decode(), reply[1].decode()

@@ -53,7 +53,7 @@ def record_of(topic: str, partition: int, body: bytes, codec: Codec) -> Record:
     return Record(topic, partition, offset, head["number"], head["key"], value, head["headers"], head["time"])
 
 
-def park(holding: Holding, record: Record, codec: Codec) -> Step:
+def park(record: Record, codec: Codec) -> Step:
     """The step that puts a record behind its parked key."""
     return ("t", member_of(digest_of(record), record.number), body_of(record, codec))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypedDict
 
@@ -12,7 +12,7 @@ import orjson
 from taskq import codec as codecs
 from taskq.checks import Duration, seconds, whole
 from taskq.errors import ConfigError, DecodeError, InvalidOption
-from taskq.names import did_you_mean, shown
+from taskq.names import check_name, did_you_mean, shown
 
 PARTITIONS: Final = 8
 MAX_PARTITIONS: Final = 1024
@@ -25,12 +25,14 @@ class Retention:
     """How much of each partition stays: the newest `count` records, at most `bytes` of values and keys, none longer
     than `age` (seconds or timedelta). What is None is no limit.
 
-    Records go by blocks of about 100: up to one block more may stay.
+    Records go by blocks of about 100: up to one block more may stay. Nothing is removed that a group in `keep` has not
+    handled yet; `trim` and the log say which group holds retention back.
     """
 
     count: int | None = None
     bytes: int | None = None
     age: Duration | None = None
+    keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("count", "bytes"):
@@ -38,6 +40,9 @@ class Retention:
                 whole(getattr(self, name), f"Retention({name}=)", 1, 2**50)
         if self.age is not None:
             object.__setattr__(self, "age", seconds(self.age, "Retention(age=)"))
+        if isinstance(self.keep, str) or not isinstance(self.keep, Iterable):
+            raise InvalidOption(f"Retention(keep={shown(self.keep)}): give a list of names of groups")
+        object.__setattr__(self, "keep", tuple(check_name(name, "group") for name in self.keep))
 
     @property
     def unlimited(self) -> bool:

@@ -14,10 +14,14 @@ from taskq.errors import ConfigError, PublishUnconfirmed
 from taskq.events.lanes import LanePool
 from taskq.events.log import Log
 from taskq.events.outgoing import Batch, batches
+from taskq.events.packed import packed_batches
 from taskq.events.properties import TopicProperties
+from taskq.events.retention import trim
 from taskq.events.sending import Receipts, Sending
+from taskq.events.upkeep import Upkeep, whatever_happens
 from taskq.loops import warn_of_blocking
 from taskq.names import shown
+from taskq.store.links import drive, drive_async
 from taskq.store.scripts import run_many, run_many_async
 
 
@@ -27,6 +31,7 @@ class Publishing:
     def __init__(self, log: Log) -> None:
         self.log = log
         self.lanes = LanePool()
+        self.upkeep = Upkeep()
         self.spread = itertools.count(random.randrange(1 << 16)).__next__  # noqa: S311 - spreads load, guards nothing
 
     def publish(self, items: Iterable[Any]) -> Receipts:
@@ -41,7 +46,8 @@ class Publishing:
 
     def encode(self, properties: TopicProperties, items: Iterable[Any]) -> list[Batch]:
         """Events or values as batches."""
-        return batches(self.log.name, properties, self.log.codec(properties), items, self.spread)
+        build = packed_batches if properties.packed else batches
+        return build(self.log.name, properties, self.log.codec(properties), items, self.spread)
 
     def sending(self, properties: TopicProperties, found: list[Batch]) -> Sending:
         """Batches on their way."""
@@ -59,7 +65,11 @@ class Publishing:
                 if pause is None:
                     raise sending.unconfirmed(limit, lost) from lost
                 time.sleep(pause)
-        return sending.done()
+        receipts = sending.done()
+        if due := self.upkeep.due(sending.properties, receipts):
+            with whatever_happens(self.log.name):
+                drive(link, trim(self.log, sending.properties, due))
+        return receipts
 
     async def asend(self, sending: Sending) -> Receipts:
         """`send`, awaited."""
@@ -73,7 +83,11 @@ class Publishing:
                 if pause is None:
                     raise sending.unconfirmed(limit, lost) from lost
                 await asyncio.sleep(pause)
-        return sending.done()
+        receipts = sending.done()
+        if due := self.upkeep.due(sending.properties, receipts):
+            with whatever_happens(self.log.name):
+                await drive_async(link, trim(self.log, sending.properties, due))
+        return receipts
 
     def confirm(self, error: PublishUnconfirmed) -> Receipts:
         """Send again what an error has left unconfirmed."""

@@ -1,252 +1,141 @@
-"""Reading as a member of a group by a plain loop: `for record in topic.subscribe(...)`, or `async for`."""
+"""Reading a partition without a group: a range of offsets or times, or all records of one key. No I/O: steps."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from types import TracebackType
-from typing import Any, Self, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
 
-from taskq.events.consumer import Consumer
-from taskq.events.holding import Holding
+from taskq.checks import when, whole
+from taskq.errors import InvalidOption
+from taskq.events.calls import key_digest
+from taskq.events.entries import records
 from taskq.events.log import Log
-from taskq.events.runners import LOOK_S
-from taskq.events.subscription import Subscription
-from taskq.events.turns import COMMIT_S, Lost, Outcome, Run, Turn
+from taskq.events.outgoing import key_bytes, partition_of
+from taskq.events.properties import TopicProperties
+from taskq.events.record import Offset, Record
+from taskq.names import shown
+from taskq.store.links import Steps
 
-BEGIN_S = 10.0
+Place: TypeAlias = "Offset | datetime | float | Literal['earliest', 'latest']"
 
-
-class _Walk:
-    """One turn under way: whoever iterates drives it, and gets the records of its runs."""
-
-    def __init__(self, holding: Holding, steps: Turn) -> None:
-        self.holding = holding
-        self.steps = steps
-        self.run: Run | None = None
-        self.done = 0
-        self.given = False  # whether a record is with the user
-        self.begun = 0.0
-
-    def next(self) -> Any:
-        """The next record or batch of the run, None if it is over or has to stop here."""
-        run = self.run
-        if run is None:
-            return None
-        if self.given:
-            self.done += 1 if run.each else len(run.records)
-            self.given = False
-        holding = self.holding
-        if self.done >= len(run.records) or not holding.may_run():
-            return None
-        now = time.monotonic()
-        if self.done and now - self.begun > COMMIT_S:
-            return None
-        self.begun = self.begun or now
-        holding.began, self.given = now, True
-        return run.records[self.done] if run.each else list(run.records)
-
-    def outcome(self) -> Outcome:
-        """What became of the run."""
-        self.holding.began, self.run, self.given = 0.0, None, False
-        return Outcome(self.done)
-
-    def start(self, run: Run) -> None:
-        self.run, self.done, self.begun = run, 0, 0.0
+MAX_READ: Final = 100_000
+PAGE: Final = 100
+PAGE_BYTES: Final = 1_048_576
+MAX_PAGE: Final = 1_000
+_LEAST, _MOST = Offset(0, 0), Offset(2**63, 0)
 
 
-class Reading:
-    """The records of a topic for a group, in a loop of yours.
+@dataclass(frozen=True, slots=True)
+class KeyRecords:
+    """The records of one key, oldest first. `cut` is None if these are all; else `since=cut` goes on from there."""
 
-    A record counts as done when the next one is asked for; then it is committed soon, or at once by `commit`. What was
-    not committed when the loop is left comes again. Use it in a `with` block, or `close` it.
+    records: tuple[Record, ...]
+    cut: Offset | None
+
+
+def offset_at(place: object, name: str, *, last: bool = False) -> Offset:
+    """The offset that a place means: of a time the first of its millisecond, with `last` the last of it.
+
+    >>> offset_at(1.5, "since"), offset_at("earliest", "since").entry
+    (Offset(ms=1500, seq=0, item=0), '0-0')
     """
+    if isinstance(place, Offset):
+        return place
+    if place == "earliest":
+        return _LEAST
+    if place == "latest":
+        return _MOST
+    if isinstance(place, str):
+        raise InvalidOption(f"{name}={shown(place)}: give 'earliest', 'latest', an Offset or a time")
+    return Offset(when(place, name), 2**63 if last else 0)
 
-    def __init__(self, topic: Log, options: Subscription) -> None:
-        self.consumer = Consumer(topic, options, None)
-        self._started = False
-        self._walk: _Walk | None = None
-        self._changed: asyncio.Event | None = None
 
-    # -- in threads -------------------------------------------------------------------------------------------------
+def read(
+    log: Log, properties: TopicProperties, partition: int, since: object, until: object, limit: int
+) -> Steps[list[Record]]:
+    """Up to `limit` records from `since` to `until`, both included, as far as they are retained."""
+    keys = log.partition(partition, properties)
+    begin = offset_at(since, "since")
+    end = _MOST if until is None else offset_at(until, "until", last=True)
+    whole(limit, "limit", 1, MAX_READ)
+    codec, found = log.codec(properties), list[Record]()
+    at, page = begin.entry, min(limit, 4 if properties.packed else PAGE)
+    while len(found) < limit and begin <= end and begin != _MOST:
+        entries = yield ("XRANGE", keys.log, at, end.entry, "COUNT", page)
+        some = records(log.name, partition, codec, entries)
+        found += [record for record in some if begin <= record.offset <= end]
+        if len(entries) < page:
+            break
+        at = f"({str(entries[-1][0], 'ascii')}"
+        page = next_page(entries, limit - len(found))
+    return found[:limit]
 
-    def start(self) -> Self:
-        """Join the group; what is published from now on is not missed. Raises ConfigError, BrokerUnavailable."""
-        if not self._started:
-            self._started = True
-            self.consumer.start()
-            self.consumer.wait_begun(BEGIN_S)
-        return self
 
-    def __enter__(self) -> Self:
-        return self.start()
+def next_page(entries: Sequence[Any], left: int) -> int:
+    """How many entries to ask for next, by the size of those that came: a megabyte, or one that is larger."""
+    size = sum(len(field) for _, fields in entries for field in fields)
+    return max(1, min(left, MAX_PAGE, PAGE_BYTES * len(entries) // max(size, 1)))
 
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self.close()
 
-    def __iter__(self) -> Self:
-        return self.start()
+def of_key(log: Log, properties: TopicProperties, key: str, since: object, limit: int, scan: int) -> Steps[KeyRecords]:
+    """The records of a key: by the index if the topic has one, else by looking at up to `scan` entries."""
+    name, begin = key_bytes(key), offset_at(since, "since")
+    whole(limit, "limit", 1, MAX_READ)
+    whole(scan, "scan", 1, 10_000_000)
+    partition = partition_of(key, properties.partitions)
+    if properties.index:
+        return (yield from _indexed(log, properties, partition, name, begin, limit))
+    codec, found, looked = log.codec(properties), list[Record](), 0
+    keys, at, page = log.keys.partition(partition), begin.entry, 4 if properties.packed else PAGE
+    while True:
+        entries = yield ("XRANGE", keys.log, at, "+", "COUNT", page)
+        some = records(log.name, partition, codec, entries if properties.packed else _with_key(entries, name))
+        found += [record for record in some if record.key == key and record.offset >= begin]
+        looked += len(entries)
+        if len(found) > limit:
+            return KeyRecords(tuple(found[:limit]), found[limit].offset)
+        if len(entries) < page:
+            return KeyRecords(tuple(found), None)
+        last = Offset.parse(str(entries[-1][0], "ascii"))
+        if looked >= scan:
+            return KeyRecords(tuple(found), Offset(last.ms, last.seq + 1))
+        at, page = f"({last.entry}", next_page(entries, scan - looked)
 
-    def __next__(self) -> Any:
-        while True:
-            if self._walk is None:
-                holding = self._take()
-                if holding is None:
-                    raise StopIteration
-                self._walk = _Walk(holding, self.consumer.desk.turn(holding))
-                self._drive(None)
-            found = None if self._walk is None else self._walk.next()
-            if found is not None:
-                return found
-            if self._walk is not None:
-                self._drive(self._walk.outcome())
 
-    def commit(self) -> None:
-        """Commit all records up to the one in hand."""
-        walk = self._walk
-        if walk is not None and walk.run is not None:
-            walk.next()
-            self._drive(walk.outcome())
+def _indexed(
+    log: Log, properties: TopicProperties, partition: int, key: bytes, begin: Offset, limit: int
+) -> Steps[KeyRecords]:
+    keys = log.keys.partition(partition)
+    ids = yield ("LRANGE", keys.of_key(key_digest(key)), 0, -1)
+    wanted = [one for one in (str(known, "ascii") for known in ids) if Offset.parse(one) >= begin]
+    found: list[Record] = []
+    codec, text = log.codec(properties), key.decode()
+    for start in range(0, len(wanted), PAGE):
+        pages = yield [("XRANGE", keys.log, one, one) for one in wanted[start : start + PAGE]]
+        entries = [entry for page in pages for entry in page]
+        found += [one for one in records(log.name, partition, codec, entries) if one.key == text]
+        if len(found) > limit:
+            return KeyRecords(tuple(found[:limit]), found[limit].offset)
+    return KeyRecords(tuple(found), None)
 
-    def close(self) -> None:
-        """Leave the group; the record in hand is not done."""
-        self._abandon()
-        if self._started:
-            self.consumer.stop_reading(self._drain)
 
-    def _take(self) -> Holding | None:
-        desk = self.consumer.desk
-        while not desk.stopping.is_set():
-            item = desk.ready.take(LOOK_S)
-            if item is not None:
-                return cast("Holding", item)
-        if desk.failure is not None:
-            raise desk.failure
-        return None
+def _with_key(entries: Sequence[Any], key: bytes) -> list[Any]:
+    found: list[Any] = []
+    for entry in entries:
+        fields = entry[1]
+        if any(fields[at] == b"k" and fields[at + 1] == key for at in range(2, len(fields), 2)):
+            found.append(entry)
+    return found
 
-    def _drive(self, answer: Any) -> None:
-        """Walk on until the turn wants records handled, or is over."""
-        walk, desk = self._walk, self.consumer.desk
-        assert walk is not None
-        try:
-            while True:
-                step = walk.steps.send(answer)
-                if isinstance(step, Run):
-                    walk.start(step)
-                    return
-                answer = desk.ask(step, walk.holding)
-        except StopIteration:
-            pass
-        except Lost as lost:
-            desk.lose(walk.holding, lost.epoch)
-        self._walk = None
-        desk.done(walk.holding)
 
-    def _drain(self) -> None:
-        """Give up what is to be given up."""
-        item = self.consumer.desk.ready.take(0.01)
-        if item is not None:
-            holding = cast("Holding", item)
-            self._walk = _Walk(holding, self.consumer.desk.turn(holding))
-            self._drive(None)
-            if self._walk is not None:
-                self._drive(self._walk.outcome())
-
-    def _abandon(self) -> None:
-        walk = self._walk
-        if walk is not None and walk.run is not None:
-            walk.given = False
-            self._drive(walk.outcome())
-
-    # -- in an event loop -------------------------------------------------------------------------------------------
-
-    async def __aenter__(self) -> Self:
-        return await self._astart()
-
-    async def __aexit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        await self._astart()
-        while True:
-            if self._walk is None:
-                holding = await self._atake()
-                if holding is None:
-                    raise StopAsyncIteration
-                self._walk = _Walk(holding, self.consumer.desk.turn(holding))
-                await self._adrive(None)
-            found = None if self._walk is None else self._walk.next()
-            if found is not None:
-                return found
-            if self._walk is not None:
-                await self._adrive(self._walk.outcome())
-
-    async def acommit(self) -> None:
-        """`commit`, awaited."""
-        walk = self._walk
-        if walk is not None and walk.run is not None:
-            walk.next()
-            await self._adrive(walk.outcome())
-
-    async def aclose(self) -> None:
-        """`close`, awaited."""
-        walk = self._walk
-        if walk is not None and walk.run is not None:
-            walk.given = False
-            await self._adrive(walk.outcome())
-        if self._started:
-            await asyncio.to_thread(self.consumer.stop_reading, self._drain)
-
-    async def _astart(self) -> Self:
-        if not self._started:
-            loop, changed = asyncio.get_running_loop(), asyncio.Event()
-            await asyncio.to_thread(self.start)
-
-            def wake() -> None:
-                try:
-                    loop.call_soon_threadsafe(changed.set)
-                except RuntimeError:  # the loop has ended
-                    return
-
-            self.consumer.desk.ready.on_change(wake)
-            self._changed = changed
-        return self
-
-    async def _atake(self) -> Holding | None:
-        desk, changed = self.consumer.desk, self._changed
-        assert changed is not None
-        while not desk.stopping.is_set():
-            changed.clear()
-            item, wait = desk.ready.poll()
-            if item is not None:
-                return cast("Holding", item)
-            try:
-                async with asyncio.timeout(min(wait, LOOK_S)):
-                    await changed.wait()
-            except TimeoutError:
-                continue
-        if desk.failure is not None:
-            raise desk.failure
-        return None
-
-    async def _adrive(self, answer: Any) -> None:
-        walk, desk = self._walk, self.consumer.desk
-        assert walk is not None
-        try:
-            while True:
-                step = walk.steps.send(answer)
-                if isinstance(step, Run):
-                    walk.start(step)
-                    return
-                answer = await desk.ask_async(step, walk.holding)
-        except StopIteration:
-            pass
-        except Lost as lost:
-            desk.lose(walk.holding, lost.epoch)
-        self._walk = None
-        desk.done(walk.holding)
+def ends(log: Log, properties: TopicProperties) -> Steps[dict[int, Offset]]:
+    """Behind the last record of each partition: where what is published from now on begins."""
+    metas = [log.keys.partition(number).meta for number in range(properties.partitions)]
+    told = yield [("HGET", meta, "id") for meta in metas]
+    found: dict[int, Offset] = {}
+    for number, last in enumerate(told):
+        known = _LEAST if last is None else Offset.parse(str(last, "ascii"))
+        found[number] = known if last is None else Offset(known.ms, known.seq + 1)
+    return found

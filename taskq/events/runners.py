@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from taskq.errors import TaskqError
 from taskq.events.desk import Desk, holding_of
 from taskq.events.performing import Handler, perform, perform_async
 from taskq.events.ready import Item
@@ -26,6 +27,8 @@ def walk(desk: Desk, item: Item, handler: Handler) -> None:
         pass
     except Lost as lost:
         desk.lose(holding, lost.epoch)
+    except TaskqError as error:
+        desk.put_off(holding, error)
     finally:
         desk.done(item)
 
@@ -45,6 +48,8 @@ async def walk_async(desk: Desk, item: Item, handler: Handler) -> None:
         pass
     except Lost as lost:
         desk.lose(holding, lost.epoch)
+    except TaskqError as error:
+        desk.put_off(holding, error)
     finally:
         desk.done(item)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from taskq.errors import BrokerError, BrokerUnavailable, PublishUnconfirmed, TaskqError
+from taskq.errors import BrokerError, BrokerUnavailable, OutOfOrder, PublishUnconfirmed, TaskqError
 from taskq.events.calls import WINDOW, Gap, Seat, publish
 from taskq.events.lanes import Lane, LanePool
 from taskq.events.log import Log
@@ -18,9 +18,10 @@ from taskq.store.scripts import Call
 class Run:
     """The batches of one publish that go to one partition, in order, on one lane."""
 
-    __slots__ = ("answers", "batches", "doubt", "lane", "partition", "under_way")
+    __slots__ = ("answers", "batches", "doubt", "lane", "named", "partition", "under_way")
 
-    def __init__(self, partition: int, lane: Lane, batches: list[Batch]) -> None:
+    def __init__(self, partition: int, lane: Lane, batches: list[Batch], named: str = "") -> None:
+        self.named = named
         self.partition = partition
         self.lane = lane
         self.batches = batches
@@ -48,6 +49,11 @@ class Run:
                 self.lane.number += 1
                 continue
             if isinstance(answer, Gap):
+                if self.named:
+                    return OutOfOrder(
+                        f"publisher {self.named!r} has number {self.lane.number + place + 1} for partition"
+                        f" {self.partition}, which is not the next one there"
+                    )
                 if place == 0:
                     # Not taken, and the server knows nothing of what went before on this lane: it has lost its data.
                     self.lane = Lane()
@@ -62,12 +68,13 @@ class Sending:
     """Ask `calls` and send them, tell `take` what came back, until `calls` is empty."""
 
     def __init__(self, log: Log, lanes: LanePool, properties: TopicProperties, batches: Sequence[Batch]) -> None:
-        self._log, self._lanes, self._properties = log, lanes, properties
+        self._log, self._lanes, self.properties = log, lanes, properties
         by_partition: dict[int, list[Batch]] = {}
         for batch in batches:
             by_partition.setdefault(batch.partition, []).append(batch)
-        self.runs = [Run(number, lanes.take(number), some) for number, some in by_partition.items()]
+        self.runs = [self.run(number, some) for number, some in by_partition.items()]
         self.error: TaskqError | None = None
+        self._done = False
 
     def calls(self) -> list[Call[str]]:
         """What to send now; empty when all is over."""
@@ -76,13 +83,17 @@ class Sending:
             run.under_way = 0
             if run.left and (self.error is None or run.doubt):
                 keys = self._log.keys.partition(run.partition)
-                seat = self.seat(run, keys.lane(run.lane.nonce))
-                found += [publish(keys, seat, number, batch, self._properties) for number, batch in run.next()]
+                seat = self.seat(run)
+                found += [publish(keys, seat, number, batch, self.properties) for number, batch in run.next()]
         return found
 
-    def seat(self, run: Run, lane: str) -> Seat:
+    def run(self, partition: int, batches: list[Batch]) -> Run:
+        """What goes to one partition, on a lane of its own."""
+        return Run(partition, self._lanes.take(partition), batches)
+
+    def seat(self, run: Run) -> Seat:
         """Where a run is counted."""
-        return Seat(lane)
+        return Seat(self._log.keys.partition(run.partition).lane(run.lane.nonce))
 
     def take(self, answers: Sequence[str | TaskqError]) -> BrokerUnavailable | None:
         """Learn the answers to `calls`; returns why some have to be sent again, None if they go on.
@@ -105,8 +116,10 @@ class Sending:
 
     def done(self) -> Receipts:
         """What became of each record; the lanes are free again."""
-        for run in self.runs:
-            self._lanes.give(run.partition, run.lane)
+        if not self._done:  # whoever confirms twice must not make two users of one lane
+            self._done = True
+            for run in self.runs:
+                self._lanes.give(run.partition, run.lane)
         return Receipts(self.runs)
 
     def stale(self) -> bool:
@@ -149,6 +162,11 @@ class Receipts(Sequence[Published]):
         if found is None:
             found = self._found = [one for _, one in sorted(placed(self._runs), key=lambda pair: pair[0])]
         return found
+
+    @property
+    def partitions(self) -> list[int]:
+        """The partitions that got some of them."""
+        return [run.partition for run in self._runs]
 
     def __len__(self) -> int:
         return sum(len(batch.places) for run in self._runs for batch in run.batches)

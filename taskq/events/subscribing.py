@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from taskq.errors import ConfigError, InvalidOption
 from taskq.events.consumer import Consumer
 from taskq.events.log import Log
+from taskq.events.outbox import Routes
 from taskq.events.performing import Handler
 from taskq.events.subscription import Subscription
 from taskq.events.transaction import Enqueue
@@ -35,6 +36,7 @@ class Subscriptions:
     def __init__(self) -> None:
         self._registered: dict[tuple[str, str], Registered] = {}
         self.enqueue: Enqueue | None = None  # how a transaction turns a call of a task into an outbox entry
+        self.routes: Routes | None = None  # where what is in an outbox goes
 
     @property
     def registered(self) -> list[Registered]:
@@ -60,7 +62,7 @@ class Subscriptions:
 
     def consumers(self) -> list[Consumer]:
         """A consumer for each of them, not yet started."""
-        return [Consumer(one.topic, one.options, one.handler, self.enqueue) for one in self.registered]
+        return [Consumer(one.topic, one.options, one.handler, self.routes, self.enqueue) for one in self.registered]
 
     @contextmanager
     def consuming(self) -> Generator[list[Consumer]]:
@@ -68,7 +70,7 @@ class Subscriptions:
         started: list[Consumer] = []
         try:
             for consumer in self.consumers():
-                started.append(consumer)  # noqa: PERF401 - those that have started are ended, whatever comes
+                started.append(consumer)
                 consumer.start()
             for consumer in started:
                 consumer.wait_begun(BEGIN_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, Literal
 
-from taskq.events.group_calls import Beat, Claimed, Committed, Place, Put, Seat, Step, beat, claim, commit, place
+from taskq.events.group_calls import Beat, Claimed, Committed, Position, Put, Seat, Step, beat, claim, commit, place
 from taskq.events.record import Offset
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import run
@@ -84,7 +84,7 @@ class Share:
     def __init__(self, link: SyncLink, namespace: str, number: int = 0) -> None:
         self.link = link
         self.keys: PartitionKeys = topic_keys(namespace, "t").partition(number)
-        self.place = Place()
+        self.place = Position()
         self.number = 0
         self.owner = (0, "")
         self.now = START_MS
@@ -111,7 +111,7 @@ class Share:
             self.owner, self.place, self.number = (epoch, nonce), answer.place, 0
         return answer
 
-    def commit(self, after: Place, *steps: Step, **other: Any) -> Committed:
+    def commit(self, after: Position, *steps: Step, **other: Any) -> Committed:
         """The next commit of the owner that claimed last; `owner`, `number` and `before` may be given instead."""
         if "number" not in other:
             self.number += 1
@@ -140,5 +140,5 @@ class Share:
         return found
 
 
-def at(offset: str, number: int, size: int = 0) -> Place:
-    return Place(Offset.parse(offset), number, size or number * 10)
+def at(offset: str, number: int, size: int = 0) -> Position:
+    return Position(Offset.parse(offset), number, size or number * 10)

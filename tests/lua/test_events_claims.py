@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from taskq.errors import BrokerFull, BrokerRefused
-from taskq.events.group_calls import Committed, Mark, Place
+from taskq.events.group_calls import Committed, Mark, Position
 from taskq.events.record import Offset
 from taskq.store import scripts
 from tests.lua.group_kit import GROUP, Group, Share, at
@@ -41,8 +41,8 @@ def ids(share: Share) -> list[str]:
 
 def test_s1_a_group_that_begins_at_the_start_has_everything_before_it(share: Share) -> None:
     share.append(3)
-    assert share.begin("start").place == Place()
-    assert share.claim(1).place == Place()
+    assert share.begin("start").place == Position()
+    assert share.claim(1).place == Position()
 
 
 def test_s1_the_start_is_behind_what_retention_removed(share: Share) -> None:
@@ -61,7 +61,7 @@ def test_s2_a_group_that_begins_at_the_end_gets_only_what_comes_later(share: Sha
 
 
 def test_a_group_may_begin_at_the_end_of_a_log_that_is_empty(share: Share) -> None:
-    assert share.begin("end").place == Place()
+    assert share.begin("end").place == Position()
 
 
 def test_s3_a_group_without_a_position_cannot_claim_and_nothing_is_written(share: Share) -> None:
@@ -105,7 +105,7 @@ def test_s9_a_commit_from_another_position_than_the_stored_one_is_refused(owned:
     first, second, *_ = ids(owned)
     owned.commit(at(second, 2))
     before = owned.dump()
-    assert owned.commit(at(first, 1), before=Place(), number=2).code == 2
+    assert owned.commit(at(first, 1), before=Position(), number=2).code == 2
     assert owned.dump() == before
 
 
@@ -114,7 +114,7 @@ def test_a_commit_that_is_sent_again_changes_nothing_twice(owned: Share) -> None
     steps = [("o", b"h", b"b"), ("d", b"h", b"b"), ("p", "skipped", 3), ("s", "k", "v")]
     assert owned.commit(one, *steps, number=1).code == 0
     before = owned.dump()
-    assert owned.commit(one, *steps, before=Place(), number=1).code == 0
+    assert owned.commit(one, *steps, before=Position(), number=1).code == 0
     assert owned.dump() == before
     assert owned.field("skipped") == b"3"
 
@@ -137,12 +137,12 @@ def test_s40_state_outbox_dead_letters_and_position_change_together(owned: Share
 
 def test_s50_a_death_at_a_marked_record_is_counted_once_and_makes_the_next_owner_careful(owned: Share) -> None:
     one = ids(owned)[0]
-    owned.commit(Place(), ("m", one, Mark(running=True, fails=1, first="E: x y").text()))
+    owned.commit(Position(), ("m", one, Mark(running=True, fails=1, first="E: x y").text()))
     for _ in range(2):
         after = owned.claim(8, "n", OTHER)
         assert after.marks == {Offset.parse(one): Mark(False, 1, 1, "E: x y")}
         assert after.careful == 100
-    owned.commit(Place(), ("m", one, Mark(running=True, deaths=1).text()))
+    owned.commit(Position(), ("m", one, Mark(running=True, deaths=1).text()))
     again = owned.claim(9, "o", "c" * 16)
     assert (again.unclean, again.marks) == (True, {Offset.parse(one): Mark(False, 2)})
     owned.commit(at(one, 1), ("c", one, ""))
@@ -151,10 +151,10 @@ def test_s50_a_death_at_a_marked_record_is_counted_once_and_makes_the_next_owner
 
 
 def test_an_owner_who_left_in_order_or_claims_again_itself_has_not_died(owned: Share) -> None:
-    owned.commit(Place(), ("m", ids(owned)[0], Mark(running=True).text()))
+    owned.commit(Position(), ("m", ids(owned)[0], Mark(running=True).text()))
     again = owned.claim(8)
     assert (again.unclean, again.careful) == (False, 0)
-    owned.commit(Place(), ("l", "", ""))
+    owned.commit(Position(), ("l", "", ""))
     after = owned.claim(9, "n", OTHER)
     assert (after.unclean, after.careful) == (False, 0)
 
@@ -184,13 +184,13 @@ def test_s6_the_next_record_is_the_first_from_the_given_one_on(owned: Share) -> 
     assert owned.seek(Offset.parse(third)).code == 0
     assert owned.claim(20).place == at(second, 2)
     put = owned.seek(Offset.parse(first))
-    assert put.place == Place()
+    assert put.place == Position()
     owned.claim(30)
     assert owned.seek("end").place == at(last, 5)
     owned.claim(40)
     assert owned.seek(Offset(9_999_999_999_999)).place == at(last, 5)
     owned.claim(50)
-    assert owned.seek("start").place == Place()
+    assert owned.seek("start").place == Position()
 
 
 def test_s6_a_packed_entry_can_be_entered_in_its_middle(share: Share) -> None:
@@ -198,7 +198,7 @@ def test_s6_a_packed_entry_can_be_entered_in_its_middle(share: Share) -> None:
     entry = share.link.execute("XADD", share.keys.log, "*", "n", "11,110", "c", 10, "b", b"block").decode()
     share.begin()
     share.claim(1)
-    for item, before in ((0, at(first, 1)), (1, Place(Offset.parse(entry), 2, 10)), (3, None)):
+    for item, before in ((0, at(first, 1)), (1, Position(Offset.parse(entry), 2, 10)), (3, None)):
         put = share.seek(Offset.parse(entry)._replace(item=item))
         if before is not None:
             assert put.place == before
@@ -277,7 +277,7 @@ def test_a_full_server_takes_progress_and_dead_letters_but_no_output(
 
 VERBS: dict[str, Callable[[Share], object]] = {
     "claim": lambda share: share.claim(50, "n", OTHER),
-    "commit": lambda share: share.commit(Place()),
+    "commit": lambda share: share.commit(Position()),
     "place": lambda share: share.seek("end", force=True),
 }
 TOUCHED = {

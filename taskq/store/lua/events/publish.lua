@@ -7,7 +7,8 @@
 --       then per record what its shape says: value, key, headers, time; packed: count, block
 -- Returns { code, answer }: 0 accepted, 1 gap (neither one of the last eight numbers nor the next), 2 stale (an older one),
 --       3 the key has another version (the answer), 4 a newer publisher of that name is there (the answer is its epoch).
---       answer: id of the first entry; the others have the same time and the next sequences
+--       answer: id of the first entry; the others have the same time and the next sequences.
+--       With a version it has that too, after the append
 -- Checked before the first write: what parts/lane checks, version. The first write (XADD) frees nothing: a full server
 -- must refuse to publish.
 local version = ARGV[5] ~= '' and (call('HGET', KEYS[6], ARGV[5]) or '0')
@@ -39,5 +40,5 @@ while at <= #ARGV do
   local list = index ~= '' and byte(index, count) or 0
   if list > 0 then call('RPUSH', KEYS[6 + list], id) end
 end
-if version then call('HINCRBY', KEYS[6], ARGV[5], count) end
+if version then return finish(first .. ' ' .. call('HINCRBY', KEYS[6], ARGV[5], count)) end
 return finish(first)
