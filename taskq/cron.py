@@ -61,11 +61,15 @@ class Every:
 
 Times: TypeAlias = Cron | Every
 
+_OF_THE_HOST = ("localtime", "posixrules", "Factory")  # in the zone data of many systems, and no zone at all
+
 
 def cron(text: object, tz: object = "UTC", *, seconds: bool = False) -> Cron:
     """A cron line, checked. Raises InvalidOption for a bad text, an unknown zone, and what never comes."""
     cron_fields.parse(text, seconds=seconds)
     name = tz.key if isinstance(tz, ZoneInfo) else "UTC" if tz is UTC else tz
+    if name in _OF_THE_HOST:
+        raise InvalidOption(f"tz={shown(tz)} differs from host to host: give the name of a zone, like 'Europe/Berlin'")
     if not isinstance(name, str) or zone(name) is None:
         raise InvalidOption(
             f"tz={shown(tz)} is no time zone that this machine knows: give a name like 'Europe/Berlin'"

@@ -61,7 +61,8 @@ def periodic(
     def declare(given: Any) -> Any:
         task: Task[..., Any] = given if isinstance(given, Task) else register(given, {"queue": queue} if queue else {})
         stamp = task.stamp if queue is None else task.stamp.with_options(task.stamp.options.merge(queue=queue))
-        schedules.declare(schedule_options.define(name or task.name, stamp, args, kwargs, timing), task)
+        known = task.name if name is None else name
+        schedules.declare(schedule_options.define(known, stamp, args, kwargs, timing), task)
         return task
 
     return declare

@@ -46,9 +46,11 @@ NAMES: Final = ("cron", *Timing.__annotations__)
 def check_schedule_name(name: object) -> str:
     """The name of a schedule is made like that of a task. Raises InvalidName."""
     try:
+        if isinstance(name, str) and name.startswith("-"):
+            raise InvalidName(name)  # a command line would take it for an option
         return check_task_name(name)
     except InvalidName:
-        rule = "1 to 255 characters: parts of ASCII letters, digits, '_', '-' or ':' joined by single dots"
+        rule = "1 to 255 characters: parts of ASCII letters, digits, '_', '-' or ':' joined by dots, and no '-' first"
         raise InvalidName(f"schedule name {shown(name)} is not valid: use {rule}") from None
 
 
@@ -58,7 +60,7 @@ def define(name: object, stamp: Stamp, args: object, kwargs: object, said: Mappi
     try:
         check_names(said)
         times = _times(said)
-        return _complete(Definition(name, times, call_wire(stamp, args, kwargs)), said)
+        return _complete(Definition(name, times, call_wire(stamp, args, {} if kwargs is None else kwargs)), said)
     except InvalidOption as error:
         raise _of(name, error) from None
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from taskq.errors import BrokerUnavailable, ConfigError, DecodeError, TaskqError
+from taskq.errors import BrokerRefused, BrokerUnavailable, ConfigError, DecodeError, TaskqError
 from taskq.store import keys as store_keys
 from taskq.store.connection import AsyncLink, SyncLink
 from taskq.store.keys import queue_keys
@@ -64,18 +64,22 @@ async def adrive(link: AsyncLink, steps: Steps[T]) -> T:
 def _do(link: SyncLink, step: Any) -> Any:
     if isinstance(step, Call):
         return run(link, step)
-    return _unrefused(link.pipeline(step)) if isinstance(step, list) else link.execute(*step)
+    return _unrefused(step, link.pipeline(step)) if isinstance(step, list) else link.execute(*step)
 
 
 async def _ado(link: AsyncLink, step: Any) -> Any:
     if isinstance(step, Call):
         return await run_async(link, step)
-    return _unrefused(await link.pipeline(step)) if isinstance(step, list) else await link.execute(*step)
+    return _unrefused(step, await link.pipeline(step)) if isinstance(step, list) else await link.execute(*step)
 
 
-def _unrefused(replies: Sequence[Any]) -> Sequence[Any]:
+class _Each(list[tuple[Any, ...]]):
+    """Commands of one round trip that may be refused each by itself; the refusal is its answer then."""
+
+
+def _unrefused(step: Any, replies: Sequence[Any]) -> Sequence[Any]:
     for reply in replies:
-        if isinstance(reply, TaskqError):
+        if isinstance(reply, TaskqError) and not (isinstance(step, _Each) and isinstance(reply, BrokerRefused)):
             raise reply
     return replies
 
@@ -111,9 +115,11 @@ def every(namespace: str, unreadable: list[tuple[str, str]]) -> Steps[list[Entry
     found: list[Entry] = []
     for start in range(0, len(places), 100):
         some = places[start : start + 100]
-        replies = yield [calls.read(queue_keys(namespace, queue), name) for name, queue in some]
+        replies = yield _Each(calls.read(queue_keys(namespace, queue), name) for name, queue in some)
         for (name, queue), reply in zip(some, replies, strict=True):
             try:
+                if isinstance(reply, BrokerRefused):
+                    raise DecodeError(str(reply))
                 entry = Entry.read(reply)
             except DecodeError:
                 unreadable.append((name, queue))

@@ -84,10 +84,10 @@ class Schedules:
         Raises UnknownTask, InvalidOption, InvalidName, InvalidArguments, ConfigError for a name that is taken.
         """
         said = {"cron": cron, **timing}
-        definition = schedule_options.define(name, self._stamp(task, queue), args, kwargs or {}, said)
+        definition = schedule_options.define(name, self._stamp(task, queue), args, kwargs, said)
         return self._run(admin.add(self._namespace, self._fitting(definition)))
 
-    def update(self, name: str, **changes: Any) -> ScheduleInfo:
+    def update(self, name: str, /, **changes: Any) -> ScheduleInfo:
         """Change what `add` said, by the same names; what is not named stays. Slots go on from the last one.
 
         With new `args` or `kwargs` both are new. Raises UnknownSchedule, ConfigError for one that is declared in code.
@@ -137,10 +137,10 @@ class Schedules:
     ) -> ScheduleInfo:
         """`add`, awaited."""
         said = {"cron": cron, **timing}
-        definition = schedule_options.define(name, self._stamp(task, queue), args, kwargs or {}, said)
+        definition = schedule_options.define(name, self._stamp(task, queue), args, kwargs, said)
         return await self._arun(admin.add(self._namespace, self._fitting(definition)))
 
-    async def aupdate(self, name: str, **changes: Any) -> ScheduleInfo:
+    async def aupdate(self, name: str, /, **changes: Any) -> ScheduleInfo:
         """`update`, awaited."""
         return await self._arun(admin.update(self._namespace, name, self._changed(changes)))
 

@@ -100,12 +100,12 @@ def test_trimming_never_passes_what_is_unread(queue: StreamQueue) -> None:
     assert queue.watch_all().trimmed == BLOCK
 
 
-def test_one_call_trims_twenty_blocks_and_says_that_there_is_more(queue: StreamQueue) -> None:
+def test_one_call_trims_ten_blocks_and_says_that_there_is_more(queue: StreamQueue) -> None:
     queue.declare(Retain(count=0))
-    fill(queue, 0, 21 * BLOCK)
-    finish(queue, 21 * BLOCK)
+    fill(queue, 0, 11 * BLOCK)
+    finish(queue, 11 * BLOCK)
     watched = queue.watch()
-    assert (watched.trimmed, watched.more) == (20 * BLOCK, True)
+    assert (watched.trimmed, watched.more) == (10 * BLOCK, True)
     assert queue.watch().trimmed == BLOCK
 
 

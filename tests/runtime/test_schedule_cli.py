@@ -106,6 +106,18 @@ def test_orphans_are_shown_and_pruned(operator: Operator, schedules: Schedules) 
     assert link.execute(*calls.read(keys, "tick")) == []
 
 
+def test_a_key_of_another_type_hides_no_other(operator: Operator, schedules: Schedules) -> None:
+    for name in ("bad", "good"):
+        schedules.add(name, "store.send", every=60, args=(1,))
+    link, key = operator.shop.broker.link, operator.shop.broker.keys("mail").schedule("bad")
+    link.execute("DEL", key)
+    link.execute("SET", key, "somebody else's")
+    assert [one["state"] for one in operator.objects("schedule", "ls")] == ["unreadable", "active"]
+    operator.ok("schedule", "prune", "--yes")
+    assert "data of another type" in error_of(operator("schedule", "remove", "bad"), 3)
+    assert link.execute("GET", key) == b"somebody else's"
+
+
 def test_one_that_cannot_be_read_hides_no_other_and_can_be_removed(operator: Operator, schedules: Schedules) -> None:
     for name in ("bad", "good"):
         schedules.add(name, "store.send", every=60, args=(1,))

@@ -25,6 +25,11 @@ BAD: dict[str, tuple[dict[str, Any], type[TaskqError], str]] = {
     "six fields": ({"cron": "* * * * * *"}, InvalidOption, "say seconds=True"),
     "a date that never comes": ({"cron": "0 0 30 2 *"}, InvalidOption, "this date never comes"),
     "unknown zone": ({"cron": "* * * * *", "tz": "Europe/Atlantis"}, InvalidOption, "no time zone"),
+    "a zone of the host": (
+        {"cron": "* * * * *", "tz": "localtime"},
+        InvalidOption,
+        "from host to host",
+    ),
     "end before start": (
         {"every": 60, "start": datetime(2027, 1, 2, tzinfo=UTC), "end": datetime(2027, 1, 1, tzinfo=UTC)},
         InvalidOption,
@@ -52,6 +57,7 @@ BAD: dict[str, tuple[dict[str, Any], type[TaskqError], str]] = {
     "arguments that cannot be stored": ({"every": 5, "args": (object(),)}, SerializationError, "report"),
     "arguments that are none": ({"every": 5, "args": "ab"}, InvalidOption, "args='ab': give a tuple"),
     "named arguments that are none": ({"every": 5, "kwargs": 5}, InvalidOption, "kwargs=5: give a dict"),
+    "an empty list for them": ({"every": 5, "kwargs": []}, InvalidOption, "kwargs=[]: give a dict"),
     "queue": ({"every": 5, "queue": "a b"}, InvalidName, "'a b'"),
     "an option that there is not": ({"every": 5, "misse": "all"}, InvalidOption, "did you mean 'missed'?"),
 }
@@ -116,6 +122,9 @@ def _one_sentence(error: TaskqError, text: str) -> None:
         (lambda app: app.schedules.add("x", report, every=5), UnknownTask, "registered in this app, not <function"),
         (lambda app: app.schedules.add("a b", report_name(), every=5), InvalidName, "schedule name 'a b' is not valid"),
         (lambda app: app.schedules.add(5, report_name(), every=5), InvalidName, "schedule name 5 is not valid"),
+        (lambda app: app.schedules.add("--json", report_name(), every=5), InvalidName, "no '-' first"),
+        (lambda app: app.periodic(every=5, name="")(app.tasks[report_name()]), InvalidName, "schedule name '' is not"),
+        (lambda app: app.schedules.update("x", name="y"), InvalidOption, "there is no option 'name' of a schedule"),
         (lambda app: app.schedules.update("x"), InvalidOption, "update() changes nothing"),
         (lambda app: app.schedules.update("x", evry=5), InvalidOption, "did you mean 'every'?"),
         (lambda app: app.schedules.update("x", task="shop.nope"), UnknownTask, "registered in this app"),

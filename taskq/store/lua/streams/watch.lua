@@ -42,17 +42,17 @@ for _, step in ipairs((restore or first.err) and {} or call('LRANGE', KEYS[5], 0
 end
 if moved > 0 then call('LTRIM', KEYS[5], moved, -1) end
 local count, bytes, age = string.match(meta[2] or ARGV[2], '^(%d+) (%d+) (%d+)$')
-for _, step in ipairs(count and call('LRANGE', KEYS[6], 0, 19) or {}) do
+for _, step in ipairs(count and call('LRANGE', KEYS[6], 0, 9) or {}) do
   local ms, seq, n, b, at = string.match(step, '^(%d+)-(%d+) (%d+) (%d+) (%d+)$')
   if history - n < tonumber(count) and size - b < tonumber(bytes) and now - at <= tonumber(age) then break end
   freed = freed + b
-  if freed > 4194304 and dropped > 0 then more = 1 break end -- large bodies take time to be freed
+  if freed > 2097152 and dropped > 0 then more = 1 break end -- large bodies take time to be freed
   trimmed = trimmed + call('XTRIM', KEYS[1], 'MINID', ms .. '-' .. string.format('%.0f', seq + 1))
   dropped, history, size = dropped + 1, history - n, size - b
 end
 if dropped > 0 then call('LTRIM', KEYS[6], dropped, -1) end
 if moved + dropped > 0 then call('HSET', KEYS[4], 'passed', math.max(history, 0), 'bytes', math.max(size, 0)) end
-if moved == 100 or dropped == 20 then more = 1 end
+if moved == 100 or dropped == 10 then more = 1 end
 local counts = call('HMGET', KEYS[4], 'healed', 'lost', 'foreign', 'repair')
 local function count_of(i) return tonumber(counts[i]) or 0 end
 return { more, count_of(1), count_of(2), count_of(3), counts[4] and 1 or 0, trimmed }
