@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Unpack
 
+from taskq import bridge
 from taskq.events.consumer import Consumer
 from taskq.events.hub import Events
+from taskq.events.outbox import Routes
 from taskq.events.properties import TopicOptions, TopicProperties
 from taskq.events.subscribing import F
 from taskq.events.subscription import SubscribeOptions
@@ -22,7 +24,10 @@ class TaskQ(tasks.TaskQ):
     @cached_property
     def events(self) -> Events:
         """The topics of this app, and what is subscribed to here."""
-        return Events(self.namespace, self._brokers.links, self._brokers.timeout)
+        events = Events(self.namespace, self._brokers.links, self._brokers.timeout)
+        events.subscriptions.enqueue = bridge.entry_of
+        events.subscriptions.routes = Routes(lambda name: events.topic(name).log, bridge.carrier(self._brokers.ends))
+        return events
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic: `app.topic("orders", partitions=8, retention=Retention(age=86_400))`.

@@ -12,6 +12,7 @@ from taskq.events import reading
 from taskq.events.compaction import Compacted, compact
 from taskq.events.iterating import Reading
 from taskq.events.log import Log
+from taskq.events.ordered_group import OrderedGroup
 from taskq.events.properties import TopicProperties
 from taskq.events.publisher import Publisher
 from taskq.events.publishing import Publishing
@@ -21,6 +22,7 @@ from taskq.events.retention import Trimmed, trim
 from taskq.events.sending import Receipts
 from taskq.events.subscription import SubscribeOptions, Subscription
 from taskq.loops import warn_of_blocking
+from taskq.names import check_name
 from taskq.store.links import Steps, drive, drive_async
 
 T = TypeVar("T")
@@ -189,6 +191,10 @@ class Topic:
         each step of the loop gives a list. Raises InvalidName, InvalidOption.
         """
         return Reading(self.log, Subscription.of(group, options))
+
+    def group(self, name: str) -> OrderedGroup:
+        """An ordered group from outside: its lag, members and dead letters, and putting it elsewhere."""
+        return OrderedGroup(self.log, check_name(name, "group"))
 
     def __repr__(self) -> str:
         return f"<Topic {self.log.namespace}:{self.name}>"
