@@ -114,7 +114,7 @@ class Fetcher:
         return int(seconds) * 1000 + int(micros) // 1000
 
     def _learn(self, read: list[tuple[Holding, Any, int]], until: int) -> None:
-        """For global order: what is appended later has no smaller id than `until`. Who got all it asked for has more."""
+        """For global order: what comes later has no smaller id than `until`; who got all it asked for has more."""
         for one, entries, count in read:
             one.frontier = max(one.frontier, _ms(entries) if len(entries) >= count else until)
         for one in list(self.desk.holdings.values()):  # what waited for this may go on
