@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from taskq.backoff import pauses
 from taskq.control import Control
 from taskq.errors import ConfigError
 from taskq.inspector import Inspector
@@ -20,7 +21,7 @@ from taskq.store.connection import SyncLink
 from taskq.store.selection import choose_broker
 from taskq.tasks import schedule_admin, schedule_steps
 from taskq.tasks.app import TaskQ
-from taskq.tasks.lists import ListBroker, pauses
+from taskq.tasks.lists import ListBroker
 from taskq.tasks.packing import Limits
 
 _PATIENCE_S = 10.0
