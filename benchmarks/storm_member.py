@@ -19,7 +19,7 @@ def main() -> None:
     app = TaskQ(told["namespace"], url=told["url"])
     out = app.topic(OUT)
 
-    @app.subscribe(TOPIC, GROUP, delivery="exactly_once", reset="earliest", session=told["session"], retry=5)
+    @app.subscribe(TOPIC, group=GROUP, delivery="exactly_once", reset="earliest", session=told["session"], retry=5)
     def handle(record: Record, transaction: Transaction) -> None:
         key = str(record.key)
         number, last = transaction.state.get(key, [0, -1])
@@ -27,7 +27,7 @@ def main() -> None:
         transaction.state[key] = [number + 1, record.value]
         transaction.publish(out, {"value": record.value, "count": number + 1, "wrong": wrong}, key=key)
 
-    with app.consuming():
+    with app.consume():
         sys.stdin.read()
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Unpack
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from taskq import bridge
-from taskq.events.consumer import Consumer
+from taskq.errors import InvalidOption
+from taskq.events.broadcast import Broadcast
 from taskq.events.hub import Events
+from taskq.events.listening import OnGap
 from taskq.events.outbox import Routes
 from taskq.events.properties import TopicOptions, TopicProperties
-from taskq.events.subscribing import F
+from taskq.events.shared_options import Filter, SharedSaid
 from taskq.events.subscription import SubscribeOptions
+from taskq.events.subscriptions import Consumption
 from taskq.events.topic import Topic
+from taskq.names import shown
 from taskq.tasks import app as tasks
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TaskQ(tasks.TaskQ):
@@ -25,8 +30,8 @@ class TaskQ(tasks.TaskQ):
     def events(self) -> Events:
         """The topics of this app, and what is subscribed to here."""
         events = Events(self.namespace, self._brokers.links, self._brokers.timeout)
-        events.subscriptions.enqueue = bridge.entry_of
-        events.subscriptions.routes = Routes(lambda name: events.topic(name).log, bridge.carrier(self._brokers.ends))
+        events.ordered.enqueue = bridge.entry_of
+        events.ordered.routes = Routes(lambda name: events.topic(name).log, bridge.carrier(self._brokers.ends))
         return events
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
@@ -38,18 +43,54 @@ class TaskQ(tasks.TaskQ):
         """
         return self.events.topic(name, **options)
 
-    def subscribe(self, topic: str, group: str, **options: Unpack[SubscribeOptions]) -> Callable[[F], F]:
-        """Have a function handle the records of a topic for a group: `@app.subscribe("orders", group="billing")`.
+    @overload
+    def subscribe(
+        self,
+        target: str,
+        *,
+        group: str,
+        mode: Literal["shared"],
+        filter: Filter | None = None,
+        **options: Unpack[SharedSaid],
+    ) -> Callable[[F], F]: ...
+    @overload
+    def subscribe(
+        self, target: str, *, mode: Literal["broadcast"], on_gap: OnGap | None = None
+    ) -> Callable[[F], F]: ...
+    @overload
+    def subscribe(self, target: str, *, group: str, **options: Unpack[SubscribeOptions]) -> Callable[[F], F]: ...
+    def subscribe(self, target: str, *, mode: str = "partition", **said: Any) -> Callable[[F], F]:
+        """Register a function as a handler: `@app.subscribe("orders", group="billing")`; `consume` runs it.
 
-        The partitions are shared among the members of the group; the records of one are handled in order. Plain and
-        coroutine functions get a record, with `batch` a list of them, with `delivery="exactly_once"` a transaction too.
-        `consuming` runs them. See `Subscription` for the options. Raises InvalidName, InvalidOption.
+        The members of a group share the partitions of the topic, and the records of one are handled in order; see
+        `Subscription` for the options. With `batch` the function gets a list, with `delivery="exactly_once"` also a
+        transaction. For the other modes `target` may be a pattern: `*` is one level, `>` at the end all that follow.
+        With `mode="shared"` each record goes to one consumer of the group, in no promised order. With
+        `mode="broadcast"` the function hears what is said on a channel, at most once. Raises InvalidOption,
+        InvalidName, ConfigError.
         """
-        return self.events.subscriptions.decorator(self.topic(topic).log, group, options)
+        subscriptions = self.events.subscriptions
+        if mode == "broadcast":
+            on_gap = said.pop("on_gap", None)
+            if said:
+                raise InvalidOption(f"{next(iter(said))}= is no option of a broadcast: only on_gap= is")
+            return subscriptions.broadcast(target, on_gap)
+        if mode != "shared":
+            if "group" not in said:
+                raise InvalidOption(f"subscribe({shown(target)}): say for which group, like group='billing'")
+            return self.events.ordered.decorator(self.topic(target).log, said.pop("group"), {"mode": mode, **said})
+        return subscriptions.shared(target, said.pop("group", None), said, said.pop("filter", None))
 
-    def consuming(self) -> AbstractContextManager[list[Consumer]]:
-        """Run all subscriptions of this app, on threads of their own, as long as a `with` block runs."""
-        return self.events.subscriptions.consuming()
+    def consume(self) -> Consumption:
+        """Everything that functions were subscribed to here, to be run in this process: `with app.consume(): ...`."""
+        return Consumption([*self.events.subscriptions.made(), *self.events.ordered.consumers()])
+
+    def broadcast(self, name: str, codec: str = "json") -> Broadcast:
+        """A channel on which whoever listens now hears, at most once: `app.broadcast("cache.flush").publish(7)`.
+
+        A pattern of channels can be listened to. Raises InvalidName.
+        """
+        return self.events.broadcast(name, codec)
 
     def topics(self) -> dict[str, TopicProperties]:
         """All topics of the namespace that were ever used, by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import time
@@ -30,6 +31,8 @@ from taskq.store.scripts import run
 
 GRACE_S = 10.0
 LAST_S = 2.0
+LOOK_S = 0.05
+BEGIN_LOOKS = 200  # ten seconds; it goes on trying after that
 
 
 class Consumer:
@@ -86,6 +89,9 @@ class Consumer:
             self._parts.append(kind(desk, self.handler))
         for part in self._parts:
             part.start()
+        for _ in range(BEGIN_LOOKS):
+            if self._member.begun.wait(LOOK_S) or desk.failure is not None:
+                break
         return self
 
     def wait_begun(self, timeout: float) -> bool:
@@ -126,6 +132,17 @@ class Consumer:
         desk.ready.close()
         for part in others:
             part.end(LAST_S)
+
+    def close(self) -> None:
+        """`stop`."""
+        self.stop()
+
+    async def aclose(self) -> None:
+        """`stop`, awaited."""
+        await asyncio.to_thread(self.stop)
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
 
     def stop_reading(self, drain: Callable[[], None]) -> None:
         """`stop` for a loop of the user's: `drain` walks through the turns that give partitions up."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from taskq import codec as codecs
 from taskq.errors import ConfigError
+from taskq.events.broadcast import Broadcast
 from taskq.events.log import Log
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
 from taskq.events.retention import Trimmed, trim
-from taskq.events.subscribing import Subscriptions
+from taskq.events.subscribing import OrderedSubscriptions
+from taskq.events.subscriptions import Subscriptions
 from taskq.events.topic import Topic
 from taskq.names import check_name
 from taskq.store.links import Links, drive, drive_async
@@ -24,7 +27,9 @@ class Events:
         self.links = links
         self._timeout = timeout
         self._topics: dict[str, Topic] = {}
-        self.subscriptions = Subscriptions()
+        self._channels: dict[tuple[str, str], Broadcast] = {}
+        self.subscriptions = Subscriptions(links, namespace, self.broadcast)
+        self.ordered = OrderedSubscriptions()
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic as it is said to be; one per name. Raises InvalidName, InvalidOption, ConfigError."""
@@ -38,6 +43,13 @@ class Events:
                 raise ConfigError(f"topic {name!r} is declared twice: {known.log.said} and {said}; keep one of them")
             known.log.declare(said)
         return known
+
+    def broadcast(self, name: str, codec: str = "json") -> Broadcast:
+        """A channel of ephemeral messages, or a pattern of channels; the same name and codec is the same channel."""
+        known = self._channels.get((name, codec))
+        return known or self._channels.setdefault(
+            (name, codec), Broadcast(self.links, self.namespace, name, codecs.get(codec))
+        )
 
     @property
     def declared(self) -> dict[str, Topic]:

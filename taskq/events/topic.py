@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack, cast, overload
 
 from taskq.checks import Duration
-from taskq.errors import PublishUnconfirmed
+from taskq.errors import InvalidOption, PublishUnconfirmed
 from taskq.events import reading
 from taskq.events.compaction import Compacted, compact
+from taskq.events.handling import Handler, Route
 from taskq.events.iterating import Reading
 from taskq.events.log import Log
 from taskq.events.ordered_group import OrderedGroup
@@ -20,6 +21,8 @@ from taskq.events.reading import KeyRecords, Place
 from taskq.events.record import Event, Offset, Published, Record
 from taskq.events.retention import Trimmed, trim
 from taskq.events.sending import Receipts
+from taskq.events.shared import SharedSubscription, Where, subscribed
+from taskq.events.shared_options import Filter, SharedSaid
 from taskq.events.subscription import SubscribeOptions, Subscription
 from taskq.loops import warn_of_blocking
 from taskq.names import check_name
@@ -182,15 +185,43 @@ class Topic:
         """`confirm`, awaited."""
         return await self.publishing.aconfirm(error)
 
-    # -- reading ----------------------------------------------------------------------------------------------------
+    # -- subscribing ------------------------------------------------------------------------------------------------
 
-    def subscribe(self, group: str, **options: Unpack[SubscribeOptions]) -> Reading:
-        """Read as a member of a group in a loop: `for record in orders.subscribe("billing")`, or `async for`.
+    @overload
+    def subscribe(
+        self,
+        handler: Handler | Sequence[Route] | None = None,
+        *,
+        group: str,
+        mode: Literal["shared"],
+        filter: Filter | None = None,
+        **options: Unpack[SharedSaid],
+    ) -> SharedSubscription: ...
+    @overload
+    def subscribe(self, handler: None = None, *, group: str, **options: Unpack[SubscribeOptions]) -> Reading: ...
+    def subscribe(
+        self,
+        handler: Any = None,
+        *,
+        group: str,
+        mode: Any = "partition",
+        filter: Filter | None = None,
+        **options: Any,
+    ) -> SharedSubscription | Reading:
+        """Read this topic as one of a group: `with orders.subscribe(group="mail") as records: ...`, or `async with`.
 
-        The partitions are shared with the other members. A record is done when the next one is asked for. With `batch`
-        each step of the loop gives a list. Raises InvalidName, InvalidOption.
+        The members of the group share the partitions, and a record is done when the next one is asked for; with `batch`
+        each step of the loop gives a list. With `mode="shared"` they share the records, in no promised order: then with
+        a handler, begin with `start()`, without one, iterate. Only records for which `filter` is true get to it; the
+        others are settled. Several handlers with filters of their own are given as `Route`s: the first that fits gets
+        the record. Raises InvalidOption, InvalidName.
         """
-        return Reading(self.log, Subscription.of(group, options))
+        if mode == "shared":
+            where = Where.of(self.log.links, self.log.namespace, self.name)
+            return subscribed(where, group, mode, cast("SharedSaid", options), handler, filter)
+        if handler is not None or filter is not None:
+            raise InvalidOption("an ordered group has its function by @app.subscribe, and no filter: loop without them")
+        return Reading(self.log, Subscription.of(group, {"mode": mode, **options}))
 
     def group(self, name: str) -> OrderedGroup:
         """An ordered group from outside: its lag, members and dead letters, and putting it elsewhere."""

@@ -124,13 +124,13 @@ def test_s40_tasks_of_a_transaction_are_enqueued_once_however_often_the_outbox_i
         transaction.enqueue(task.call(record.value))
 
     scene.publish(20)
-    with app.consuming():
+    with app.consume():
         scene.until(lambda: scene.position() == 20 and outbox(scene) == 0)
     assert len(bodies(scene)) == 20
     number, first = 1, next(body for body in bodies(scene) if b"[0]" in body)
     wire = b'{"task":"mail.send","queue":"mail","args":[0],"kwargs":{}}'
     scene.link.execute("XADD", part(scene, "out"), "*", "n", number, "head", b"task ", "body", wire)
-    with app.consuming():
+    with app.consume():
         scene.until(lambda: outbox(scene) == 0)
     assert len(bodies(scene)) == 20
     assert first in bodies(scene)
