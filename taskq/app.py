@@ -6,12 +6,15 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Literal, TypeVar, Unpack, overload
 
+from taskq import bridge
 from taskq.errors import InvalidOption
 from taskq.events.broadcast import Broadcast
 from taskq.events.hub import Events
 from taskq.events.listening import OnGap
+from taskq.events.outbox import Routes
 from taskq.events.properties import TopicOptions, TopicProperties
 from taskq.events.shared_options import Filter, SharedSaid
+from taskq.events.subscription import SubscribeOptions
 from taskq.events.subscriptions import Consumption
 from taskq.events.topic import Topic
 from taskq.names import shown
@@ -26,7 +29,10 @@ class TaskQ(tasks.TaskQ):
     @cached_property
     def events(self) -> Events:
         """The topics of this app, and what is subscribed to here."""
-        return Events(self.namespace, self._brokers.links, self._brokers.timeout)
+        events = Events(self.namespace, self._brokers.links, self._brokers.timeout)
+        events.ordered.enqueue = bridge.entry_of
+        events.ordered.routes = Routes(lambda name: events.topic(name).log, bridge.carrier(self._brokers.ends))
+        return events
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic: `app.topic("orders", partitions=8, retention=Retention(age=86_400))`.
@@ -51,11 +57,15 @@ class TaskQ(tasks.TaskQ):
     def subscribe(
         self, target: str, *, mode: Literal["broadcast"], on_gap: OnGap | None = None
     ) -> Callable[[F], F]: ...
-    def subscribe(self, target: str, *, mode: str, **said: Any) -> Callable[[F], F]:
-        """Register a function as a handler: `@app.subscribe("orders.*", group="mail", mode="shared")`; see `consume`.
+    @overload
+    def subscribe(self, target: str, *, group: str, **options: Unpack[SubscribeOptions]) -> Callable[[F], F]: ...
+    def subscribe(self, target: str, *, mode: str = "partition", **said: Any) -> Callable[[F], F]:
+        """Register a function as a handler: `@app.subscribe("orders", group="billing")`; `consume` runs it.
 
-        `target` is a topic or a pattern: `*` is one level, `>` at the end all that follow. With `mode="shared"` each
-        record goes to one consumer of the group, in no promised order, and is settled by itself. With
+        The members of a group share the partitions of the topic, and the records of one are handled in order; see
+        `Subscription` for the options. With `batch` the function gets a list, with `delivery="exactly_once"` also a
+        transaction. For the other modes `target` may be a pattern: `*` is one level, `>` at the end all that follow.
+        With `mode="shared"` each record goes to one consumer of the group, in no promised order. With
         `mode="broadcast"` the function hears what is said on a channel, at most once. Raises InvalidOption,
         InvalidName, ConfigError.
         """
@@ -66,12 +76,14 @@ class TaskQ(tasks.TaskQ):
                 raise InvalidOption(f"{next(iter(said))}= is no option of a broadcast: only on_gap= is")
             return subscriptions.broadcast(target, on_gap)
         if mode != "shared":
-            raise InvalidOption(f"mode={shown(mode)}: give 'shared' or 'broadcast'")
+            if "group" not in said:
+                raise InvalidOption(f"subscribe({shown(target)}): say for which group, like group='billing'")
+            return self.events.ordered.decorator(self.topic(target).log, said.pop("group"), {"mode": mode, **said})
         return subscriptions.shared(target, said.pop("group", None), said, said.pop("filter", None))
 
     def consume(self) -> Consumption:
         """Everything that functions were subscribed to here, to be run in this process: `with app.consume(): ...`."""
-        return Consumption(self.events.subscriptions.made())
+        return Consumption([*self.events.subscriptions.made(), *self.events.ordered.consumers()])
 
     def broadcast(self, name: str, codec: str = "json") -> Broadcast:
         """A channel on which whoever listens now hears, at most once: `app.broadcast("cache.flush").publish(7)`.

@@ -11,6 +11,7 @@ from taskq.events.broadcast import Broadcast
 from taskq.events.log import Log
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
 from taskq.events.retention import Trimmed, trim
+from taskq.events.subscribing import OrderedSubscriptions
 from taskq.events.subscriptions import Subscriptions
 from taskq.events.topic import Topic
 from taskq.names import check_name
@@ -28,6 +29,7 @@ class Events:
         self._topics: dict[str, Topic] = {}
         self._channels: dict[tuple[str, str], Broadcast] = {}
         self.subscriptions = Subscriptions(links, namespace, self.broadcast)
+        self.ordered = OrderedSubscriptions()
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic as it is said to be; one per name. Raises InvalidName, InvalidOption, ConfigError."""

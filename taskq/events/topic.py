@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack, cast, overload
 
 from taskq.checks import Duration
-from taskq.errors import PublishUnconfirmed
+from taskq.errors import InvalidOption, PublishUnconfirmed
 from taskq.events import reading
 from taskq.events.compaction import Compacted, compact
 from taskq.events.handling import Handler, Route
+from taskq.events.iterating import Reading
 from taskq.events.log import Log
+from taskq.events.ordered_group import OrderedGroup
 from taskq.events.properties import TopicProperties
 from taskq.events.publisher import Publisher
 from taskq.events.publishing import Publishing
@@ -21,7 +23,9 @@ from taskq.events.retention import Trimmed, trim
 from taskq.events.sending import Receipts
 from taskq.events.shared import SharedSubscription, Where, subscribed
 from taskq.events.shared_options import Filter, SharedSaid
+from taskq.events.subscription import SubscribeOptions, Subscription
 from taskq.loops import warn_of_blocking
+from taskq.names import check_name
 from taskq.store.links import Steps, drive, drive_async
 
 T = TypeVar("T")
@@ -183,23 +187,45 @@ class Topic:
 
     # -- subscribing ------------------------------------------------------------------------------------------------
 
+    @overload
     def subscribe(
         self,
         handler: Handler | Sequence[Route] | None = None,
         *,
         group: str,
-        mode: Literal["shared"] = "shared",
+        mode: Literal["shared"],
         filter: Filter | None = None,
         **options: Unpack[SharedSaid],
-    ) -> SharedSubscription:
-        """Consume this topic as one of a group: `with orders.subscribe(group="mail") as records: ...`.
+    ) -> SharedSubscription: ...
+    @overload
+    def subscribe(self, handler: None = None, *, group: str, **options: Unpack[SubscribeOptions]) -> Reading: ...
+    def subscribe(
+        self,
+        handler: Any = None,
+        *,
+        group: str,
+        mode: Any = "partition",
+        filter: Filter | None = None,
+        **options: Any,
+    ) -> SharedSubscription | Reading:
+        """Read this topic as one of a group: `with orders.subscribe(group="mail") as records: ...`, or `async with`.
 
-        With a handler, begin with `start()`; without one, iterate (`for` or `async for`). Only records for which
-        `filter` is true get to it; the others are settled. Several handlers with filters of their own are given as
-        `Route`s: the first that fits gets the record. Raises InvalidOption, InvalidName.
+        The members of the group share the partitions, and a record is done when the next one is asked for; with `batch`
+        each step of the loop gives a list. With `mode="shared"` they share the records, in no promised order: then with
+        a handler, begin with `start()`, without one, iterate. Only records for which `filter` is true get to it; the
+        others are settled. Several handlers with filters of their own are given as `Route`s: the first that fits gets
+        the record. Raises InvalidOption, InvalidName.
         """
-        where = Where.of(self.log.links, self.log.namespace, self.name)
-        return subscribed(where, group, mode, options, handler, filter)
+        if mode == "shared":
+            where = Where.of(self.log.links, self.log.namespace, self.name)
+            return subscribed(where, group, mode, cast("SharedSaid", options), handler, filter)
+        if handler is not None or filter is not None:
+            raise InvalidOption("an ordered group has its function by @app.subscribe, and no filter: loop without them")
+        return Reading(self.log, Subscription.of(group, {"mode": mode, **options}))
+
+    def group(self, name: str) -> OrderedGroup:
+        """An ordered group from outside: its lag, members and dead letters, and putting it elsewhere."""
+        return OrderedGroup(self.log, check_name(name, "group"))
 
     def __repr__(self) -> str:
         return f"<Topic {self.log.namespace}:{self.name}>"

@@ -25,7 +25,9 @@ def test_s38_at_most_once_is_settled_before_it_is_handled(app: TaskQ) -> None:
         noted.add((record.value, subscription.lag()[0].pending))
         raise ValueError
 
-    subscription = topic.subscribe(handler, group="m", reset="earliest", delivery="at_most_once", concurrency=1)
+    subscription = topic.subscribe(
+        handler, group="m", mode="shared", reset="earliest", delivery="at_most_once", concurrency=1
+    )
     with subscription:
         assert noted.wait(2) == [(1, 0), (2, 0)]
         settled(subscription)
@@ -41,7 +43,7 @@ def test_s48_each_delivery_has_the_same_id_and_counts_its_attempts(app: TaskQ) -
         if record.attempt < 3:
             raise ValueError("not yet")
 
-    with topic.subscribe(handler, group="mail", reset="earliest", retry=QUICK):
+    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=QUICK):
         name = f"one/0/{placed.offset}"
         assert noted.wait(3) == [(name, 1), (name, 2), (name, 3)]
 
@@ -55,7 +57,7 @@ def test_s49_what_fails_too_often_is_a_dead_letter_with_all_that_is_known(app: T
         if record.key == "k":
             raise ValueError(f"attempt {record.attempt}")
 
-    with topic.subscribe(handler, group="mail", reset="earliest", retry=QUICK) as subscription:
+    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=QUICK) as subscription:
         settled(subscription)
         (letter,) = subscription.dead()
     record = letter.record
@@ -78,7 +80,7 @@ def test_a_handler_steers_by_retry_and_reject(app: TaskQ) -> None:
         if len([one for one in noted.all if one[0] == "wait"]) < 3:
             raise Retry(after=0, count_attempt=False)
 
-    with topic.subscribe(handler, group="mail", reset="earliest", retry=False) as subscription:
+    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=False) as subscription:
         settled(subscription)
         assert sorted(noted.all) == [("no", 1), *[("wait", 1)] * 3]
         assert [one.record.value for one in subscription.dead()] == ["no"]
@@ -104,7 +106,7 @@ def test_s51_what_cannot_be_read_follows_the_policy_without_the_handler(app: Tas
     register(PICKY)
     topic = app.topic("picky", partitions=1, codec="picky")
     topic.publish_many(["bad", "good"])
-    with topic.subscribe(noted.value, group="mail", reset="earliest", retry=QUICK) as subscription:
+    with topic.subscribe(noted.value, group="mail", mode="shared", reset="earliest", retry=QUICK) as subscription:
         settled(subscription)
         (letter,) = subscription.dead()
     assert noted.all == ["good"]
@@ -116,7 +118,7 @@ def test_an_entry_that_taskq_did_not_write_is_a_dead_letter(app: TaskQ, noted: N
     topic = app.topic("one", partitions=1)
     topic.publish(1)
     app.events.links().sync.execute("XADD", topic_keys(app.namespace, "one").partition(0).log, "*", "some", "thing")
-    with topic.subscribe(noted.value, group="mail", reset="earliest") as subscription:
+    with topic.subscribe(noted.value, group="mail", mode="shared", reset="earliest") as subscription:
         wait_until(lambda: len(subscription.dead()) == 1)
     assert noted.all == [1]
 
@@ -129,7 +131,7 @@ def test_s52_redriven_letters_run_again_with_a_count_and_a_cap(app: TaskQ) -> No
         noted.add(record.attempt)
         raise ValueError
 
-    with topic.subscribe(handler, group="mail", reset="earliest", retry=False) as subscription:
+    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=False) as subscription:
         for count in range(3):
             settled(subscription)
             (letter,) = subscription.dead()
@@ -151,7 +153,7 @@ def test_s53_a_dead_letter_that_cannot_be_stored_settles_nothing(app: TaskQ) -> 
         noted.add(record.attempt)
         raise Reject
 
-    with topic.subscribe(handler, group="mail", reset="earliest") as subscription:
+    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest") as subscription:
         noted.wait(1)
         wait_until(lambda: subscription.counts.failed == 1)
         assert link.execute("XPENDING", keys.log, "mail:1")[0] == 1
@@ -170,7 +172,9 @@ def test_s54_what_waits_for_its_backoff_holds_nobody_up(app: TaskQ, noted: Noted
         if record.value == "later":
             raise Retry(after=3600)
 
-    with topic.subscribe(handler, group="mail", reset="earliest", concurrency=1, max_in_flight=1) as subscription:
+    with topic.subscribe(
+        handler, group="mail", mode="shared", reset="earliest", concurrency=1, max_in_flight=1
+    ) as subscription:
         assert noted.wait(21) == ["later", *range(20)]
         wait_until(lambda: subscription.lag()[0].pending == 1)
         assert subscription.lag()[0].waiting == 1
