@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from taskq.app import TaskQ
 from taskq.errors import (
     BrokerError,
     BrokerFull,
@@ -9,6 +10,7 @@ from taskq.errors import (
     ConfigError,
     EnqueueUnconfirmed,
     InvalidArguments,
+    PublishUnconfirmed,
     Reject,
     ResultTimeout,
     ResultUnavailable,
@@ -19,10 +21,14 @@ from taskq.errors import (
     TaskFailed,
     TaskqError,
     TaskTimeout,
+    UnknownTopic,
+    VersionConflict,
 )
+from taskq.events.properties import Dedup, Retention, TopicProperties
+from taskq.events.record import Event, Offset, Published, Record
+from taskq.events.topic import Topic
 from taskq.middleware import around
 from taskq.options import RetryPolicy
-from taskq.tasks.app import TaskQ
 from taskq.tasks.app_options import AppOptions
 from taskq.tasks.batch import Batch
 from taskq.tasks.context import current
@@ -41,15 +47,22 @@ __all__ = [
     "BrokerUnavailable",
     "Call",
     "ConfigError",
+    "Dedup",
     "EnqueueUnconfirmed",
+    "Event",
     "Handle",
     "Incident",
     "InvalidArguments",
+    "Offset",
+    "PublishUnconfirmed",
+    "Published",
     "Queue",
+    "Record",
     "Reject",
     "ResultTimeout",
     "ResultUnavailable",
     "Retain",
+    "Retention",
     "Retry",
     "RetryPolicy",
     "ScheduleInfo",
@@ -61,6 +74,10 @@ __all__ = [
     "TaskQ",
     "TaskTimeout",
     "TaskqError",
+    "Topic",
+    "TopicProperties",
+    "UnknownTopic",
+    "VersionConflict",
     "around",
     "current",
 ]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, cast
 
+from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, InvalidOption, UnknownMessage
 from taskq.inspector import Inspector, raw_id, shown_id
 from taskq.names import did_you_mean, shown
@@ -19,7 +20,7 @@ from taskq.store.scripts import run
 from taskq.tasks.broker import LEASE_MESSAGES
 from taskq.tasks.handle import Cancelled
 from taskq.tasks.letters import Filter, Page
-from taskq.tasks.lists import ListBroker, pauses
+from taskq.tasks.lists import ListBroker
 from taskq.tasks.operator_calls import STATES, State, purge
 from taskq.tasks.past import Range, When
 from taskq.tasks.replays import Replay, Replayed, new_label

@@ -41,6 +41,10 @@ class UnknownQueue(ConfigError, LookupError):
     """Nothing was ever enqueued to a queue of that name in this namespace."""
 
 
+class UnknownTopic(ConfigError, LookupError):
+    """There is no topic of that name in this namespace, and nobody here says what it is."""
+
+
 class UnknownSchedule(ConfigError, LookupError):
     """There is no schedule of that name in this namespace."""
 
@@ -140,6 +144,34 @@ class EnqueueUnconfirmed(BrokerUnavailable):
     @property
     def id(self) -> str:
         return self.ids[0]
+
+
+class PublishUnconfirmed(BrokerUnavailable):
+    """The broker did not confirm a publish in time: its records may or may not be in the topic.
+
+    `topic.confirm(error)` sends exactly these again, as often as needed: none is appended twice. `count` is how many.
+    """
+
+    def __init__(self, text: str, count: int, rest: object = None) -> None:
+        super().__init__(text)
+        self.count = count
+        self.rest = rest
+
+
+class PublisherFenced(BrokerError):
+    """A newer publisher of the same name has begun, so this one may not publish any more."""
+
+
+class OutOfOrder(BrokerError):
+    """A publisher's number is not the next one, and not one of its last eight."""
+
+
+class VersionConflict(BrokerError):
+    """The key has another version than the append expected, which `version` is; nothing was appended."""
+
+    def __init__(self, text: str, version: int) -> None:
+        super().__init__(text)
+        self.version = version
 
 
 class LeaseLost(BrokerError):

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from taskq.clock import ManualClock
 from taskq.errors import BrokerUnavailable, ConfigError, EventLoopRunning, UnknownTask
+from taskq.loops import in_event_loop
 from taskq.message import decode, id_text
 from taskq.names import check_task_name, did_you_mean, shown
 from taskq.options import TaskOptions
@@ -33,7 +34,6 @@ from taskq.tasks.faults import Fault, Faults, Lanes
 from taskq.tasks.inline import Inline, Work
 from taskq.tasks.inline_schedules import InlineSchedules
 from taskq.tasks.inline_waiting import Waiting
-from taskq.tasks.loops import in_event_loop
 from taskq.tasks.memory import MemoryBroker
 from taskq.tasks.results import Results
 from taskq.tasks.task import Task

@@ -47,6 +47,7 @@ FLOOR_OF = {
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",
+    "app": "face",
 }
 
 Breach = tuple[str, str]

@@ -35,6 +35,11 @@ class Offset(NamedTuple):
         """The id of the entry."""
         return f"{self.ms}-{self.seq}"
 
+    @property
+    def after(self) -> Offset:
+        """The least offset behind this one."""
+        return Offset(self.ms, self.seq, self.item + 1)
+
     @classmethod
     def parse(cls, text: str) -> Offset:
         """The offset that a text says; raises InvalidOption."""
@@ -44,13 +49,44 @@ class Offset(NamedTuple):
         return cls(int(found[1]), int(found[2]), int(found[3] or 0))
 
 
+class Event(NamedTuple):
+    """A record on its way in: a value and what goes with it.
+
+    Records with one key stay in order, in one partition. `time` is the event time (aware datetime, or seconds since
+    1970). What has an `id` that the topic still remembers is not appended again. `value` None is a tombstone.
+    """
+
+    value: Any
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
+    time: datetime | float | None = None
+    id: str | None = None
+    partition: int | None = None
+
+
+class Published(NamedTuple):
+    """Where a record is. `created` is False if it was there before, under the id that was given."""
+
+    partition: int
+    offset: Offset
+    created: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """Stands in a record for a value that the topic's codec cannot read: the bytes, and why."""
+
+    data: bytes
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One event of a partition. It never changes, and its offset stays the same through compaction.
 
     `number` counts the records of the partition from 1, whatever was removed since. `time` is the event time in
     milliseconds since 1970: what its publisher said, else when it was appended. `attempt` counts its deliveries to the
-    handler of one group, from 1. `value` is None for a tombstone.
+    handler of one group, from 1. `value` is None for a tombstone, and an `Undecodable` if it cannot be read.
     """
 
     topic: str

@@ -142,7 +142,7 @@ def kind_of(key: str) -> str | None:
     """
     tag, _, tail = key.partition("}:")
     first, colon, _ = tail.partition(":")
-    if ":" not in tag.partition("{")[2]:
+    if tag.partition("{")[2].count(":") != 1:  # of a whole namespace, or of a topic (`topic_keys.kind_of`)
         return None
     if colon and first in ("parked", "results"):
         return "list" if first == "parked" else "zset"

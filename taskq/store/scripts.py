@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Generic, Protocol, TypeVar
 
 from taskq.errors import BrokerRefused, NoScript, TaskqError
-from taskq.store.keys import kind_of
+from taskq.store import keys, topic_keys
 
 T = TypeVar("T")
 
@@ -198,7 +198,8 @@ def _types(call: Call[Any]) -> list[tuple[str, str]]:
 def _name(error: BrokerRefused, call: Call[Any], found: Sequence[Any]) -> None:
     """Add to the error which key it is that holds something else."""
     for key, reply in zip(call.keys, found, strict=True):
-        kind, right = str(reply, "ascii") if isinstance(reply, bytes) else "none", kind_of(key)
+        kind = str(reply, "ascii") if isinstance(reply, bytes) else "none"
+        right = keys.kind_of(key) or topic_keys.kind_of(key)
         if right is not None and kind not in (right, "none"):
             error.args = (f"{error}: {key} is a {kind}, not a {right}",)
             return

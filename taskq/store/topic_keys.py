@@ -13,7 +13,7 @@ from functools import lru_cache
 class PartitionKeys:
     """The keys of one partition; built once and kept."""
 
-    __slots__ = ("base", "channel", "due", "fresh", "index", "log", "meta", "none", "seen", "versions")
+    __slots__ = ("base", "channel", "due", "fresh", "log", "meta", "none", "seen", "snapshots", "versions")
 
     def __init__(self, namespace: str, topic: str, partition: int) -> None:
         self.base = base = f"taskq:{{{namespace}:{topic}:{partition}}}:"
@@ -22,7 +22,7 @@ class PartitionKeys:
         self.seen = base + "seen"
         self.due = base + "seen:due"
         self.versions = base + "versions"
-        self.index = base + "index"
+        self.snapshots = base + "snapshots"
         self.fresh = base + "fresh"
         self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
         self.channel = base + "rung"  # pub/sub channel, not a key
@@ -61,6 +61,25 @@ class TopicKeys:
     def group(self, group: str, part: str) -> str:
         """One `part` of what is said of a group: epoch, members, owners, target ..."""
         return f"{self.base}group:{group}:{part}"
+
+
+_KINDS = {
+    **dict.fromkeys(("lane", "meta", "producer", "seen", "snapshots", "versions", "groups"), "hash"),
+    **dict.fromkeys(("log", "fresh"), "stream"),
+    "key": "list",
+}
+
+
+def kind_of(key: str) -> str | None:
+    """The type that the server must say of a key of a topic (`TYPE`); None if it is none, or one of a group's.
+
+    >>> kind_of("taskq:{shop:orders:0}:log"), kind_of("taskq:{shop:orders:0}:seen:due"), kind_of("taskq:{shop:q}:meta")
+    ('stream', 'zset', None)
+    """
+    tag, _, tail = key.partition("}:")
+    if tag.partition("{")[2].count(":") != 2:
+        return None
+    return "zset" if tail == "seen:due" else _KINDS.get(tail.partition(":")[0])
 
 
 @lru_cache(maxsize=65_536)

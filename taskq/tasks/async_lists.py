@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.store.connection import AsyncLink
 from taskq.store.keys import queues as queues_key
@@ -14,7 +15,7 @@ from taskq.tasks import calls, stream_calls
 from taskq.tasks.broker import Accepted, Found, Outgoing
 from taskq.tasks.calls import Limits
 from taskq.tasks.lanes import Unconfirmed
-from taskq.tasks.lists import Face, pauses
+from taskq.tasks.lists import Face
 from taskq.tasks.queues import Queues
 from taskq.tasks.sending import Sending
 

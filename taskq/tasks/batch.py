@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar, overload
 
 from taskq.checks import Duration, seconds
 from taskq.errors import EventLoopRunning, ResultTimeout, TaskqError
+from taskq.loops import in_event_loop, warn_of_blocking
 from taskq.message import id_text
 from taskq.tasks.broker import Accepted, Found
 from taskq.tasks.brokers import Ends
 from taskq.tasks.handle import Handle, is_paused, is_paused_async, not_in_time
-from taskq.tasks.loops import in_event_loop, warn_of_blocking
 from taskq.tasks.outcomes import Status, status_of, value_of
 from taskq.tasks.outgoing import Stamp
 from taskq.tasks.waiting import Key

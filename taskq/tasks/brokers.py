@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from taskq.errors import BrokerError, BrokerUnavailable
+from taskq.errors import BrokerError, BrokerUnavailable, ConfigError
 from taskq.message import task_in
 from taskq.settings import BrokerChoice
 from taskq.store.connection import AsyncLink, SyncLink
+from taskq.store.links import Links
 from taskq.store.subscription import Notice
 from taskq.store.url import parse_url
 from taskq.tasks.async_lists import AsyncListBroker
@@ -120,6 +121,18 @@ class Brokers:
     def ends(self) -> Ends:
         """The ends in use; raises ConfigError if no broker is set."""
         return self._ends.get("") or self._ends.setdefault("", connect(self._choose().url, self._options))
+
+    def links(self) -> Links:
+        """The way to the server itself, for what is no queue. Raises ConfigError if the broker is in memory."""
+        ends = self.ends()
+        if not isinstance(ends.broker, ListBroker) or not isinstance(ends.async_broker, AsyncListBroker):
+            raise ConfigError("topics are kept by a server, and this app's broker is in memory: give it a redis:// URL")
+        return Links(ends.broker.link, ends.async_broker.link)
+
+    @property
+    def timeout(self) -> float:
+        """How long an enqueue or a publish may take in all, in seconds."""
+        return self._options.enqueue_timeout
 
     def replace(self, choice: BrokerChoice) -> Ends:
         """Use another server from now on."""

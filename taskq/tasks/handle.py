@@ -8,12 +8,12 @@ from typing import Generic, Literal, TypeAlias, TypeVar, cast
 
 from taskq.checks import Duration, seconds
 from taskq.errors import BrokerError, EventLoopRunning, ResultTimeout
+from taskq.loops import in_event_loop, warn_of_blocking
 from taskq.message import id_text
 from taskq.tasks.async_lists import AsyncListBroker
 from taskq.tasks.broker import Found
 from taskq.tasks.brokers import Ends
 from taskq.tasks.lists import ListBroker
-from taskq.tasks.loops import in_event_loop, warn_of_blocking
 from taskq.tasks.outcomes import Info, Status, info_of, status_of, value_of
 from taskq.tasks.outgoing import Target
 

@@ -9,11 +9,11 @@ itself, until its time is up; the other verbs raise, and their caller repeats th
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
@@ -88,17 +88,6 @@ class Face:
         """The calls of an enqueue as scripts; each on a lane of its own, so that none waits for another's answer."""
         keys = self.keys(queue)
         return [calls.enqueue(keys, call.lane.nonce, call.number, call.messages, self.limits) for call in todo]
-
-
-def pauses(deadline: float) -> Iterator[float]:
-    """Seconds to wait before each further try, jittered and doubling up to half a second, until the deadline."""
-    pause = 0.02
-    while True:
-        wait = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
-        if time.monotonic() + wait >= deadline:
-            return
-        yield wait
-        pause = min(pause * 2, 0.5)
 
 
 class ListBroker(Face):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from taskq.errors import BrokerError
+from taskq.loops import warn_of_blocking
 from taskq.message import new_ids
 from taskq.middleware import Middlewares
 from taskq.options import TaskOptions
@@ -14,7 +15,6 @@ from taskq.tasks.broker import Accepted
 from taskq.tasks.brokers import Brokers, Ends
 from taskq.tasks.bulk import Bulk, Item, calls_of, items_of, one_more, rows_of
 from taskq.tasks.handle import Handle
-from taskq.tasks.loops import warn_of_blocking
 from taskq.tasks.outgoing import Call, Stamp, Target, now_ms
 
 

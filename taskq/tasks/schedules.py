@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
+from taskq.backoff import pauses
 from taskq.errors import ConfigError, DuplicateTask, InvalidOption, UnknownTask
+from taskq.loops import warn_of_blocking
 from taskq.names import check_name, did_you_mean, shown
 from taskq.tasks import schedule_admin as admin
 from taskq.tasks import schedule_options
@@ -15,8 +17,7 @@ from taskq.tasks.async_lists import AsyncListBroker
 from taskq.tasks.brokers import Brokers
 from taskq.tasks.calls import Limits
 from taskq.tasks.handle import Handle
-from taskq.tasks.lists import ListBroker, pauses
-from taskq.tasks.loops import warn_of_blocking
+from taskq.tasks.lists import ListBroker
 from taskq.tasks.outgoing import Stamp, Target
 from taskq.tasks.schedule import Definition
 from taskq.tasks.schedule_admin import ScheduleInfo

@@ -233,7 +233,7 @@ async def test_waiting_inside_an_event_loop_is_refused(q: Memory) -> None:
 
 
 def test_enqueueing_inside_an_event_loop_works_and_warns_once(q: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("taskq.tasks.loops._warned", set())  # once a process: another test may have had the warning
+    monkeypatch.setattr("taskq.loops._warned", set())  # once a process: another test may have had the warning
 
     async def loop() -> None:
         for number in range(3):

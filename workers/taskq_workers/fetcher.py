@@ -13,11 +13,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from taskq.backoff import pauses
 from taskq.errors import BrokerError, BrokerUnavailable, TaskqError
 from taskq.store.scripts import run, run_many
 from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Leased, Seat, Ticket
-from taskq.tasks.lists import ListBroker, pauses
+from taskq.tasks.lists import ListBroker
 from taskq.tasks.stream_calls import unread
 from taskq_workers.tokens import TokenBook
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
+from taskq.backoff import pauses
 from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable, TaskqError
 from taskq.message import id_text
 from taskq.store.scripts import Call, run_many
 from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Buried, Delivery, Finished, Held, Op, Retried, Seat
-from taskq.tasks.lists import ListBroker, pauses
+from taskq.tasks.lists import ListBroker
 from taskq.tasks.packing import FAILURES, PURGE_BYTES
 
 log = logging.getLogger("taskq.worker")

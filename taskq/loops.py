@@ -7,7 +7,7 @@ import warnings
 from asyncio import events
 from pathlib import Path
 
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = str(Path(__file__).parents[0])
 _warned: set[str] = set()
 
 _running_loop = events._get_running_loop  # the C function: this is asked at every enqueue

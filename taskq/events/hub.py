@@ -1,0 +1,55 @@
+"""The events of one app: its topics, and what is known of those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Unpack
+
+from taskq.errors import ConfigError
+from taskq.events.log import Log
+from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
+from taskq.events.topic import Topic
+from taskq.names import check_name
+from taskq.store.links import Links
+from taskq.store.topic_keys import topics as topics_key
+
+
+class Events:
+    """The topics of one app by name. `links` answers the connections in use; `timeout` is a publish's, in seconds."""
+
+    def __init__(self, namespace: str, links: Callable[[], Links], timeout: float) -> None:
+        self.namespace = namespace
+        self.links = links
+        self._timeout = timeout
+        self._topics: dict[str, Topic] = {}
+
+    def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
+        """A topic as it is said to be; one per name. Raises InvalidName, InvalidOption, ConfigError."""
+        said: dict[str, Any] = checked(check_name(name, "topic"), options)
+        known = self._topics.get(name)
+        if known is None:
+            new = Topic(Log(self.namespace, name, said, self.links, self._timeout))
+            known = self._topics.setdefault(name, new)  # two threads may both make one; one of them is used
+        if said and known.log.said != said:
+            if known.log.said:
+                raise ConfigError(f"topic {name!r} is declared twice: {known.log.said} and {said}; keep one of them")
+            known.log.declare(said)
+        return known
+
+    @property
+    def declared(self) -> dict[str, Topic]:
+        """The topics that were named here."""
+        return dict(self._topics)
+
+    def topics(self) -> dict[str, TopicProperties]:
+        """All topics of the namespace, as the broker knows them, by name."""
+        return _listed(self.links().sync.execute("HGETALL", topics_key(self.namespace)))
+
+    async def atopics(self) -> dict[str, TopicProperties]:
+        """`topics`, awaited."""
+        return _listed(await self.links().asynchronous.execute("HGETALL", topics_key(self.namespace)))
+
+
+def _listed(flat: list[bytes]) -> dict[str, TopicProperties]:
+    pairs = sorted(zip(flat[::2], flat[1::2], strict=True))
+    return {(name := str(key, "ascii", "replace")): decode(name, stored) for key, stored in pairs}

@@ -1,0 +1,69 @@
+"""Apps on real servers: every Redis and Valkey found here, and a one-node cluster where undeclared keys are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from taskq import TaskQ
+from taskq.store import scripts
+from tests.servers import RealServer, ServerOptions, need_server, server_binaries
+
+PLACES = [*server_binaries(), *(f"cluster-{name}" for name in server_binaries())] or [""]
+
+
+@pytest.fixture(scope="session")
+def server_at() -> Iterator[Callable[[str], RealServer]]:
+    """The server of a place, started when it is first asked for."""
+    running: dict[str, RealServer] = {}
+
+    def get(place: str) -> RealServer:
+        if place not in running:
+            cluster = place.startswith("cluster-")
+            binary = need_server(place.removeprefix("cluster-") or None)
+            running[place] = RealServer(binary, ServerOptions(cluster=cluster)).start()
+        return running[place]
+
+    yield get
+    for server in running.values():
+        server.close()
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where topics are kept. On a cluster scripts run with `#!lua`, so that the server refuses undeclared keys."""
+    name: str = request.param
+    if not name.startswith("cluster-"):
+        yield name
+        return
+    scripts.set_prefix("#!lua\n")
+    yield name
+    scripts.set_prefix("")
+
+
+@pytest.fixture
+def url(place: str, server_at: Callable[[str], RealServer]) -> str:
+    server = server_at(place)
+    return server.tcp_url if server.options.cluster else server.url
+
+
+@pytest.fixture
+def app(url: str, namespace: str) -> Iterator[TaskQ]:
+    with TaskQ(namespace, url=url) as one:
+        yield one
+
+
+@pytest.fixture
+def another_app(url: str, namespace: str) -> Iterator[Callable[..., TaskQ]]:
+    """A function that makes another app on the same namespace and server, as another process would have it."""
+    made: list[TaskQ] = []
+
+    def make(**options: Any) -> TaskQ:
+        made.append(TaskQ(namespace, url=url, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
