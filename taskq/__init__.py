@@ -10,6 +10,7 @@ from taskq.errors import (
     ConfigError,
     EnqueueUnconfirmed,
     InvalidArguments,
+    NoOffset,
     PublishUnconfirmed,
     Reject,
     ResultTimeout,
@@ -24,8 +25,12 @@ from taskq.errors import (
     UnknownTopic,
     VersionConflict,
 )
+from taskq.events.broadcast import Broadcast
+from taskq.events.handling import Route
+from taskq.events.hearing import Gap, Heard
 from taskq.events.properties import Dedup, Retention, TopicProperties
 from taskq.events.record import Event, Offset, Published, Record
+from taskq.events.shared import SharedSubscription
 from taskq.events.topic import Topic
 from taskq.middleware import around
 from taskq.options import RetryPolicy
@@ -42,6 +47,7 @@ from taskq.tasks.task import Task
 __all__ = [
     "AppOptions",
     "Batch",
+    "Broadcast",
     "BrokerError",
     "BrokerFull",
     "BrokerUnavailable",
@@ -50,9 +56,12 @@ __all__ = [
     "Dedup",
     "EnqueueUnconfirmed",
     "Event",
+    "Gap",
     "Handle",
+    "Heard",
     "Incident",
     "InvalidArguments",
+    "NoOffset",
     "Offset",
     "PublishUnconfirmed",
     "Published",
@@ -65,8 +74,10 @@ __all__ = [
     "Retention",
     "Retry",
     "RetryPolicy",
+    "Route",
     "ScheduleInfo",
     "SerializationError",
+    "SharedSubscription",
     "Task",
     "TaskCancelled",
     "TaskExpired",

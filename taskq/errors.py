@@ -174,6 +174,10 @@ class VersionConflict(BrokerError):
         self.version = version
 
 
+class NoOffset(TaskqError, LookupError):
+    """A group has no position, or what comes next was removed, and it is to say so instead of choosing (`reset`)."""
+
+
 class LeaseLost(BrokerError):
     """The lease of a message ended before its outcome was stored, so the outcome was not stored."""
 

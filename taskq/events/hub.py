@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from taskq import codec as codecs
 from taskq.errors import ConfigError
+from taskq.events.broadcast import Broadcast
 from taskq.events.log import Log
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
+from taskq.events.subscriptions import Subscriptions
 from taskq.events.topic import Topic
 from taskq.names import check_name
 from taskq.store.links import Links
@@ -22,6 +25,8 @@ class Events:
         self.links = links
         self._timeout = timeout
         self._topics: dict[str, Topic] = {}
+        self._channels: dict[tuple[str, str], Broadcast] = {}
+        self.subscriptions = Subscriptions(links, namespace, self.broadcast)
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic as it is said to be; one per name. Raises InvalidName, InvalidOption, ConfigError."""
@@ -35,6 +40,13 @@ class Events:
                 raise ConfigError(f"topic {name!r} is declared twice: {known.log.said} and {said}; keep one of them")
             known.log.declare(said)
         return known
+
+    def broadcast(self, name: str, codec: str = "json") -> Broadcast:
+        """A channel of ephemeral messages, or a pattern of channels; the same name and codec is the same channel."""
+        known = self._channels.get((name, codec))
+        return known or self._channels.setdefault(
+            (name, codec), Broadcast(self.links, self.namespace, name, codecs.get(codec))
+        )
 
     @property
     def declared(self) -> dict[str, Topic]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, Unpack
 
 from taskq.checks import Duration
 from taskq.errors import PublishUnconfirmed
 from taskq.events import reading
+from taskq.events.handling import Handler, Route
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
 from taskq.events.publisher import Publisher
@@ -17,6 +18,8 @@ from taskq.events.reading import KeyRecords, Place
 from taskq.events.record import Event, Offset, Published, Record
 from taskq.events.retention import Trimmed, trim
 from taskq.events.sending import Receipts
+from taskq.events.shared import SharedSubscription, Where, subscribed
+from taskq.events.shared_options import Filter, SharedSaid
 from taskq.loops import warn_of_blocking
 from taskq.store.links import Steps, drive, drive_async
 
@@ -164,6 +167,26 @@ class Topic:
     async def aconfirm(self, error: PublishUnconfirmed) -> Receipts:
         """`confirm`, awaited."""
         return await self.publishing.aconfirm(error)
+
+    # -- subscribing ------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        handler: Handler | Sequence[Route] | None = None,
+        *,
+        group: str,
+        mode: Literal["shared"] = "shared",
+        filter: Filter | None = None,
+        **options: Unpack[SharedSaid],
+    ) -> SharedSubscription:
+        """Consume this topic as one of a group: `with orders.subscribe(group="mail") as records: ...`.
+
+        With a handler, begin with `start()`; without one, iterate (`for` or `async for`). Only records for which
+        `filter` is true get to it; the others are settled. Several handlers with filters of their own are given as
+        `Route`s: the first that fits gets the record. Raises InvalidOption, InvalidName.
+        """
+        where = Where.of(self.log.links, self.log.namespace, self.name)
+        return subscribed(where, group, mode, options, handler, filter)
 
     def __repr__(self) -> str:
         return f"<Topic {self.log.namespace}:{self.name}>"

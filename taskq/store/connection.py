@@ -196,9 +196,9 @@ class SyncLink(_Link):
                 values[index] = value
         return [self._settled(command, value, timeout) for command, value in zip(commands, values, strict=True)]
 
-    def subscribe(self, *channels: str) -> SyncSubscription:
+    def subscribe(self, *channels: str, patterns: Sequence[str] = ()) -> SyncSubscription:
         """Listen to channels on a connection of its own; see `SyncSubscription`."""
-        return SyncSubscription(lambda: self._known_routes().pool(("PING",)).new(), self._guard, channels)
+        return SyncSubscription(lambda: self._known_routes().pool(("PING",)).new(), self._guard, channels, patterns)
 
     def close(self) -> None:
         if self._routes is not None and self._pid == os.getpid():
@@ -281,8 +281,8 @@ class AsyncLink(_Link):
                 values[index] = value
         return [await self._settled(command, value, timeout) for command, value in zip(commands, values, strict=True)]
 
-    def subscribe(self, *channels: str) -> AsyncSubscription:
-        return AsyncSubscription(self._new_connection, self._guard, channels)
+    def subscribe(self, *channels: str, patterns: Sequence[str] = ()) -> AsyncSubscription:
+        return AsyncSubscription(self._new_connection, self._guard, channels, patterns)
 
     async def aclose(self) -> None:
         if self._pid == os.getpid():

@@ -32,16 +32,20 @@ class Notice:
 
 
 class _Ears:
-    """The part without I/O: which channels are wanted, which are in force, and what a reply means."""
+    """The part without I/O: which channels are wanted, which are in force, and what a reply means.
 
-    def __init__(self, channels: Iterable[str]) -> None:
+    Patterns are those of PSUBSCRIBE. They stay the same; channels may be added and removed.
+    """
+
+    def __init__(self, channels: Iterable[str], patterns: Iterable[str] = ()) -> None:
         self.wanted = dict.fromkeys(channels)
+        self.patterns = tuple(dict.fromkeys(patterns))
         self.unconfirmed = 0
         self.announced = False
         self.wait_s = RETRY_FIRST_S
 
     def opened(self) -> None:
-        self.unconfirmed = len(self.wanted)
+        self.unconfirmed = len(self.wanted) + len(self.patterns)
         self.announced = False
         self.wait_s = RETRY_FIRST_S
 
@@ -61,10 +65,11 @@ class _Ears:
         return gone
 
     def heard(self, reply: Any) -> Notice | None:
-        kind, channel, data = reply
-        if kind == b"message" and channel.decode() in self.wanted:
-            return Notice("message", channel.decode(), data)
-        if kind == b"subscribe":
+        kind, *source, data = reply
+        channel = source[-1].decode()
+        if (kind == b"message" and channel in self.wanted) or kind == b"pmessage":
+            return Notice("message", channel, data)
+        if kind in (b"subscribe", b"psubscribe"):
             self.unconfirmed -= 1
         return self.due()
 
@@ -84,11 +89,15 @@ class SyncSubscription:
     """A subscription for one listening thread; others may add and remove channels meanwhile."""
 
     def __init__(
-        self, connect: Callable[[], Any], guard: AbstractContextManager[None], channels: Iterable[str]
+        self,
+        connect: Callable[[], Any],
+        guard: AbstractContextManager[None],
+        channels: Iterable[str],
+        patterns: Iterable[str] = (),
     ) -> None:
         self._connect = connect
         self._guard = guard
-        self._ears = _Ears(channels)
+        self._ears = _Ears(channels, patterns)
         self._connection: Any = None
         self._lock = threading.Lock()
 
@@ -135,6 +144,8 @@ class SyncSubscription:
             self._ears.opened()
             if self._ears.wanted:
                 connection.send_command("SUBSCRIBE", *self._ears.wanted)
+            if self._ears.patterns:
+                connection.send_command("PSUBSCRIBE", *self._ears.patterns)
         return connection
 
     def _tell(self, verb: str, channels: list[str]) -> None:
@@ -159,11 +170,15 @@ class AsyncSubscription:
     """A subscription for the tasks of one event loop; one of them listens."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Any]], guard: AbstractContextManager[None], channels: Iterable[str]
+        self,
+        connect: Callable[[], Awaitable[Any]],
+        guard: AbstractContextManager[None],
+        channels: Iterable[str],
+        patterns: Iterable[str] = (),
     ) -> None:
         self._connect = connect
         self._guard = guard
-        self._ears = _Ears(channels)
+        self._ears = _Ears(channels, patterns)
         self._connection: Any = None
 
     async def add(self, *channels: str) -> None:
@@ -212,6 +227,8 @@ class AsyncSubscription:
         self._ears.opened()
         if self._ears.wanted:
             await self._connection.send_command("SUBSCRIBE", *self._ears.wanted)
+        if self._ears.patterns:
+            await self._connection.send_command("PSUBSCRIBE", *self._ears.patterns)
 
     async def _tell(self, verb: str, channels: list[str]) -> None:
         if self._connection is None or not channels:

@@ -99,6 +99,11 @@ def topics(namespace: str) -> str:
     return f"taskq:{{{namespace}}}:topics"
 
 
+def patterns(namespace: str) -> str:
+    """Hash of the groups that follow a pattern, `group pattern`, to the topics that there were before: JSON."""
+    return f"taskq:{{{namespace}}}:patterns"
+
+
 def broadcast(namespace: str, channel: str) -> str:
     """Pub/sub channel of an ephemeral broadcast."""
     return f"taskq:{{{namespace}}}:broadcast:{channel}"
