@@ -10,8 +10,10 @@ from taskq.errors import InvalidOption
 from taskq.events.broadcast import Broadcast
 from taskq.events.hub import Events
 from taskq.events.listening import OnGap
+from taskq.events.patterns import is_pattern
 from taskq.events.properties import TopicOptions, TopicProperties
 from taskq.events.shared_options import Filter, SharedSaid
+from taskq.events.subscription import SubscribeOptions
 from taskq.events.subscriptions import Consumption
 from taskq.events.topic import Topic
 from taskq.names import shown
@@ -51,27 +53,38 @@ class TaskQ(tasks.TaskQ):
     def subscribe(
         self, target: str, *, mode: Literal["broadcast"], on_gap: OnGap | None = None
     ) -> Callable[[F], F]: ...
-    def subscribe(self, target: str, *, mode: str, **said: Any) -> Callable[[F], F]:
-        """Register a function as a handler: `@app.subscribe("orders.*", group="mail", mode="shared")`; see `consume`.
+    @overload
+    def subscribe(self, target: str, group: str, **options: Unpack[SubscribeOptions]) -> Callable[[F], F]: ...
+    def subscribe(self, target: str, group: str | None = None, **said: Any) -> Callable[[F], F]:
+        """Have a function handle the records of a topic for a group: `@app.subscribe("orders", group="billing")`.
 
-        `target` is a topic or a pattern: `*` is one level, `>` at the end all that follow. With `mode="shared"` each
-        record goes to one consumer of the group, in no promised order, and is settled by itself. With
-        `mode="broadcast"` the function hears what is said on a channel, at most once. Raises InvalidOption,
-        InvalidName, ConfigError.
+        The partitions are shared among the members of the group; the records of one are handled in order. Functions,
+        plain and coroutine, get a record, with `batch` a list of them, with `delivery="exactly_once"` a transaction
+        too; see `Subscription` for the options. With `mode="shared"` each record goes to one consumer of the group, in
+        no promised order, and is settled by itself; `target` may then be a pattern: `*` is one level, `>` at the end
+        all that follow. With `mode="broadcast"` the function hears what is said on a channel, at most once.
+
+        Workers run what is subscribed to, and so does `consume`. Raises InvalidOption, InvalidName, ConfigError.
         """
-        subscriptions = self.events.subscriptions
+        mode = said.get("mode", "partition")
         if mode == "broadcast":
             on_gap = said.pop("on_gap", None)
-            if said:
-                raise InvalidOption(f"{next(iter(said))}= is no option of a broadcast: only on_gap= is")
-            return subscriptions.broadcast(target, on_gap)
-        if mode != "shared":
-            raise InvalidOption(f"mode={shown(mode)}: give 'shared' or 'broadcast'")
-        return subscriptions.shared(target, said.pop("group", None), said, said.pop("filter", None))
+            if group is not None or len(said) > 1:
+                name = "group" if group is not None else next(name for name in said if name != "mode")
+                raise InvalidOption(f"{name}= is no option of a broadcast: only on_gap= is")
+            return self.events.subscriptions.broadcast(target, on_gap)
+        if group is None:
+            raise InvalidOption(f"subscribe({shown(target)}): name the group, like group='billing'")
+        if mode == "shared":
+            del said["mode"]
+            return self.events.subscriptions.shared(target, group, said, said.pop("filter", None))
+        if is_pattern(target):
+            raise InvalidOption(f"subscribe({shown(target)}): a pattern is for mode='shared' or 'broadcast'")
+        return self.events.ordered.decorator(self.topic(target).log, group, said)
 
     def consume(self) -> Consumption:
         """Everything that functions were subscribed to here, to be run in this process: `with app.consume(): ...`."""
-        return Consumption(self.events.subscriptions.made())
+        return Consumption(self.events.parts())
 
     def broadcast(self, name: str, codec: str = "json") -> Broadcast:
         """A channel on which whoever listens now hears, at most once: `app.broadcast("cache.flush").publish(7)`.

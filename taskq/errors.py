@@ -178,6 +178,14 @@ class NoOffset(TaskqError, LookupError):
     """A group has no position, or what comes next was removed, and it is to say so instead of choosing (`reset`)."""
 
 
+class GroupActive(BrokerError):
+    """The group has members, so its position is not put from outside unless that is forced."""
+
+
+class MemberFenced(BrokerError):
+    """Another start has taken this member's name, or another owner its partition: what it does counts no more."""
+
+
 class LeaseLost(BrokerError):
     """The lease of a message ended before its outcome was stored, so the outcome was not stored."""
 

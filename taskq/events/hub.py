@@ -9,7 +9,9 @@ from taskq import codec as codecs
 from taskq.errors import ConfigError
 from taskq.events.broadcast import Broadcast
 from taskq.events.log import Log
+from taskq.events.parts import OrderedPart, Part
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
+from taskq.events.subscribing import Subscriptions as OrderedSubscriptions
 from taskq.events.subscriptions import Subscriptions
 from taskq.events.topic import Topic
 from taskq.names import check_name
@@ -27,6 +29,7 @@ class Events:
         self._topics: dict[str, Topic] = {}
         self._channels: dict[tuple[str, str], Broadcast] = {}
         self.subscriptions = Subscriptions(links, namespace, self.broadcast)
+        self.ordered = OrderedSubscriptions()
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic as it is said to be; one per name. Raises InvalidName, InvalidOption, ConfigError."""
@@ -52,6 +55,10 @@ class Events:
     def declared(self) -> dict[str, Topic]:
         """The topics that were named here."""
         return dict(self._topics)
+
+    def parts(self) -> list[Part]:
+        """What functions were subscribed to here, each to be started by itself: ordered, shared and broadcast."""
+        return [*map(OrderedPart, self.ordered.consumers()), *self.subscriptions.made()]
 
     def topics(self) -> dict[str, TopicProperties]:
         """All topics of the namespace, as the broker knows them, by name."""

@@ -172,6 +172,17 @@ class SharedSubscription:
     # -- looking and steering
 
     @property
+    def is_async(self) -> bool:
+        """Whether all its handlers are to run in an event loop."""
+        return bool(self._routes) and all(route.is_async for route in self._routes)
+
+    @property
+    def name(self) -> str:
+        """The group and what it consumes, for people."""
+        target = self._where.target
+        return f"{target.text if isinstance(target, Pattern) else target} for {self.options.group} (shared)"
+
+    @property
     def counts(self) -> Counts:
         """What this consumer did since its start."""
         return self._consumer.counts if self._consumer is not None else Counts()

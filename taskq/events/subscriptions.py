@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -13,6 +13,7 @@ from taskq.errors import ConfigError, InvalidOption
 from taskq.events.broadcast import Broadcast
 from taskq.events.handling import Route
 from taskq.events.listening import BroadcastSubscription, OnGap
+from taskq.events.parts import Part
 from taskq.events.shared import SharedSubscription, Where
 from taskq.events.shared_options import Filter, SharedOptions
 from taskq.names import shown
@@ -88,7 +89,7 @@ class Subscriptions:
 class Consumption:
     """All handlers of an app, running in this process: `with app.consume(): ...`, or `app.consume().wait()`."""
 
-    def __init__(self, subscriptions: list[SharedSubscription | BroadcastSubscription]) -> None:
+    def __init__(self, subscriptions: Sequence[Part]) -> None:
         self.subscriptions = subscriptions
         self._ended = threading.Event()
 
@@ -119,7 +120,7 @@ class Consumption:
 
     async def __aenter__(self) -> Self:
         """`async def` handlers of records run in the loop that runs here."""
-        done: list[SharedSubscription | BroadcastSubscription] = []
+        done: list[Part] = []
         try:
             for one in self.subscriptions:
                 await one.__aenter__()
@@ -136,7 +137,7 @@ class Consumption:
         self._ended.set()
 
 
-def _close(subscriptions: list[SharedSubscription | BroadcastSubscription]) -> None:
+def _close(subscriptions: Sequence[Part]) -> None:
     threads = [threading.Thread(target=one.close, name="taskq-close") for one in subscriptions]
     for thread in threads:
         thread.start()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack, cast, overload
 
 from taskq.checks import Duration
-from taskq.errors import PublishUnconfirmed
+from taskq.errors import InvalidOption, PublishUnconfirmed
 from taskq.events import reading
 from taskq.events.handling import Handler, Route
+from taskq.events.iterating import Reading
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
 from taskq.events.publisher import Publisher
@@ -20,6 +21,7 @@ from taskq.events.retention import Trimmed, trim
 from taskq.events.sending import Receipts
 from taskq.events.shared import SharedSubscription, Where, subscribed
 from taskq.events.shared_options import Filter, SharedSaid
+from taskq.events.subscription import SubscribeOptions, Subscription
 from taskq.loops import warn_of_blocking
 from taskq.store.links import Steps, drive, drive_async
 
@@ -170,23 +172,36 @@ class Topic:
 
     # -- subscribing ------------------------------------------------------------------------------------------------
 
+    @overload
     def subscribe(
         self,
         handler: Handler | Sequence[Route] | None = None,
         *,
         group: str,
-        mode: Literal["shared"] = "shared",
+        mode: Literal["shared"],
         filter: Filter | None = None,
         **options: Unpack[SharedSaid],
-    ) -> SharedSubscription:
-        """Consume this topic as one of a group: `with orders.subscribe(group="mail") as records: ...`.
+    ) -> SharedSubscription: ...
+    @overload
+    def subscribe(self, group: str, **options: Unpack[SubscribeOptions]) -> Reading: ...
+    def subscribe(self, *given: Any, **said: Any) -> SharedSubscription | Reading:
+        """Consume this topic as one of a group: `for record in orders.subscribe("billing")`, or `async for`.
 
-        With a handler, begin with `start()`; without one, iterate (`for` or `async for`). Only records for which
-        `filter` is true get to it; the others are settled. Several handlers with filters of their own are given as
-        `Route`s: the first that fits gets the record. Raises InvalidOption, InvalidName.
+        In an ordered group the partitions are shared among the members, a record is done when the next one is asked
+        for, and with `batch` each step of the loop gives a list. With `mode="shared"` each record goes to one consumer,
+        in no promised order: `with orders.subscribe(group="mail", mode="shared") as records`. With a handler (or
+        `Route`s: the first that fits gets the record) it begins with `start()`; only records for which `filter` is true
+        get to it. Raises InvalidOption, InvalidName.
         """
-        where = Where.of(self.log.links, self.log.namespace, self.name)
-        return subscribed(where, group, mode, options, handler, filter)
+        if said.get("mode") == "shared":
+            del said["mode"]
+            where = Where.of(self.log.links, self.log.namespace, self.name)
+            handler, wanted = (given or (None,))[0], said.pop("filter", None)
+            return subscribed(where, said.pop("group", None), "shared", said, handler, wanted)
+        group = said.pop("group", None) if not given else given[0]
+        if callable(group) or len(given) > 1:
+            raise InvalidOption("a topic's subscribe() takes a handler only with mode='shared': use app.subscribe()")
+        return Reading(self.log, Subscription.of(cast("str", group), said))
 
     def __repr__(self) -> str:
         return f"<Topic {self.log.namespace}:{self.name}>"

@@ -1,0 +1,120 @@
+"""Fetching: one thread reads ahead for all partitions in hand, so that handlers never wait for the network.
+
+On one server a single XREAD waits for all of them. In a cluster each has a node of its own, so they are asked in turn,
+in one round trip per node, with a pause that grows while nothing comes.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.events.desk import Desk
+from taskq.events.holding import Holding, begin_of, end_of
+
+BLOCK_S: Final = 1.0  # how long one read waits: so an idle consumer costs about one command a second
+FULL_WAIT_S: Final = 0.02  # between looks while another partition has all it may have
+LONGEST_PAUSE_S: Final = 0.5
+MAX_BYTES: Final = 16 * 1_048_576  # fetched and not done, of all partitions
+
+
+class Fetcher:
+    """Keeps the partitions in hand filled."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._turn = 0
+        self._pause = 0.0
+        self._thread = threading.Thread(target=self._run, name=f"taskq-fetch-{desk.plan.options.group}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self, timeout: float) -> None:
+        self.desk.fetch_wanted.set()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        desk = self.desk
+        while not desk.stopping.is_set():
+            try:
+                self.fetch()
+            except BrokerUnavailable as error:
+                desk.stopping.wait(desk.trouble.began(error))
+            except TaskqError as error:
+                desk.stopping.wait(desk.trouble.complain(error))
+
+    def fetch(self) -> None:
+        """One read of all partitions that have room; waits if there is nothing."""
+        desk = self.desk
+        desk.fetch_wanted.clear()
+        held = [one for one in list(desk.holdings.values()) if not (one.lost or one.revoking or one.paused)]
+        share = MAX_BYTES // max(len(held), 1)
+        wanted = [(one, room) for one in held if (room := one.room(share))]
+        if not wanted:
+            desk.fetch_wanted.wait(BLOCK_S)
+            return
+        self._turn += 1
+        first = self._turn % len(wanted)
+        wanted = wanted[first:] + wanted[:first]
+        came = self._in_cluster(wanted) if desk.links.sync.url.kind == "cluster" else self._at_once(wanted, held)
+        desk.trouble.ended()
+        if came:
+            self._pause = 0.0
+        elif len(wanted) < len(held):
+            desk.fetch_wanted.wait(FULL_WAIT_S)
+        elif desk.links.sync.url.kind == "cluster":
+            self._pause = min(self._pause * 2 or 0.001, LONGEST_PAUSE_S)
+            desk.fetch_wanted.wait(self._pause)
+
+    def _at_once(self, wanted: list[tuple[Holding, int]], held: list[Holding]) -> bool:
+        count = max(1, min(room for _, room in wanted))
+        keys = [one.keys.log for one, _ in wanted]
+        cursors = [one.cursor for one, _ in wanted]
+        command: list[Any] = ["XREAD", "COUNT", count]
+        link = self.desk.links.sync
+        if len(wanted) < len(held):
+            reply = link.execute(*command, "STREAMS", *keys, *cursors)
+        else:
+            block = ["BLOCK", int(BLOCK_S * 1000)]
+            reply = link.blocking(BLOCK_S, *command, *block, "STREAMS", *keys, *cursors)
+        found: dict[bytes, Any] = dict(reply or ())
+        came = False
+        for (one, _), key, cursor in zip(wanted, keys, cursors, strict=True):
+            entries = found.get(key.encode())
+            came = (bool(entries) and self._put(one, cursor, entries)) or came
+        return came
+
+    def _in_cluster(self, wanted: list[tuple[Holding, int]]) -> bool:
+        asked = [(one, one.cursor, room) for one, room in wanted]
+        commands = [("XREAD", "COUNT", room, "STREAMS", one.keys.log, cursor) for one, cursor, room in asked]
+        came, failure = False, None
+        for (one, cursor, _), reply in zip(asked, self.desk.links.sync.pipeline(commands), strict=True):
+            if isinstance(reply, TaskqError):
+                failure = reply
+            elif reply:
+                came = self._put(one, cursor, reply[0][1]) or came
+        if failure is not None and not came:
+            raise failure
+        return came
+
+    def _put(self, holding: Holding, cursor: str, entries: Any) -> bool:
+        if holding.lost or holding.cursor != cursor:
+            return False
+        last = end_of(entries)
+        if last is None:  # nothing that taskq wrote
+            holding.cursor = entries[-1][0].decode()
+            return True
+        if begin_of(entries) > holding.last.number and self._removed(holding):
+            holding.gap = True
+            self.desk.offer(holding)
+            return False
+        holding.put(entries, last)
+        self.desk.offer(holding)
+        return True
+
+    def _removed(self, holding: Holding) -> bool:
+        """Whether numbers are missing because retention removed records; compaction leaves gaps, too."""
+        gone = self.desk.links.sync.execute("HGET", holding.keys.meta, "gone")
+        return gone is not None and int(gone) > holding.last.number

@@ -1,0 +1,224 @@
+"""Each verb of an ordered group built once, as a `Call` that either client can run.
+
+The order of keys and arguments here is the header of the script of the same name, in `taskq/store/lua/events/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from taskq.errors import BrokerError
+from taskq.events.record import Offset
+from taskq.store.scripts import Call, load, load_joined
+from taskq.store.topic_keys import PartitionKeys, TopicKeys
+
+BEGIN: Final = Offset(0)  # before the first record
+MAX_MEMBERS: Final = 1_024
+MAX_STEPS: Final = 250
+MAX_STEP_BYTES: Final = 262_144
+MAX_DEAD: Final = 100_000  # dead letters that a group keeps in one partition
+
+How = Literal["begin", "owner", "force"]
+# A step of a commit: its letter and two values, as the head of commit.lua lists them.
+Step = tuple[str, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Who takes part in a group: the member's name, the nonce of this start (16 hex digits), what it says of itself."""
+
+    member: str
+    nonce: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a heartbeat.
+
+    `code` is 0 for a member, 1 for one that has to join (again), 2 if another start has taken its name, 3 if the group
+    is full. `owned` are partitions and the epochs of their grants, `leaving` are owned but to be given up, `waiting`
+    are its share but still owned by another. `moves` changes with each seek from outside.
+    """
+
+    code: int
+    now: int
+    epoch: int
+    moves: int
+    partitions: int
+    members: int
+    owned: dict[int, int]
+    leaving: frozenset[int]
+    waiting: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A position: the last record that is done, its number, and the bytes up to it."""
+
+    offset: Offset = BEGIN
+    number: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A record in trouble: whether it is being handled, how many owners died at it, how it failed."""
+
+    running: bool = False
+    deaths: int = 0
+    fails: int = 0
+    first: str = ""
+
+    def text(self) -> str:
+        return f"{int(self.running)} {self.deaths} {self.fails} {self.first}"
+
+    @classmethod
+    def parse(cls, text: str) -> Mark:
+        running, deaths, fails, first = text.split(" ", 3)
+        return cls(running == "1", int(deaths), int(fails), first)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer to a claim. With `epoch` refused or without a position, `code` is 1 or 2 and only `epoch` counts.
+
+    `careful` is the number up to which the owner before may have begun records when it died; `last` the end of the log;
+    `gone` and `gone_id` number and id of the last record that retention removed.
+    """
+
+    code: int
+    epoch: int
+    place: Position = Position()
+    version: int = 0
+    careful: int = 0
+    last: Offset = BEGIN
+    gone: int = 0
+    gone_id: Offset = BEGIN
+    unclean: bool = False
+    marks: dict[Offset, Mark] | None = None
+    parked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The answer to a commit: code 0 done, 1 fenced (by `epoch`), 2 the position is another one."""
+
+    code: int
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """The answer to `place`: code 0 put, 1 fenced, 2 there was a position already."""
+
+    code: int
+    epoch: int
+    place: Position
+
+
+def beat(
+    keys: TopicKeys,
+    group: str,
+    seat: Seat,
+    what: Literal["join", "beat", "leave"],
+    *,
+    session: int,
+    partitions: int,
+    held: Sequence[int] = (),
+    single: bool = False,
+    above: int = 0,
+    now: str = "",
+) -> Call[Beat]:
+    """A heartbeat; `session` in ms, `held` what this member has, `above` an epoch that grants must pass."""
+    names = [keys.group(group, part) for part in ("members", "info", "owners", "target", "state", "none")]
+    held_text = "," + "".join(f"{partition}," for partition in held)
+    args = [now, seat.member, seat.nonce, what, session, partitions, "1" if single else "", held_text, above]
+    args += [seat.label, MAX_MEMBERS]
+    return Call(load_joined("events/beat", ("events/parts/share", "events/beat")), names, args, _beat)
+
+
+def _beat(reply: Any) -> Beat:
+    code, now, epoch, moves, partitions, members, owned, leaving, waiting = reply
+    pairs = (pair.split(b":") for pair in owned.split(b",")[:-1])
+    granted = {int(partition): int(at) for partition, at in pairs}
+    return Beat(code, now, epoch, moves, partitions, members, granted, _numbers(leaving), _numbers(waiting))
+
+
+def claim(keys: PartitionKeys, group: str, seat: Seat, epoch: int, span: int, now: str = "") -> Call[Claimed]:
+    """Become the owner; `span` is how many records this owner may have begun beyond the position at any time."""
+    names = [keys.group(group), keys.log, keys.meta, keys.group(group, "marks"), keys.group(group, "parked"), keys.none]
+
+    def decode(reply: Any) -> Claimed:
+        if reply[0]:
+            return Claimed(reply[0], reply[1])
+        place, marks = reply[2], reply[4]
+        where = Position(_offset(place[0]), place[1], place[2])
+        troubles = {_offset(marks[i]): Mark.parse(marks[i + 1].decode()) for i in range(0, len(marks), 2)}
+        gone, gone_id = int(place[6] or 0), _offset(place[7] or b"0-0")
+        facts = (int(place[3]), int(place[4]), _offset(place[5]), gone, gone_id)
+        return Claimed(0, reply[1], where, *facts, reply[3] == 1, troubles, reply[5])
+
+    return Call(load("events/claim"), names, [now, epoch, seat.nonce, seat.member, span], decode)
+
+
+def commit(
+    keys: PartitionKeys,
+    group: str,
+    owner: tuple[int, str],
+    number: int,
+    places: tuple[Position, Position],
+    steps: Sequence[Step] = (),
+    now: str = "",
+) -> Call[Committed]:
+    """Move from one place to another and take `steps`; `owner` is epoch and nonce, `number` counts its calls."""
+    before, after = places
+    parts = ("marks", "state", "out", "dead", "parked", "tails", "bodies")
+    names = [keys.group(group), *(keys.group(group, part) for part in parts), keys.none]
+    grows = any(letter in "os" for letter, _, _ in steps)
+    args: list[Any] = [now, *owner, number, str(before.offset), str(after.offset), after.number, after.bytes]
+    args += [MAX_DEAD, "1" if grows else ""]
+    for step in steps:
+        args += step
+    return Call(load("events/commit"), names, args, _committed)
+
+
+def _committed(reply: Any) -> Committed:
+    return Committed(reply[0], int(reply[1]) if reply[0] == 1 else 0)
+
+
+def place(
+    keys: PartitionKeys,
+    group: str,
+    how: How,
+    where: str | Offset,
+    word: str,
+    *,
+    owner: tuple[int, str] = (0, ""),
+    counter: tuple[str, int] = ("", 0),
+) -> Call[Put]:
+    """Put the position: `where` is "start", "end", or the offset of the record that comes next.
+
+    `word` tells this call from others, so that it may be sent again. A seek raises the epoch.
+    """
+    names = [keys.group(group), keys.log, keys.meta, keys.group(group, "marks"), keys.none]
+    at, item = (where.entry, str(where.item or "")) if isinstance(where, Offset) else (where, "")
+
+    def decode(reply: Any) -> Put:
+        code, epoch, offset, number, size = reply
+        return Put(code, epoch, Position(_offset(offset or b"0-0"), number, size))
+
+    return Call(load("events/place"), names, [how, *owner, at, item, word, *counter], decode)
+
+
+def _numbers(text: bytes) -> frozenset[int]:
+    return frozenset(int(one) for one in text.split(b",")[:-1])
+
+
+def _offset(text: bytes) -> Offset:
+    try:
+        return Offset.parse(text.decode())
+    except ValueError as error:
+        raise BrokerError(f"the broker keeps {text!r} where an offset should be; please report this") from error
