@@ -84,13 +84,9 @@ def batches(
             shape += KEY
         elif value is None:
             raise InvalidOption(f"event {place} has neither a value nor a key: a tombstone needs the key it is for")
-        if headers:
-            args.append(header_bytes(headers))
-            size += len(args[-1])
-            shape += HEADERS
-        if moment is not None:
-            args.append(when(moment, "time"))
-            shape += TIME
+        if headers or moment is not None:
+            extra, more = _extras(args, headers, moment)
+            shape, size = shape + extra, size + more
         if partition is not None:
             check_partition(topic, partition, partitions)
         elif key is not None:
@@ -112,6 +108,18 @@ def batches(
         if index:
             batch.keys.append(b"" if key is None else args[-1 - bool(headers) - (moment is not None)])
     return whole
+
+
+def _extras(args: list[Any], headers: object, moment: object) -> tuple[int, int]:
+    """Add headers and time to the arguments of a record; their shape and size."""
+    shape = size = 0
+    if headers:
+        args.append(data := header_bytes(headers))
+        shape, size = HEADERS, len(data)
+    if moment is not None:
+        args.append(when(moment, "time"))
+        shape += TIME
+    return shape, size
 
 
 def key_bytes(key: object) -> bytes:

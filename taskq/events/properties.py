@@ -112,7 +112,7 @@ def checked(name: str, said: Mapping[str, Any]) -> dict[str, Any]:
                 raise InvalidOption(f"{where}{option}={shown(value)}: give a {_NESTED[option].__name__}(...)")
         elif not isinstance(value, bool):
             raise InvalidOption(f"{where}{option}={shown(value)}: give True or False")
-    for one, other in (("packed", "compact"), ("packed", "index")):
+    for one, other in (("packed", "compact"), ("packed", "index"), ("compact", "index")):
         if found.get(one) and found.get(other):
             raise InvalidOption(f"{where}{one}=True and {other}=True do not go together: keep one of them")
     return found

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, Unpack, cast, overload
 from taskq.checks import Duration
 from taskq.errors import InvalidOption, PublishUnconfirmed
 from taskq.events import reading
+from taskq.events.compaction import Compacted, compact
 from taskq.events.handling import Handler, Route
 from taskq.events.iterating import Reading
 from taskq.events.log import Log
@@ -150,6 +151,18 @@ class Topic:
     async def atrim(self) -> list[Trimmed]:
         """`trim`, awaited."""
         return await self._adrive(trim(self.log, await self.aproperties()))
+
+    def compact(self) -> list[Compacted]:
+        """Remove now, in a topic with `compact=True`, all records of each key but the newest, and old tombstones.
+
+        Offsets and numbers of what stays do not change, and readers notice nothing. A pass may be killed at any time.
+        Raises ConfigError if the topic is not compacted or has shared groups.
+        """
+        return self._drive(compact(self.log, self.properties()))
+
+    async def acompact(self) -> list[Compacted]:
+        """`compact`, awaited."""
+        return await self._adrive(compact(self.log, await self.aproperties()))
 
     def _drive(self, steps: Steps[T]) -> T:
         return drive(self.log.links().sync, steps)

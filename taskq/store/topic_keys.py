@@ -13,7 +13,7 @@ from functools import lru_cache
 class PartitionKeys:
     """The keys of one partition; built once and kept."""
 
-    __slots__ = ("base", "channel", "due", "fresh", "log", "meta", "none", "seen", "snapshots", "versions")
+    __slots__ = ("base", "channel", "due", "fresh", "log", "meta", "none", "old", "seen", "snapshots", "versions")
 
     def __init__(self, namespace: str, topic: str, partition: int) -> None:
         self.base = base = f"taskq:{{{namespace}:{topic}:{partition}}}:"
@@ -24,6 +24,7 @@ class PartitionKeys:
         self.versions = base + "versions"
         self.snapshots = base + "snapshots"
         self.fresh = base + "fresh"
+        self.old = base + "old"  # the log before compaction, for the length of one script
         self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
         self.channel = base + "rung"  # pub/sub channel, not a key
 
@@ -65,7 +66,7 @@ class TopicKeys:
 
 _KINDS = {
     **dict.fromkeys(("lane", "meta", "producer", "seen", "snapshots", "versions", "groups"), "hash"),
-    **dict.fromkeys(("log", "fresh"), "stream"),
+    **dict.fromkeys(("log", "fresh", "old"), "stream"),
     "key": "list",
 }
 

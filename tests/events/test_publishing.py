@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from taskq import Event, PublishUnconfirmed, TaskQ, Topic
+from taskq import Event, PublishUnconfirmed, Record, TaskQ, Topic
 from taskq.codec import MAX_ARGUMENTS
 from taskq.errors import (
     BrokerFull,
@@ -27,7 +27,7 @@ Another = Callable[..., TaskQ]
 packings = pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
 
 
-def everything(topic: Topic) -> dict[int, list[object]]:
+def everything(topic: Topic) -> dict[int, list[Any]]:
     """The values of each partition, in order."""
     return {
         number: [one.value for one in topic.read(number, limit=100_000)]
@@ -62,7 +62,7 @@ def test_many_are_told_in_the_order_in_which_they_were_given(app: TaskQ, packed:
     assert [where[one.partition, one.offset] for one in told] == list(range(2_500))
     for values in everything(topic).values():
         for key in range(7):
-            mine = [value for value in values if value % 7 == key]  # type: ignore[operator]
+            mine = [value for value in values if value % 7 == key]
             assert mine == sorted(mine), "the records of a key stay in order"
     numbers = [one.number for one in topic.read(told[0].partition, limit=100_000)]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -145,7 +145,7 @@ def test_threads_share_a_topic(app: TaskQ) -> None:
     with ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda number: topic.publish(number, key=str(number)), range(200)))
     assert len({(one.partition, one.offset) for one in told}) == 200
-    assert sorted(value for values in everything(topic).values() for value in values) == list(range(200))  # type: ignore[type-var]
+    assert sorted(value for values in everything(topic).values() for value in values) == list(range(200))
 
 
 def test_a_fork_publishes_on_lanes_of_its_own(app: TaskQ) -> None:
@@ -260,8 +260,8 @@ async def test_who_gave_up_before_it_was_sent_published_nothing(app: TaskQ) -> N
     await app.aclose()
 
 
-def everything_of(records: list[object]) -> list[object]:
-    return [one.value for one in records]  # type: ignore[attr-defined]
+def everything_of(records: Sequence[Record]) -> list[object]:
+    return [one.value for one in records]
 
 
 # -- answers that get lost

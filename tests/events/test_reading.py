@@ -129,7 +129,7 @@ def columns(count: int) -> Columns:
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_block_gives_back_what_was_packed(count: int, listed: bool) -> None:
     given = columns(count)
-    plain = [None if one is None else int(one) for one in given.values]  # type: ignore[arg-type]
+    plain = [None if one is None else int(one) for one in given.values]
     if listed:
         given = given._replace(values=JSON.dumps(plain))
     keys, headers, times, found = unpack(pack(given), JSON)

@@ -91,7 +91,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(options: dict[s
         app.topic("a:b")
     for bad in ({"count": 0}, {"bytes": -1}, {"age": "x"}):
         with pytest.raises(InvalidOption):
-            Retention(**bad)  # type: ignore[arg-type]
+            Retention(**bad)
 
 
 def test_a_change_of_compact_on_a_packed_topic_is_refused(app: TaskQ, another_app: Another) -> None:

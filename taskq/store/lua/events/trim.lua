@@ -12,7 +12,7 @@ for i, key in ipairs(KEYS) do
   local kind, right = call('TYPE', key).ok, i == 2 and 'stream' or 'hash'
   if kind ~= 'none' and kind ~= right then return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. kind) end
 end
-local time, told = call('TIME'), call('HMGET', KEYS[3], 'n', 'b', 'gone', 'held', 'held_since')
+local time, told = call('TIME'), call('HMGET', KEYS[3], 'n', 'b', 'gone', 'held', 'held_since', 'gone_b')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local n, b, gone = tonumber(told[1]) or 0, tonumber(told[2]) or 0, tonumber(told[3]) or 0
 local count, bytes, age = tonumber(ARGV[2]) or math.huge, tonumber(ARGV[3]) or math.huge, tonumber(ARGV[4]) or math.huge
@@ -76,6 +76,7 @@ if first then
     if fields[i] == 'v' or fields[i] == 'k' or fields[i] == 'b' then up_to_b = up_to_b - #fields[i + 1] end
   end
 end
+up_to, up_to_b = math.max(up_to, gone), math.max(up_to_b, tonumber(told[6]) or 0) -- compaction may bring some back
 call('HSET', KEYS[3], 'gone', up_to, 'gone_b', up_to_b, 'gone_id', id)
 for i = 7, #ARGV do
   local group = KEYS[i - 3]
