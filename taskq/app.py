@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from taskq.errors import InvalidOption
-from taskq.events.broadcast import Broadcast
-from taskq.events.hub import Events
-from taskq.events.listening import OnGap
-from taskq.events.patterns import is_pattern
-from taskq.events.properties import TopicOptions, TopicProperties
-from taskq.events.shared_options import Filter, SharedSaid
-from taskq.events.subscription import SubscribeOptions
-from taskq.events.subscriptions import Consumption
-from taskq.events.topic import Topic
 from taskq.names import shown
 from taskq.tasks import app as tasks
+
+if TYPE_CHECKING:  # events are imported when an app first has any: most workers and web processes have none
+    from taskq.events.broadcast import Broadcast
+    from taskq.events.hub import Events
+    from taskq.events.listening import OnGap
+    from taskq.events.properties import TopicOptions, TopicProperties
+    from taskq.events.shared_options import Filter, SharedSaid
+    from taskq.events.subscription import SubscribeOptions
+    from taskq.events.subscriptions import Consumption
+    from taskq.events.topic import Topic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,6 +29,8 @@ class TaskQ(tasks.TaskQ):
     @cached_property
     def events(self) -> Events:
         """The topics of this app, and what is subscribed to here."""
+        from taskq.events.hub import Events
+
         return Events(self.namespace, self._brokers.links, self._brokers.timeout)
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
@@ -38,6 +41,11 @@ class TaskQ(tasks.TaskQ):
         and `tombstones` the last word counts. What is not said stays as it is. Raises InvalidName, InvalidOption.
         """
         return self.events.topic(name, **options)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether a topic, a subscription or a broadcast was named here."""
+        return "events" in vars(self)
 
     @overload
     def subscribe(
@@ -66,6 +74,8 @@ class TaskQ(tasks.TaskQ):
 
         Workers run what is subscribed to, and so does `consume`. Raises InvalidOption, InvalidName, ConfigError.
         """
+        from taskq.events.patterns import is_pattern
+
         mode = said.get("mode", "partition")
         if mode == "broadcast":
             on_gap = said.pop("on_gap", None)
@@ -84,6 +94,8 @@ class TaskQ(tasks.TaskQ):
 
     def consume(self) -> Consumption:
         """Everything that functions were subscribed to here, to be run in this process: `with app.consume(): ...`."""
+        from taskq.events.subscriptions import Consumption
+
         return Consumption(self.events.parts())
 
     def broadcast(self, name: str, codec: str = "json") -> Broadcast:

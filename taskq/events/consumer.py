@@ -93,6 +93,11 @@ class Consumer:
             part.start()
         return self
 
+    @property
+    def stuck(self) -> bool:
+        """Whether a handler has run for more than `max_poll` seconds and still does."""
+        return self._member is not None and self._member.stuck
+
     def wait_begun(self, timeout: float) -> bool:
         """Wait until the group has its positions, so that nothing published later is missed; raises what failed."""
         deadline = time.monotonic() + timeout

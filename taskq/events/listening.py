@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from taskq.codec import Codec
-from taskq.errors import BrokerUnavailable
+from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.events.hearing import Gap, Heard, Hearing, Tally
 from taskq.events.patterns import Pattern
 from taskq.store.links import Links
@@ -79,6 +79,14 @@ class BroadcastSubscription:
     def is_async(self) -> bool:
         """Whether its handler is to run in an event loop."""
         return iscoroutinefunction(self._handler)
+
+    @property
+    def failure(self) -> TaskqError | None:
+        """Why it has ended by itself: it does not."""
+        return None
+
+    def abandon(self) -> None:
+        """Nothing is held, so there is nothing to be given up."""
 
     @property
     def name(self) -> str:
