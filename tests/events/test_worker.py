@@ -70,8 +70,8 @@ def test_records_of_all_kinds_of_groups_are_handled_beside_tasks_and_coroutines_
     here.hear("heard", "flush")
     assert not [one for one in here.heard if one.word == "elsewhere"]
     here.until(lambda: members(here) == 1, "one member")
-    [record] = Inspector(here.broker.link, here.namespace).workers()
-    listed = orjson.loads(here.broker.link.execute("GET", f"taskq:{{{here.namespace}}}:worker:{record.id}"))
+    [record] = Inspector(here.broker.link, here.namespace).workers().workers
+    listed = record.record
     assert listed["consumes"] == [
         "orders for billing (partition)",
         "orders for audit (partition)",
