@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, TypedDict
 
@@ -32,7 +32,7 @@ class Retention:
     count: int | None = None
     bytes: int | None = None
     age: Duration | None = None
-    keep: tuple[str, ...] = ()
+    keep: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("count", "bytes"):
@@ -124,7 +124,7 @@ def decide(name: str, stored: bytes, said: Mapping[str, Any], now_ms: int) -> tu
     What was said last counts. Raises ConfigError if it differs in what the stored records depend on.
     """
     if not stored:
-        new = TopicProperties(**{"created": now_ms, **said})
+        new = TopicProperties(created=now_ms, **said)
         return new, encode(new)
     known = decode(name, stored)
     for option in FIXED:

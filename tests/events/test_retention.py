@@ -32,7 +32,7 @@ def test_s92_publishers_trim_as_they_go(app: TaskQ, options: dict[str, bool]) ->
 
 
 def test_s93_a_group_that_must_not_lose_is_named_in_the_log(app: TaskQ, caplog: pytest.LogCaptureFixture) -> None:
-    topic = app.topic("t", partitions=1, retention=Retention(count=10, keep=["billing"]))  # type: ignore[arg-type]
+    topic = app.topic("t", partitions=1, retention=Retention(count=10, keep=["billing"]))
     topic.publish_many(range(1_000))
     with caplog.at_level(logging.WARNING, "taskq.events"):
         (done,) = topic.trim()
@@ -60,7 +60,7 @@ def test_what_is_unlimited_is_never_trimmed(app: TaskQ) -> None:
 
 def test_keep_is_a_list_of_names() -> None:
     with pytest.raises(InvalidOption, match="give a list of names"):
-        Retention(keep="billing")  # type: ignore[arg-type]
+        Retention(keep="billing")
 
 
 async def test_trimming_from_an_event_loop(app: TaskQ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,7 @@ def test_one_app_has_one_topic_of_a_name(app: TaskQ) -> None:
         ({"compact": 1}, "give True or False"),
         ({"packed": True, "compact": True}, "do not go together"),
         ({"packed": True, "index": True}, "do not go together"),
+        ({"compact": True, "index": True}, "do not go together"),
         ({"partitons": 3}, "did you mean 'partitions'"),
         ({"tombstones": -1}, "not negative"),
     ],
@@ -90,8 +92,9 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(options: dict[s
     with pytest.raises(InvalidName):
         app.topic("a:b")
     for bad in ({"count": 0}, {"bytes": -1}, {"age": "x"}):
+        given: dict[str, Any] = bad
         with pytest.raises(InvalidOption):
-            Retention(**bad)
+            Retention(**given)
 
 
 def test_a_change_of_compact_on_a_packed_topic_is_refused(app: TaskQ, another_app: Another) -> None:

@@ -20,7 +20,7 @@ Run = Callable[[str], str]
 def test_every_example_has_a_test_and_says_how_it_is_run() -> None:
     here = Path(__file__).read_text("utf-8")
     examples = [path for path in EXAMPLES.iterdir() if re.match(r"\d\d_", path.name)]
-    assert len(examples) == 12
+    assert len(examples) == 13
     for path in examples:
         assert f'"{path.stem}' in here, f"{path.name} has no test"
         sources = [path] if path.is_file() else sorted(path.glob("test_*.py"))
@@ -83,6 +83,17 @@ def test_periodic(run_example: Run) -> None:
         "paused: None",
         "polled twice by itself",
         "12_periodic.nightly, 12_periodic.tidy, poll-eu",
+    ]
+
+
+def test_events(bench: Bench) -> None:
+    assert bench.python("13_events.py").splitlines() == [
+        "one key, one partition: True, in order: True",
+        "the same id again: new False, at the old offset True",
+        "customer 7 has 102 orders, the last is 997",
+        "read again from an offset: order 2",
+        "somebody was quicker: the account has version 2",
+        "the account has 75 at version 3",
     ]
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from taskq import RetryPolicy, TaskQ
+from taskq import RetryPolicy, TaskQ, loops
 from taskq.errors import BrokerFull, ConfigError, InvalidArguments, InvalidOption, SerializationError
 from taskq.middleware import around
-from taskq.tasks import loops
 from taskq.tasks.producer import Request
 from taskq.tasks.task import AsyncTask, SyncTask
 from tests.unit.notepad import Notepad
