@@ -29,9 +29,14 @@ class TaskQ(tasks.TaskQ):
     @cached_property
     def events(self) -> Events:
         """The topics of this app, and what is subscribed to here."""
+        from taskq import bridge
         from taskq.events.hub import Events
+        from taskq.events.outbox import Routes
 
-        return Events(self.namespace, self._brokers.links, self._brokers.timeout)
+        events = Events(self.namespace, self._brokers.links, self._brokers.timeout)
+        events.ordered.enqueue = bridge.entry_of
+        events.ordered.routes = Routes(lambda name: events.topic(name).log, bridge.carrier(self._brokers.ends))
+        return events
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
         """A topic: `app.topic("orders", partitions=8, retention=Retention(age=86_400))`.

@@ -13,6 +13,7 @@ from taskq.events.compaction import Compacted, compact
 from taskq.events.handling import Handler, Route
 from taskq.events.iterating import Reading
 from taskq.events.log import Log
+from taskq.events.ordered_group import OrderedGroup
 from taskq.events.properties import TopicProperties
 from taskq.events.publisher import Publisher
 from taskq.events.publishing import Publishing
@@ -24,6 +25,7 @@ from taskq.events.shared import SharedSubscription, Where, subscribed
 from taskq.events.shared_options import Filter, SharedSaid
 from taskq.events.subscription import SubscribeOptions, Subscription
 from taskq.loops import warn_of_blocking
+from taskq.names import check_name
 from taskq.store.links import Steps, drive, drive_async
 
 T = TypeVar("T")
@@ -215,6 +217,10 @@ class Topic:
         if callable(group) or len(given) > 1:
             raise InvalidOption("a topic's subscribe() takes a handler only with mode='shared': use app.subscribe()")
         return Reading(self.log, Subscription.of(cast("str", group), said))
+
+    def group(self, name: str) -> OrderedGroup:
+        """An ordered group from outside: its lag, members and dead letters, and putting it elsewhere."""
+        return OrderedGroup(self.log, check_name(name, "group"))
 
     def __repr__(self) -> str:
         return f"<Topic {self.log.namespace}:{self.name}>"

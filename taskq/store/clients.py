@@ -13,6 +13,9 @@ from typing import Any
 
 from taskq.store.url import SENTINEL_CREDENTIALS, BrokerUrl
 
+# Bytes of one read. Threads that handle records hold the interpreter for milliseconds at a time, and a reader waits for
+# it after each read: with 64 KiB it could not keep up with them. The buffer costs memory only as far as it is used.
+READ_SIZE = 262_144
 NO_LIMIT = 2**31  # redis-py pools only make connections for us; the limits are in taskq.store.pools
 
 
@@ -35,7 +38,7 @@ def sync_maker(url: BrokerUrl, limits: Limits) -> Callable[[], Any]:
     import redis.sentinel
 
     options: dict[str, Any] = _options(url, limits) | {"retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0)}
-    options["socket_timeout"] = limits.timeout
+    options |= {"socket_timeout": limits.timeout, "socket_read_size": READ_SIZE}
     if url.kind == "sentinel":
         asking = _sentinel_options(url, options)
         watch: Any = redis.sentinel.Sentinel(list(url.hosts), 0, asking, **options)  # type: ignore[no-untyped-call]

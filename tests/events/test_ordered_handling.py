@@ -13,6 +13,7 @@ from taskq import Record, Reject, RetryPolicy
 from taskq.errors import InvalidOption
 from taskq.events.subscription import Subscription
 from taskq.events.transaction import Transaction
+from taskq.store.keys import queue_keys
 from tests.events.ordered_kit import LONG_S, Scene, Seen, in_order
 from tests.servers import RealServer
 
@@ -317,6 +318,35 @@ def test_s46_what_the_outbox_carries_twice_is_at_the_target_once(scene: Scene) -
         scene.until(lambda: scene.position() == 31)
         scene.until(lambda: len(list(out.read(0, since="earliest"))) == 31)
     assert [record.value for record in out.read(0, since="earliest")] == list(range(31))
+
+
+def test_s40_tasks_of_a_transaction_are_enqueued_once_however_often_the_outbox_is_carried(scene: Scene) -> None:
+    app = scene.new_app()
+    task = app.task(name="mail.send", queue="mail")(send)
+
+    @app.subscribe("t", group="g", reset="earliest", delivery="exactly_once")
+    def handler(record: Record, transaction: Transaction) -> None:
+        transaction.enqueue(task.call(record.value))
+
+    scene.publish(20)
+    with app.consuming():
+        scene.until(lambda: scene.position() == 20 and outbox(scene) == 0)
+    assert len(bodies(scene)) == 20
+    number, first = 1, next(body for body in bodies(scene) if b"[0]" in body)
+    wire = b'{"task":"mail.send","queue":"mail","args":[0],"kwargs":{}}'
+    scene.link.execute("XADD", part(scene, "out"), "*", "n", number, "head", b"task ", "body", wire)
+    with app.consuming():
+        scene.until(lambda: outbox(scene) == 0)
+    assert len(bodies(scene)) == 20
+    assert first in bodies(scene)
+
+
+def send(number: int) -> None: ...
+
+
+def bodies(scene: Scene) -> list[bytes]:
+    found: list[bytes] = scene.link.execute("HVALS", queue_keys(scene.namespace, "mail").body)
+    return found
 
 
 def test_s48_a_record_has_the_same_id_at_every_delivery(scene: Scene) -> None:
