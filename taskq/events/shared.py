@@ -56,6 +56,7 @@ class SharedSubscription:
         self._wanted = wanted
         self._pid = 0
         self._consumer: SharedConsumer | None = None
+        self._counts = Counts()
         self._runner: Runner | None = None
         self._feed: Feed | None = None
 
@@ -83,6 +84,7 @@ class SharedSubscription:
             runner.close()
             raise
         self._consumer, self._runner, self._pid = consumer, runner, os.getpid()
+        self._counts = consumer.counts
         return self
 
     def close(self, timeout: float = 30.0) -> None:
@@ -195,8 +197,8 @@ class SharedSubscription:
 
     @property
     def counts(self) -> Counts:
-        """What this consumer did since its start."""
-        return self._consumer.counts if self._consumer is not None else Counts()
+        """What this consumer did since its last start."""
+        return self._counts
 
     @property
     def topics(self) -> list[str]:

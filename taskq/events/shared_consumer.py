@@ -140,6 +140,10 @@ class SharedConsumer:
     def _arrived(self, items: list[Item]) -> None:
         if not items:
             return
+        if self.ledger.closing:
+            for item in items:
+                self.give_back(item)
+            return
         if self.options.delivery == "at_most_once":
             items = self._keeper.claim(items)
         self._sink(items)
@@ -230,15 +234,15 @@ def read_group(topic: str, group: str, stored: bytes | None) -> dict[str, Any]:
     if stored is None:
         raise BrokerUnavailable(f"group {group!r} of topic {topic!r} was removed while it was joined")
     try:
-        said = orjson.loads(stored)
-    except ValueError:
-        said = None
-    kind = said.get("kind") if isinstance(said, dict) else None
+        said: dict[str, Any] = dict(orjson.loads(stored))
+    except (ValueError, TypeError):
+        said = {}
+    kind = said.get("kind")
     if kind != "shared":
         raise ConfigError(
             f"group {group!r} of topic {topic!r} is {kind or 'not readable'}, not shared: give the group another name"
         )
-    return dict(said)
+    return said
 
 
 def _said(error: BaseException) -> str:

@@ -30,8 +30,12 @@ class Feed:
 
     def put(self, items: list[Item]) -> None:
         with self._changed:
-            self._ready.extend(items)
-            self._wake()
+            if not self._ended:
+                self._ready.extend(items)
+                self._wake()
+                return
+        for item in items:
+            self._consumer.give_back(item)
 
     def give_back(self) -> None:
         """Give back what was not given out."""
@@ -98,7 +102,7 @@ class Feed:
 
     def _pass_on(self) -> None:
         current, self._current = self._current, None
-        if current is not None:
+        if current is not None and self._consumer.options.ack == "auto":
             self.ack(current)
 
     # -- by id

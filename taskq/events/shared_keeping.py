@@ -44,6 +44,7 @@ class Keeper:
         self._resent: set[int] = set()  # outcomes whose answer was lost once: they may be stored
         self._extend_at = 0.0
         self._late = 0.0
+        self._short = False
 
     # -- outcomes
 
@@ -143,17 +144,22 @@ class Keeper:
         solo, room = self._ledger.solo, self._ledger.room
         line = told("died", "its consumer died or was cut off", self._consumer)
         lease = round(self._options.lease * 1000)
-        sent: list[tuple[Part, Seat, Call[Taken]]] = []
+        sent: list[tuple[Part, Seat, int, Call[Taken]]] = []
         for part, seat in ready:
             alone = part is solo and self._ledger.quiet
             share = 1 if alone else max(1, room // len(ready)) if room >= len(ready) else int(room > 0)
             room -= 0 if alone else share
-            sent.append((part, seat, calls.take(seat, lease, share, line, alone=alone)))
-        answers = self._ask([call for _, _, call in sent])
-        for (part, seat, _), answer in zip(sent, answers, strict=True):
-            self._took(part, seat, answer, now)
+            sent.append((part, seat, share, calls.take(seat, lease, share, line, alone=alone)))
+        answers = self._ask([call for *_, call in sent])
+        self._short = False
+        for (part, seat, share, _), answer in zip(sent, answers, strict=True):
+            self._took(part, seat, share, answer, now)
+        if sent:
+            with self._ledger.changed:
+                self._ledger.overdue = self._short
+                self._ledger.changed.notify_all()
 
-    def _took(self, part: Part, seat: Seat, answer: Taken | TaskqError, now: float) -> None:
+    def _took(self, part: Part, seat: Seat, room: int, answer: Taken | TaskqError, now: float) -> None:
         if isinstance(answer, TaskqError):
             part.doubt = part.doubt or (isinstance(answer, BrokerUnavailable) and answer.sent)
             part.due = time.monotonic() + LEAST_GAP_S
@@ -172,6 +178,7 @@ class Keeper:
             item.attempts, item.deaths, item.redriven = row.attempts, row.deaths, row.redriven
         self._ledger.add(items)
         self._arrived(items)
+        self._short = self._short or (room == 0 and answer.next == 0)
         with self._ledger.changed:
             if answer.alone and self._ledger.solo is None:
                 self._ledger.solo = part

@@ -17,6 +17,7 @@ from taskq.names import check_name, did_you_mean, shown
 from taskq.options import RetryPolicy, retry_policy
 
 Reset = Literal["earliest", "latest", "error"]
+Ack = Literal["auto", "manual"]
 Filter = Callable[[Record], object]
 
 LEAST_LEASE_S = 0.5
@@ -33,6 +34,7 @@ class SharedSaid(TypedDict, total=False):
     retry: RetryPolicy | int | bool | None
     delivery: Delivery
     member: str
+    ack: Ack
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class SharedOptions:
     """How a group is consumed. `lease` is how many seconds a consumer that fell silent keeps its records.
 
     `concurrency` handlers run at a time, and `max_in_flight` records at most are in hand, those included. `reset` says
-    where a new group begins. `member` is a name for people; a random part goes with it at each start.
+    where a new group begins. `member` is a name for people; a random part goes with it at each start. With
+    `ack="manual"` a loop over records settles none of them by itself.
     """
 
     group: str
@@ -51,6 +54,7 @@ class SharedOptions:
     retry: RetryPolicy = DEFAULT_RETRY
     delivery: Delivery = "at_least_once"
     member: str = ""
+    ack: Ack = "auto"
 
     @classmethod
     def of(cls, group: object, said: Mapping[str, Any]) -> SharedOptions:
@@ -67,6 +71,9 @@ class SharedOptions:
         reset = said.get("reset", "latest")
         if reset not in ("earliest", "latest", "error"):
             raise InvalidOption(f"reset={shown(reset)}: give 'earliest', 'latest' or 'error'")
+        ack = said.get("ack", "auto")
+        if ack not in ("auto", "manual"):
+            raise InvalidOption(f"ack={shown(ack)}: give 'auto' or 'manual'")
         concurrency = whole(said.get("concurrency", 8), "concurrency", 1, 10_000)
         most = whole(said.get("max_in_flight", max(100, 2 * concurrency)), "max_in_flight", 1, 100_000)
         return cls(
@@ -78,6 +85,7 @@ class SharedOptions:
             retry_policy(said.get("retry")),
             delivery(said.get("delivery", "at_least_once"), "delivery"),
             check_name(said["member"], "member") if said.get("member") else own_name(),
+            ack,
         )
 
 

@@ -75,7 +75,8 @@ class Readers:
             lanes = self.lanes()
             parts = lanes.get(name, [])
             turn = (turn + 1) % max(1, len(parts))
-            room, chosen = self._ledger.admit(parts[turn:] + parts[:turn], len(lanes))
+            calm = not any(part.busy for part in parts)
+            room, chosen = self._ledger.admit(parts[turn:] + parts[:turn], len(lanes), calm=calm)
             if room:
                 self._read(room, chosen, len(lanes))
             elif not self._ledger.closing:
@@ -91,7 +92,7 @@ class Readers:
         }
         try:
             if seats:
-                items = self._items(self._ask(room, seats, min(LONGEST_BLOCK_S, max(BLOCK_S, float(lanes)))), seats)
+                items = self._items(self._ask(room, seats, min(LONGEST_BLOCK_S, BLOCK_S * lanes)), seats)
                 self._outage.over()
         except BrokerUnavailable as error:
             self._wait(self._outage.met(error))

@@ -79,33 +79,46 @@ class Ledger:
         self.parts: dict[str, Part] = {}
         self.counts = Counts()
         self.closing = False
+        self.overdue = False  # something is due and there was no room for it: readers wait
         self.solo: Part | None = None  # where a suspect waits for a consumer with nothing else in hand
         self._most = options.max_in_flight
         self._least = min(2 * options.concurrency, self._most)
         self._window = self._least
         self._reserved = 0
+        self._turns: list[object] = []
         self._flying = 0
         self._outcomes: list[tuple[Item, Settled]] = []
 
     # -- reading
 
-    def admit(self, parts: Sequence[Part], lanes: int) -> tuple[int, list[Part]]:
-        """Wait until there is room; answers for how many records, and which of the parts may be read. 0 at the end."""
+    def admit(self, parts: Sequence[Part], lanes: int, *, calm: bool) -> tuple[int, list[Part]]:
+        """Wait for a turn, until there is room; answers for how many records, and which of the parts may be read.
+
+        One of several lanes keeps room while it waits for records: little if it is `calm`. 0 if there is none to read.
+        """
+        turn = object()
         with self.changed:
-            while not self.closing:
-                ready = [part for part in parts if part.seat is not None and not part.doubt]
-                room = self._window - self._flying - self._reserved
-                if not ready:
-                    return 0, []
-                if room > 0 and self.solo is None:
-                    room = max(1, room // lanes)
-                    ready = ready[:room]
-                    for part in ready:
-                        part.reading = True
-                    self._reserved += room
-                    return room, ready
-                self.changed.wait()
-            return 0, []
+            self._turns.append(turn)
+            try:
+                while not self.closing:
+                    ready = [part for part in parts if part.seat is not None and not part.doubt]
+                    if not ready:
+                        break
+                    room = self._window - self._flying - self._reserved
+                    if room > 0 and self.solo is None and not self.overdue and self._turns[0] is turn:
+                        if calm:  # the rest is for what is due again meanwhile
+                            room = max(1, room // 2) if lanes == 1 else 1
+                        room = max(1, room // lanes)
+                        ready = ready[:room]
+                        for part in ready:
+                            part.reading = True
+                        self._reserved += room
+                        return room, ready
+                    self.changed.wait()
+                return 0, []
+            finally:
+                self._turns.remove(turn)
+                self.changed.notify_all()
 
     def read(self, room: int, parts: Iterable[Part], items: Sequence[Item]) -> None:
         """What was admitted has come."""

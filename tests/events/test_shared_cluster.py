@@ -1,0 +1,35 @@
+"""A part of `test_shared.py` on one-node clusters, where each partition is read by a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from taskq.store import scripts
+from tests.events import test_shared as plain
+from tests.servers import server_binaries
+
+CLUSTERS = [f"cluster-{name}" for name in server_binaries()] or [""]
+
+
+@pytest.fixture(params=CLUSTERS)
+def place(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Scripts run with `#!lua`, so that the server refuses a key that was not declared."""
+    scripts.set_prefix("#!lua\n")
+    name: str = request.param
+    yield name
+    scripts.set_prefix("")
+
+
+noted, orders, quick = plain.noted, plain.orders, plain.quick
+
+test_s1 = plain.test_s1_a_new_group_at_earliest_gets_every_record_of_the_log
+test_s2 = plain.test_s2_a_group_at_latest_gets_what_is_published_once_it_has_begun
+test_s6 = plain.test_s6_a_seek_goes_to_an_offset_a_time_or_the_end
+test_s13 = plain.test_s13_no_more_is_in_hand_than_was_said
+test_s17 = plain.test_s17_more_consumers_than_partitions_all_get_records
+test_s49 = plain.test_s49_what_fails_too_often_is_a_dead_letter_with_all_that_is_known
+test_s52 = plain.test_s52_redriven_letters_run_again_with_a_count_and_a_cap
+test_s57 = plain.test_s57_what_was_in_hand_and_not_begun_is_given_back_at_once
+test_s102 = plain.test_s102_lag_is_exact_in_records_bytes_and_seconds
