@@ -329,13 +329,13 @@ def test_s40_tasks_of_a_transaction_are_enqueued_once_however_often_the_outbox_i
         transaction.enqueue(task.call(record.value))
 
     scene.publish(20)
-    with app.consuming():
+    with app.consume():
         scene.until(lambda: scene.position() == 20 and outbox(scene) == 0)
     assert len(bodies(scene)) == 20
     number, first = 1, next(body for body in bodies(scene) if b"[0]" in body)
     wire = b'{"task":"mail.send","queue":"mail","args":[0],"kwargs":{}}'
     scene.link.execute("XADD", part(scene, "out"), "*", "n", number, "head", b"task ", "body", wire)
-    with app.consuming():
+    with app.consume():
         scene.until(lambda: outbox(scene) == 0)
     assert len(bodies(scene)) == 20
     assert first in bodies(scene)
@@ -510,7 +510,7 @@ def test_a_registered_function_is_run_by_consuming(scene: Scene) -> None:
         seen.add(record.value)
 
     scene.publish(5)
-    with app.consuming():
+    with app.consume():
         assert seen.count(5) == [0, 1, 2, 3, 4]
     assert handler.__name__ == "handler"
 

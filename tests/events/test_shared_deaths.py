@@ -28,7 +28,7 @@ def handler(record):
         threading.Event().wait(float(sys.argv[3]))
     print("done", record.value, flush=True)
 options = dict(reset="earliest", lease=1, concurrency=1, max_in_flight=5)
-with app.topic("one").subscribe(handler, group="mail", **options) as one:
+with app.topic("one").subscribe(handler, group="mail", mode="shared", **options) as one:
     print("ready", flush=True)
     while True:
         threading.Event().wait(0.05)
@@ -55,7 +55,9 @@ def test_s39_what_a_killed_consumer_held_is_handled_by_another(app: TaskQ, url: 
         started(victim)
         topic.publish_many(["slow", 1, 2, 3])
         assert victim.line() == "slow 1"
-        with topic.subscribe(lambda record: noted.add((record.value, record.attempt)), group="mail", lease=1):
+        with topic.subscribe(
+            lambda record: noted.add((record.value, record.attempt)), group="mail", mode="shared", lease=1
+        ):
             victim.signal(signal.SIGKILL)
             seen = dict(noted.wait(lambda seen: {one[0] for one in seen} == {"slow", 1, 2, 3}))
     assert len(noted.all) == 4, "each once"
@@ -65,7 +67,7 @@ def test_s39_what_a_killed_consumer_held_is_handled_by_another(app: TaskQ, url: 
 def test_s50_a_record_that_kills_its_process_three_times_is_a_dead_letter(app: TaskQ, url: str) -> None:
     topic = app.topic("one", partitions=1)
     topic.publish_many(["poison", "a", "b"])
-    subscription = topic.subscribe(group="mail")
+    subscription = topic.subscribe(group="mail", mode="shared")
     died = 0
     handled: set[str] = set()
     while died < 3:
@@ -96,7 +98,7 @@ def test_a_frozen_consumer_settles_nothing_that_others_took(app: TaskQ, url: str
         topic.publish("slow")
         assert frozen.line() == "slow 1"
         frozen.signal(signal.SIGSTOP)
-        with topic.subscribe(noted.value, group="mail", lease=1) as subscription:
+        with topic.subscribe(noted.value, group="mail", mode="shared", lease=1) as subscription:
             assert noted.wait(1) == ["slow"]
             wait_until(lambda: subscription.counts.handled == 1)
             frozen.signal(signal.SIGCONT)
@@ -117,9 +119,9 @@ def test_a_handler_that_takes_longer_than_the_lease_keeps_its_record(app: TaskQ)
         noted.add(record.value)
         wait_until(lambda: int(link.execute("TIME")[0]) - int(begun[0]) >= 3)
 
-    with topic.subscribe(handler, group="mail", reset="earliest", lease=0.5) as one:
+    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", lease=0.5) as one:
         noted.wait(1)
-        with topic.subscribe(others.value, group="mail", lease=0.5):
+        with topic.subscribe(others.value, group="mail", mode="shared", lease=0.5):
             wait_until(lambda: one.counts.handled == 1)
     assert (others.all, one.counts.refused) == ([], 0)
     assert link.execute("XPENDING", keys.log, "mail:1")[0] == 0
@@ -133,7 +135,7 @@ def test_an_outage_is_said_once_and_loses_nothing(
     with TaskQ(namespace, url=server.url) as app, caplog.at_level(logging.WARNING, "taskq.events"):
         topic = app.topic("one", partitions=2)
         topic.publish_many(range(50))
-        with topic.subscribe(noted.value, group="mail", reset="earliest", lease=1) as subscription:
+        with topic.subscribe(noted.value, group="mail", mode="shared", reset="earliest", lease=1) as subscription:
             noted.wait(20)
             server.kill9()
             wait_until(lambda: "broker unreachable" in caplog.text)
@@ -149,7 +151,10 @@ def test_a_group_that_somebody_removes_heals_and_says_so(app: TaskQ, caplog: pyt
     topic, noted = app.topic("one", partitions=1), Noted()
     link, keys = app.events.links().sync, topic_keys(app.namespace, "one").partition(0)
     topic.properties()
-    with topic.subscribe(noted.value, group="mail", lease=0.5), caplog.at_level(logging.WARNING, "taskq.events"):
+    with (
+        topic.subscribe(noted.value, group="mail", mode="shared", lease=0.5),
+        caplog.at_level(logging.WARNING, "taskq.events"),
+    ):
         topic.publish(1)
         noted.wait(1)
         wait_until(lambda: link.execute("HGET", keys.group("mail"), "n") == b"1")
@@ -163,7 +168,7 @@ def test_what_an_answer_that_was_lost_handed_out_comes_to_somebody(app: TaskQ) -
     topic, noted = app.topic("one", partitions=1), Noted()
     topic.properties()
     link, keys = app.events.links().sync, topic_keys(app.namespace, "one").partition(0)
-    with topic.subscribe(noted.value, group="mail", lease=3600) as subscription:
+    with topic.subscribe(noted.value, group="mail", mode="shared", lease=3600) as subscription:
         engine = subscription._consumer
         assert engine is not None
         topic.publish("x")
@@ -183,7 +188,7 @@ def test_ten_thousand_consumers_that_came_and_went_leave_no_trace(app: TaskQ) ->
     topic = app.topic("one", partitions=1)
     topic.properties()
     link, keys = app.events.links().sync, topic_keys(app.namespace, "one").partition(0)
-    subscription = topic.subscribe(lambda record: None, group="mail", lease=0.5)
+    subscription = topic.subscribe(lambda record: None, group="mail", mode="shared", lease=0.5)
     subscription.start().close()
     before = set(link.execute("KEYS", f"*{app.namespace}*"))
     names = [os.urandom(6).hex() for _ in range(10_000)]
