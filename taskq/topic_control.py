@@ -208,7 +208,7 @@ class TopicControl:
 
         Each has an id made of the label and its place, so under one label it is appended once: for as long as the
         target remembers ids (`Dedup`: an hour and 100,000 of each partition, if nothing else was said). Without `until`
-        it ends where the source ends now. Raises ConfigError if source and target are one, and what `publish_many` raises.
+        it ends where the source ends now. Raises ConfigError if source and target are one, and what a publish raises.
         """
         if source == target:
             raise ConfigError(
