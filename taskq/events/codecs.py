@@ -34,7 +34,7 @@ class AvroCodec:
     def dumps(self, value: Any, /) -> bytes:
         self._avro.validate(value, self._schema, strict=True)
         data = BytesIO()
-        self._avro.schemaless_writer(data, self._schema, value)
+        self._avro.schemaless_writer(data, self._schema, value, strict=True)
         return data.getvalue()
 
     def loads(self, data: bytes, /) -> Any:

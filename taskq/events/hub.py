@@ -11,11 +11,12 @@ from taskq.events.broadcast import Broadcast
 from taskq.events.log import Log
 from taskq.events.parts import OrderedPart, Part
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
+from taskq.events.retention import Trimmed, trim
 from taskq.events.subscribing import Subscriptions as OrderedSubscriptions
 from taskq.events.subscriptions import Subscriptions
 from taskq.events.topic import Topic
 from taskq.names import check_name
-from taskq.store.links import Links
+from taskq.store.links import Links, drive, drive_async
 from taskq.store.topic_keys import topics as topics_key
 
 
@@ -67,6 +68,19 @@ class Events:
     async def atopics(self) -> dict[str, TopicProperties]:
         """`topics`, awaited."""
         return _listed(await self.links().asynchronous.execute("HGETALL", topics_key(self.namespace)))
+
+    def trim(self) -> dict[str, list[Trimmed]]:
+        """Remove from all topics of the namespace what their retention does not keep, for who looks after them."""
+        link = self.links().sync
+        return {name: drive(link, trim(self._log(name), known)) for name, known in self.topics().items()}
+
+    async def atrim(self) -> dict[str, list[Trimmed]]:
+        """`trim`, awaited."""
+        link, topics = self.links().asynchronous, await self.atopics()
+        return {name: await drive_async(link, trim(self._log(name), known)) for name, known in topics.items()}
+
+    def _log(self, name: str) -> Log:
+        return Log(self.namespace, name, {}, self.links, self._timeout)
 
 
 def _listed(flat: list[bytes]) -> dict[str, TopicProperties]:

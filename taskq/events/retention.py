@@ -21,7 +21,7 @@ logger = logging.getLogger("taskq.events")
 
 TRIM_ENTRIES: Final = 1_000  # by one script
 INDEXED_ENTRIES: Final = 250  # by one script of a topic with an index: their keys are read first
-ROUNDS: Final = 100  # of one call, for one partition; the rest waits for the next call
+ROUNDS: Final = 20  # of one call, for one partition; the rest waits for the next call
 
 
 @dataclass(frozen=True, slots=True)

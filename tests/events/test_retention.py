@@ -52,6 +52,18 @@ def test_a_group_says_itself_that_it_must_not_lose(app: TaskQ) -> None:
     assert topic.trim()[0].removed > 800
 
 
+def test_who_looks_after_a_namespace_trims_all_of_its_topics(app: TaskQ, another_app: Another) -> None:
+    for name in ("one", "two"):
+        app.topic(name, partitions=1, retention=Retention(count=10)).publish_many(range(500))
+    app.topic("all", partitions=1).publish_many(range(500))
+    trimmed = another_app().events.trim()
+    assert {name: [one.removed > 300 for one in done] for name, done in trimmed.items()} == {
+        "all": [],
+        "one": [True],
+        "two": [True],
+    }
+
+
 def test_what_is_unlimited_is_never_trimmed(app: TaskQ) -> None:
     topic = app.topic("t", partitions=2)
     topic.publish_many(range(100))
@@ -68,6 +80,7 @@ async def test_trimming_from_an_event_loop(app: TaskQ) -> None:
     await topic.apublish_many(range(6_000))
     assert len(await topic.aread(0, limit=10_000)) < 110
     assert (await topic.atrim())[0].removed == 0
+    assert (await app.events.atrim())["t"][0].removed == 0
     await app.aclose()
 
 
