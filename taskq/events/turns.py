@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from taskq.codec import Codec
+from taskq.errors import PublisherFenced
 from taskq.events import parking
 from taskq.events.group_calls import Committed, Mark, Position, Step, commit
 from taskq.events.holding import Holding
@@ -153,7 +154,11 @@ def _chore(holding: Holding, plan: Plan) -> Turn:
         parking.learned(holding, known, moment)
         holding.parked_unknown = False
     elif holding.outbox:
-        yield from relay(holding, group, plan.topic, plan.routes)
+        try:
+            yield from relay(holding, group, plan.topic, plan.routes)
+        except PublisherFenced:  # another owner carries; who is shut out, shows here
+            holding.targets.clear()
+            yield from save(holding, plan, 0)
     else:
         digest = parking.due(holding)
         if digest is not None:

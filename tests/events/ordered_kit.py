@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from taskq import Event, Record, TaskQ, Topic
+from taskq import Event, Record, RetryPolicy, TaskQ, Topic
 from taskq.events.consumer import Consumer
 from taskq.events.subscription import Subscription
 from tests.servers import RealServer
@@ -21,6 +21,7 @@ from tests.servers import RealServer
 LONG_S = 60.0  # how long an awaited thing may take before the test fails; never how long it should take
 ROOT = Path(__file__).parents[2]
 LEDGER = "ledger"
+SOON = RetryPolicy(max_attempts=3, base=0.05, cap=0.1)
 
 
 class Seen:
@@ -192,3 +193,29 @@ def in_order(items: Sequence[tuple[str | None, int]]) -> bool:
             return False
         last[key] = number
     return True
+
+
+def pairs(records: Sequence[Record]) -> list[tuple[str | None, int]]:
+    return [(record.key, record.value) for record in records]
+
+
+def part(scene: Scene, name: str) -> str:
+    """A key of the group in partition 0."""
+    return scene.topic.log.keys.partition(0).group("g", name)
+
+
+def outbox(scene: Scene) -> int:
+    return int(scene.link.execute("XLEN", part(scene, "out")))
+
+
+def fail_first(seen: Seen, failing: int, times: int) -> Callable[[Record], None]:
+    """A handler that fails so many times at one value, and notes what it gets."""
+    failures: list[int] = []
+
+    def handler(record: Record) -> None:
+        seen.add(record)
+        if record.value == failing and len(failures) < times:
+            failures.append(record.value)
+            raise ValueError(f"no {record.value}")
+
+    return handler

@@ -1,0 +1,202 @@
+"""Storm: members of one ordered group are killed, stopped, continued and replaced while records come in.
+
+Eight partitions, six members, a thousand records a second. Each record is counted in the state of its key and published
+again, exactly once. At the end all counts must be right, each record must be in the output once, those of a key in
+order; a member that was frozen past its session must have changed nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.bench import Bench, wait_for
+from benchmarks.figures import Report, Row, number, percentile
+from benchmarks.processes import ROOT, MeasurementFailed
+from benchmarks.server import Server
+from benchmarks.storm_member import GROUP, OUT, TOPIC
+from taskq import Event, TaskQ, Topic
+
+PARTITIONS, MEMBERS, KEYS, RATE = 8, 6, 500, 1_000
+SESSION_S = 3.0
+HEARTBEAT_S = SESSION_S / 3
+NAMESPACE = "storm"
+_PATIENCE_S = 120.0
+_STEP_S = 0.1
+
+
+@dataclass(slots=True)
+class Storm:
+    """What is done to the members, and what was seen meanwhile."""
+
+    url: str
+    seed: random.Random
+    members: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    frozen: list[tuple[float, subprocess.Popen[bytes]]] = field(default_factory=list)
+    done: dict[str, int] = field(default_factory=dict)
+
+    def join(self) -> None:
+        told = json.dumps({"url": self.url, "namespace": NAMESPACE, "session": SESSION_S})
+        roots = os.pathsep.join(str(ROOT / part) for part in ("", "workers", "dashboard"))
+        command = [sys.executable, "-m", "benchmarks.storm_member", told]
+        environment = {**os.environ, "PYTHONPATH": roots}
+        self.members.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, cwd=ROOT))
+
+    def act(self, least: int) -> str:
+        """One thing happens to a member; there are never fewer than `least` that could work."""
+        acts = ["join"] if len(self.members) < MEMBERS else []
+        if len(self.members) > least:
+            acts += ["kill", "leave", "stop"]
+        what = self.seed.choice(acts or ["join"])
+        self.done[what] = self.done.get(what, 0) + 1
+        if what == "join":
+            self.join()
+            return what
+        member = self.members.pop(self.seed.randrange(len(self.members)))
+        if what == "kill":
+            member.kill()
+            member.wait()
+        elif what == "leave":
+            assert member.stdin is not None
+            member.stdin.close()
+            threading.Thread(target=member.wait).start()
+        else:
+            member.send_signal(signal.SIGSTOP)
+            until = time.monotonic() + self.seed.choice((0.5, 1.5)) * SESSION_S
+            self.frozen.append((until, member))
+        return what
+
+    def thaw(self) -> None:
+        """Let those go on whose time has come."""
+        now = time.monotonic()
+        for until, member in [pair for pair in self.frozen if pair[0] <= now]:
+            member.send_signal(signal.SIGCONT)
+            self.frozen.remove((until, member))
+            self.members.append(member)
+
+    def end(self) -> None:
+        for _, member in self.frozen:
+            member.send_signal(signal.SIGCONT)
+            self.members.append(member)
+        self.frozen.clear()
+        for member in self.members:
+            member.kill()
+            member.wait()
+
+
+def measure(bench: Bench) -> Report:
+    """The storm for five minutes. Raises MeasurementFailed if anything was lost, came twice, or out of order."""
+    seconds = bench.size(300, 20)
+    report = Report()
+    with Server() as server:
+        app = TaskQ(NAMESPACE, url=server.url)
+        topic = app.topic(TOPIC, partitions=PARTITIONS)
+        out = app.topic(OUT, partitions=4)
+        out.properties()
+        storm = Storm(server.url, random.Random(7))
+        try:
+            published, stalls = run(bench, storm, topic, seconds)
+            _settled(bench, storm, topic, out, published)
+        finally:
+            storm.end()
+        lags = topic.group(GROUP).lag()
+        wrong = judge(out, published)
+        if wrong:
+            raise MeasurementFailed(f"storm: {wrong[0]} (and {len(wrong) - 1} more)")
+        app.close()
+    longest = max(stalls)
+    happened = ", ".join(f"{count} {what}" for what, count in sorted(storm.done.items()))
+    deaths = sum(one.deaths for one in lags)
+    report.add(
+        Row("storm", f"records in {seconds} s, each counted and published once", number(published), beside=happened),
+        Row(
+            "storm",
+            "longest time that a partition stood still, s",
+            number(longest, 2),
+            f"<= {SESSION_S + HEARTBEAT_S:g}",
+            longest <= SESSION_S + HEARTBEAT_S,
+            f"p50 {number(percentile(stalls, 0.5), 2)}; {deaths} unclean takeovers",
+        ),
+    )
+    report.data = {"published": published, "stalls": stalls, "acts": storm.done, "deaths": deaths}
+    return report
+
+
+def run(bench: Bench, storm: Storm, topic: Topic, seconds: float) -> tuple[int, list[float]]:
+    """Publish and let things happen; answers how many records there are, and how long each partition stood still."""
+    for _ in range(MEMBERS):
+        storm.join()
+    wait_for("all members work", lambda: len(topic.group(GROUP).members()) == MEMBERS, _PATIENCE_S)
+    published, begin = 0, time.monotonic()
+    act_at = begin + 1
+    moved = [begin] * PARTITIONS
+    places: list[Any] = [None] * PARTITIONS
+    stalls: list[float] = []
+    while (now := time.monotonic()) < begin + seconds:
+        due = int((now - begin) * RATE) - published
+        if due > 0:
+            topic.publish_many(events(published, due))
+            published += due
+        storm.thaw()
+        if now >= act_at:
+            bench.say(f"storm: {storm.act(MEMBERS // 2)}, {len(storm.members)} members work")
+            act_at = now + storm.seed.uniform(0.5, 3.0)
+        for one in topic.group(GROUP).lag():
+            if one.offset != places[one.partition] or not one.records:
+                stalls.append(now - moved[one.partition])
+                moved[one.partition], places[one.partition] = now, one.offset
+        time.sleep(_STEP_S)
+    return published, stalls
+
+
+def events(begin: int, count: int) -> Iterator[Event]:
+    return (Event(value, key=f"k{value % KEYS}") for value in range(begin, begin + count))
+
+
+def _settled(bench: Bench, storm: Storm, topic: Topic, out: Topic, published: int) -> None:
+    """Wait until all is handled and carried to the output."""
+    bench.say("storm: over; the rest is handled")
+    for until, member in list(storm.frozen):
+        storm.frozen[storm.frozen.index((until, member))] = (0.0, member)
+    storm.thaw()
+    while len(storm.members) < 2:
+        storm.join()
+    group = topic.group(GROUP)
+    wait_for("all is handled", lambda: not sum(one.records for one in group.lag()), _PATIENCE_S, 0.2)
+    wait_for("all is carried", lambda: count_of(out) >= published, _PATIENCE_S, 0.2)
+
+
+def count_of(out: Topic) -> int:
+    link, keys = out.log.links().sync, out.log.keys
+    counts = (link.execute("HGET", keys.partition(at).meta, "n") for at in range(out.properties().partitions))
+    return sum(int(count or 0) for count in counts)
+
+
+def judge(out: Topic, published: int) -> Sequence[str]:
+    """What is wrong with the output; nothing, if each record is there once and those of a key in order."""
+    wrong: list[str] = []
+    last: dict[str | None, int] = {}
+    counts: dict[str | None, int] = {}
+    seen = 0
+    for partition in range(out.properties().partitions):
+        for record in out.read(partition, since="earliest", limit=published + 1):
+            told, key = record.value, record.key
+            seen += 1
+            counts[key] = counts.get(key, 0) + 1
+            if told["wrong"] or told["value"] <= last.get(key, -1):
+                wrong.append(f"{told['value']} of {key} came behind {last.get(key)}")
+            if told["count"] != counts[key]:
+                wrong.append(f"{told['value']} of {key} was counted as {told['count']}, not {counts[key]}")
+            last[key] = told["value"]
+    if seen != published:
+        wrong.append(f"{published} were published, {seen} are in the output")
+    return wrong
