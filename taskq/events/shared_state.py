@@ -82,7 +82,8 @@ class Ledger:
         self.overdue = False  # something is due and there was no room for it: readers wait
         self.solo: Part | None = None  # where a suspect waits for a consumer with nothing else in hand
         self._most = options.max_in_flight
-        self._least = min(2 * options.concurrency, self._most)
+        # Who settles by name may want to hold as many as were said before the first is settled.
+        self._least = self._most if options.ack == "manual" else min(2 * options.concurrency, self._most)
         self._window = self._least
         self._reserved = 0
         self._turns: list[object] = []
