@@ -15,6 +15,7 @@ from taskq.events.entries import records
 from taskq.events.hub import Events
 from taskq.events.log import check_partition
 from taskq.events.ordered_group import DeadLetter, OrderedGroup
+from taskq.events.outgoing import partition_of
 from taskq.events.properties import TopicProperties
 from taskq.events.record import Event, Offset, Record
 from taskq.events.shared_admin import DeadRecord
@@ -217,13 +218,13 @@ class TopicControl:
             )
         origin, sink = self.topic(source), self.topic(target)
         chosen = self._chosen(source, origin.properties(), since, partitions)
-        ends = origin.ends()
+        ends, count = origin.ends(), sink.properties().partitions
         found = created = 0
         for number in chosen:
             place: Where | Offset = since
             end = ends[number] if until is None else until
             while batch := origin.read(number, since=place, until=end, limit=PAGE):
-                receipts = sink.publish_many([_again(one, label) for one in batch])
+                receipts = sink.publish_many([_again(one, label, count) for one in batch])
                 found += len(batch)
                 created += sum(one.created for one in receipts)
                 if on_progress is not None:
@@ -234,10 +235,11 @@ class TopicControl:
         return found, created
 
 
-def _again(record: Record, label: str) -> Event:
-    return Event(
-        record.value, record.key, record.headers or None, record.time / 1000, f"replay:{label}:{record.id}", None
-    )
+def _again(record: Record, label: str, partitions: int) -> Event:
+    word = f"replay:{label}:{record.id}"
+    # Ids are remembered by partition: what has no key must go to the same one each time.
+    partition = partition_of(word, partitions) if record.key is None else None
+    return Event(record.value, record.key, record.headers or None, record.time / 1000, word, partition)
 
 
 def _checked(id: str) -> str:

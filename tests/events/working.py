@@ -62,3 +62,19 @@ async def hear(heard: Heard) -> None:
 @app.task(queue="work")
 def work(tag: str) -> None:
     say("worked", tag)
+
+
+@app.task(queue="receipts")
+def receipt(tag: str) -> dict[str, str]:
+    say("worked", tag)
+    return {"tag": tag}
+
+
+@app.task(queue="bridged")
+def bridged(tag: str) -> None:
+    say("bridged", tag)
+
+
+app.publish_results(receipt, "receipts", key=lambda result: result["tag"])
+app.topic("receipts", partitions=2)
+app.bridge("sources", group="tasks", call=lambda record: bridged.call(record.value["tag"]), reset="earliest", session=2)

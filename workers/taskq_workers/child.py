@@ -146,7 +146,7 @@ class Child:
 
     def _relay(self, queue: str) -> None:
         try:
-            relay(self.broker, queue)
+            relay(self.broker, queue, publish=self.app.record_publisher() if self.app.has_events else None)
         except TaskqError as error:
             log.warning("follow-ups of %s wait in its outbox: %s", queue, error)
 
