@@ -21,7 +21,7 @@ class Publishes:
     key: Callable[[Any], str | None] | None = None
 
     def wire(self, task: str, message: bytes, value: Any, encoded: bytes) -> dict[str, Any]:
-        """The record as an outbox keeps it; `encoded` is the value as JSON. Raises InvalidOption, and what `key` does."""
+        """The record as an outbox keeps it; `encoded` is the value as JSON. Raises InvalidOption, what `key` does."""
         key = None if self.key is None else self.key(value)
         if key is not None and not (isinstance(key, str) and key):
             raise InvalidOption(f"key={shown(key)} of a record of topic {self.topic!r}: give a text or None")
