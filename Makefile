@@ -5,7 +5,7 @@
 #   make test PYTEST_ARGS="-k lease -x"          a part of the suite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check mutants bench faults chaos soak clean
+.PHONY: help demo test check mutants bench faults chaos soak screenshot clean
 
 SHELL := /bin/sh
 PYTHON ?=
@@ -25,6 +25,7 @@ help:
 	@echo 'make chaos   every fault scenario, then random kills and server restarts (about 25 minutes; SEED=n replays)'
 	@echo 'make soak    random faults for MINUTES=60, over both transports, with the growth of memory'
 	@echo 'make bench   the benchmarks, as a table and as JSON'
+	@echo 'make screenshot  docs/dashboard.svg anew, from a real run (two minutes)'
 	@echo 'make clean   remove .venv, caches and build output'
 
 demo: .venv/.ready-to-run
@@ -59,6 +60,9 @@ chaos: .venv/.ready-to-test
 
 soak: .venv/.ready-to-test
 	@$(VENV_PYTHON) -m tests.faults.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+screenshot: .venv/.ready-to-run
+	@$(VENV_PYTHON) -m screenshot docs/dashboard.svg
 
 clean:
 	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from benchmarks import drains, due, machine, outage, recovery, server, stalls, stores, storm, streams
+from benchmarks import drains, due, looks, machine, outage, recovery, server, stalls, stores, storm, streams
 from benchmarks.bench import Bench
 from benchmarks.figures import Report, Row, as_json, table
 from benchmarks.processes import ROOT
@@ -32,6 +32,7 @@ ALONE: Mapping[str, Callable[[Bench], Report]] = {
     "P13-stream": stalls.measure_streams,
     "streams": streams.measure,
     "due": due.measure,
+    "look": looks.measure,
     "recovery": recovery.measure,
     "outage": outage.measure,
     "storm": storm.measure,
@@ -47,7 +48,7 @@ _NOTE = "Redis on the loopback interface, no persistence (outage: append-only fi
 @click.option("--json", "path", type=click.Path(path_type=Path), default=RESULTS, help="Where the JSON goes.")
 def main(lines: tuple[str, ...], quick: bool, rounds: int | None, path: Path) -> None:
     """Measure LINES of the budgets: P1 P2 P3 P5 P8 (the default), P13, P13-stream, streams,
-    due, recovery, outage, storm.
+    due, look, recovery, outage, storm.
 
     Exit code 0 even if a budget is missed: the table says NO. 1 if something could not be measured.
     """

@@ -35,6 +35,7 @@ from taskq.tasks.batch import Batch
 from taskq.tasks.context import current
 from taskq.tasks.handle import Handle
 from taskq.tasks.hooks import Incident
+from taskq.tasks.log_context import LogContext, log_context
 from taskq.tasks.outgoing import Call
 from taskq.tasks.queues import Queue, Retain
 from taskq.tasks.schedule_admin import ScheduleInfo
@@ -66,6 +67,7 @@ __all__ = [
     "Heard",
     "Incident",
     "InvalidArguments",
+    "LogContext",
     "NoOffset",
     "Offset",
     "PublishUnconfirmed",
@@ -96,6 +98,7 @@ __all__ = [
     "VersionConflict",
     "around",
     "current",
+    "log_context",
 ]
 
 __version__ = "0.1.0"

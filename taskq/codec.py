@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, Protocol
 
@@ -170,6 +170,14 @@ def check_arguments(args: Sequence[Any], kwargs: Mapping[str, Any], *, thorough:
     call = [list(args), dict(kwargs)]
     if (thorough or not _storable(call, _DEPTH)) and (fault := _fault(call, (), ())):
         raise _unstorable_argument(*fault)
+
+
+def dumps_of(codec: Codec, values: list[Any]) -> Callable[[Any], bytes]:
+    """What encodes each of many values fastest: for JSON one look at all of them takes the place of one at each.
+
+    Where it raises TypeError, `codec.dumps` says what is wrong.
+    """
+    return orjson.dumps if codec is JSON and _storable(values, _DEPTH) else codec.dumps
 
 
 def decode_arguments(data: bytes, codec: Codec = JSON) -> tuple[list[Any], dict[str, Any]]:

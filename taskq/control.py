@@ -8,25 +8,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar, cast
 
 from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, InvalidOption, UnknownMessage
 from taskq.inspector import Inspector, raw_id, shown_id
-from taskq.names import did_you_mean, shown
-from taskq.store.scripts import run
+from taskq.names import check_name, did_you_mean, shown
+from taskq.tasks.briefs import ANY, MessageFilter, Shelf, Slip
 from taskq.tasks.broker import LEASE_MESSAGES
+from taskq.tasks.choosing import CANCELLABLE, REMOVABLE, Cancels, Choice, cancel_all, one_of, remove_all
 from taskq.tasks.handle import Cancelled
 from taskq.tasks.letters import Filter, Page
 from taskq.tasks.lists import ListBroker
-from taskq.tasks.operator_calls import STATES, State, purge
+from taskq.tasks.moves import MOVABLE, REASONS, Move, Moved, movable
+from taskq.tasks.operator_calls import STATES, State
 from taskq.tasks.past import Range, When
+from taskq.tasks.purging import emptied, parked_tasks, sources
 from taskq.tasks.replays import Replay, Replayed, new_label
-from taskq.tasks.stream_calls import unread
 
-__all__ = ["STATES", "WAITING", "Control", "Filter", "Replayed", "State", "new_label"]
+__all__ = [
+    "CANCELLABLE",
+    "MOVABLE",
+    "REASONS",
+    "REMOVABLE",
+    "STATES",
+    "WAITING",
+    "Cancels",
+    "Control",
+    "Filter",
+    "MessageFilter",
+    "Moved",
+    "Replayed",
+    "State",
+    "new_label",
+]
 
 T = TypeVar("T")
 
@@ -167,41 +184,12 @@ class Control:
             return sum(info.parked_total if state == "parked" else getattr(info, state) for state in wanted)
         removed = 0
         for state in wanted:
-            for source, task in self._sources(queue, state):
-                for count in self._empty(queue, state, source, task):
+            for source, task in sources(self.broker, queue, state):
+                for count in emptied(self.broker, queue, state, source, task, self._patiently):
                     removed += count
                     if on_progress is not None:
                         on_progress(removed)
         return removed
-
-    def _sources(self, queue: str, state: State) -> list[tuple[str, str]]:
-        """The keys in which messages of this state wait, and the task of a parked list."""
-        keys = self.broker.keys(queue)
-        if state == "parked":
-            return [(keys.parked_task(task), task) for task in self._parked(queue)]
-        one = {"delayed": keys.delayed, "dead": keys.dead, "quarantined": keys.quarantine}
-        return [(one[state], "")] if state in one else [(key, "") for key in (*keys.ready, keys.alone)]
-
-    def _empty(self, queue: str, state: State, source: str, task: str) -> Iterator[int]:
-        keys = self.broker.keys(queue)
-        left = self._left(queue, state, source)
-        while left > 0:
-            wire = purge(keys, state, source, self.broker.limits, task=task, limit=left)
-            try:
-                done = run(self.broker.link, wire)
-            except BrokerUnavailable:
-                # It may have been done: what is there now is the most that may still go.
-                left = min(left, self._patiently(lambda: self._left(queue, state, source)))
-                continue
-            left = min(left - done.taken, done.left) if done.taken else 0
-            yield done.removed
-
-    def _left(self, queue: str, state: State, source: str) -> int:
-        keys, link = self.broker.keys(queue), self.broker.link
-        left: int = link.execute("LLEN" if state in ("ready", "parked") else "ZCARD", source)
-        if keys.streamed and source == keys.ready_for(0):
-            left += unread(link.execute("HMGET", keys.tally, "appended", "read"))
-        return left
 
     def unpark(self, queue: str, task: str) -> int:
         """Bring the parked messages of a task back to their ready lists; answers how many. Raises InvalidOption.
@@ -209,15 +197,11 @@ class Control:
         Workers that know a task take its parked messages by themselves; one that does not parks them again.
         """
         self._need(queue)
-        names = self._parked(queue)
+        names = parked_tasks(self.broker, queue)
         if task not in names:
             hint = did_you_mean(task, names)
             raise InvalidOption(f"no messages of task {shown(task)} are parked in queue {queue!r}{hint}")
         return self._patiently(lambda: self.broker.unpark(queue, task))
-
-    def _parked(self, queue: str) -> list[str]:
-        names = self.broker.link.execute("ZRANGE", self.broker.keys(queue).parked, 0, -1)
-        return [str(name, "utf-8", "replace") for name in names]
 
     # -- history ----------------------------------------------------------------------------------------------------
 
@@ -258,6 +242,115 @@ class Control:
                 on_progress(one.told.enqueued)
             if rate is not None and not dry_run:
                 self._pace.sleep(max(began + (one.told.enqueued - before) / rate - self._pace.clock(), 0.0))
+        return one.told
+
+    # -- messages by filter -----------------------------------------------------------------------------------------
+
+    def cancel_matching(
+        self,
+        queue: str,
+        state: Shelf,
+        match: MessageFilter = ANY,
+        *,
+        on_progress: Callable[[int], object] | None = None,
+        dry_run: bool = False,
+    ) -> Cancels:
+        """Cancel the messages of one state that fit: at once what waits, by asking its worker what runs.
+
+        One that has started since it was found is asked for as well. Stopped in the middle, the same call goes on with
+        the rest. Raises UnknownQueue, InvalidOption.
+        """
+        one_of(state, CANCELLABLE, "cancelled")
+        told = Cancels(dry_run=dry_run)
+        for slips in self._pages_of(queue, state, match):
+            ids, before = [slip.id for slip in slips], told
+            if dry_run:
+                told = replace(told, found=told.found + len(ids))
+            else:
+                told = self._patiently(partial(cancel_all, self.broker, queue, ids, before))
+            if on_progress is not None:
+                on_progress(told.found)
+        return told
+
+    def remove_matching(
+        self,
+        queue: str,
+        state: Shelf,
+        match: MessageFilter = ANY,
+        *,
+        on_progress: Callable[[int], object] | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Remove the waiting messages of one state that fit, without an outcome; answers how many.
+
+        What a worker has taken meanwhile stays. Stopped in the middle, the same call goes on with the rest. After an
+        outage the number may be too low, since what was removed is not found again. Raises UnknownQueue, InvalidOption.
+        """
+        one_of(state, REMOVABLE, "removed by a filter")
+        done = 0
+        for slips in self._pages_of(queue, state, match):
+            if dry_run:
+                done += len(slips)
+            else:
+                done += sum(self._patiently(lambda: list(remove_all(self.broker, queue, slips))))  # noqa: B023
+            if on_progress is not None:
+                on_progress(done)
+        return done
+
+    def _pages_of(self, queue: str, state: Shelf, match: MessageFilter) -> Iterator[list[Slip]]:
+        self._need(queue)
+        choice = Choice(self.broker, queue, state, match)
+        while not choice.over:
+            found = self._patiently(choice.page)
+            if found:
+                yield found
+            choice.next()
+
+    # -- moves -------------------------------------------------------------------------------------------------------
+
+    def move(
+        self,
+        queue: str,
+        to: str,
+        what: Shelf | Iterable[str | bytes] = "ready",
+        *,
+        match: MessageFilter = ANY,
+        create: bool = False,
+        rate: float | None = None,
+        on_progress: Callable[[int], object] | None = None,
+        dry_run: bool = False,
+    ) -> Moved:
+        """Messages of one state that fit, or those of some ids, to another queue, at most `rate` a second.
+
+        They keep id, arguments, options, priority, due time, expiry, unique key, attempts and history; what cannot stay
+        as it is is left where it is and counted by its reason (`taskq.tasks.moves.REASONS`). Nothing gets lost and
+        nothing runs twice by it, whoever is stopped: the next move out of this queue first goes on with what was on its
+        way. What workers hold stays. Who waits for a result by a handle of before gets ResultUnavailable. A target that
+        was never used must be asked for with `create`. Raises UnknownQueue, InvalidOption.
+        """
+        _check_rate(rate)
+        self._need(queue)
+        if check_name(to) == queue:
+            raise InvalidOption(f"queue {queue!r} is both source and target: name another queue to move to")
+        if not isinstance(what, str) and not match.is_all:
+            raise InvalidOption("give ids or a filter, not both")
+        chosen = movable(what) if isinstance(what, str) else [raw_id(one) for one in what]
+        one = Move(self.broker, queue, to, chosen, match, dry_run)
+        if not create:
+            self._need(to)
+        elif not dry_run:
+            self._patiently(lambda: self.broker.announce(to))
+            self._patiently(lambda: self.broker.know(to))
+        while self._patiently(one.begin):
+            pass
+        step, began = _step(rate), self._pace.clock()
+        more = True
+        while more:
+            more = self._patiently(lambda: one.step(step))
+            if on_progress is not None:
+                on_progress(one.told.moved)
+            if rate is not None and not dry_run:
+                self._pace.sleep(max(began + one.told.moved / rate - self._pace.clock(), 0.0))
         return one.told
 
     # -- messages ---------------------------------------------------------------------------------------------------

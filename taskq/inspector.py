@@ -5,28 +5,34 @@ A queue is read by one short script, whatever it holds; no key space is ever sea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from taskq.errors import TaskqError, UnknownMessage, UnknownQueue
 from taskq.message import decode, id_bytes, id_text
 from taskq.names import check_name, did_you_mean
-from taskq.snapshot import WorkerInfo
+from taskq.snapshot import Snapshot, WorkerInfo
 from taskq.store import keys
 from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.scripts import Call, run, run_many
 from taskq.tasks import calls
+from taskq.tasks.briefs import ANY, SHELVES, Brief, MessageFilter, MessagePage, Shelf
+from taskq.tasks.browsing import look
 from taskq.tasks.dossier import Contents, MessageInfo, message_info
 from taskq.tasks.letters import EVERY, DeadLetter, Filter, Page, Place, letter_of, page_limit
+from taskq.tasks.move_calls import Batch
 from taskq.tasks.operator_calls import Parked, QueueInfo, Row, buried, examine, overview
 from taskq.tasks.past import Entry, History, Range, When, check_cursor, gather, need_stream, walk
 from taskq.tasks.stream_calls import StreamInfo
+from taskq.watching import Watch, worker_record
 
 __all__ = [
+    "SHELVES",
+    "Batch",
+    "Brief",
     "Contents",
     "DeadLetter",
     "Entry",
@@ -34,10 +40,13 @@ __all__ = [
     "History",
     "Inspector",
     "Listed",
+    "MessageFilter",
     "MessageInfo",
+    "MessagePage",
     "Page",
     "Parked",
     "QueueInfo",
+    "Shelf",
     "StreamInfo",
     "WorkerInfo",
     "Workers",
@@ -85,6 +94,10 @@ class Inspector:
         """The server's clock in milliseconds, by which everything here is timed."""
         seconds, micros = self.link.execute("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
+
+    def snapshot(self) -> Snapshot:
+        """The whole namespace at one moment; who looks again and again keeps a `taskq.watching.Watch`."""
+        return Watch(self.link, self.namespace).look()
 
     # -- queues -----------------------------------------------------------------------------------------------------
 
@@ -155,6 +168,46 @@ class Inspector:
         raw = raw_id(id)
         found = self._all([calls.lookup(self.keys(name), [raw]) for name in names])
         return [name for name, seen in zip(names, found, strict=True) if seen[0].state != "?"]
+
+    def browse(
+        self,
+        queue: str,
+        state: Shelf,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        match: MessageFilter = ANY,
+        contents: bool = False,
+        scan: int = SCAN,
+    ) -> MessagePage:
+        """The messages of a queue in one state that fit, the next to run first; of dead ones the newest.
+
+        `leased` is all that workers hold, `running` what of it has started, as far as their heartbeats said. At most
+        `limit`, after looking at about `scan`. The beginning of the arguments comes only with `contents`. What was
+        there all the time is met once, whatever comes and goes between two pages; what moved twice, or not at all.
+        Raises UnknownQueue, InvalidOption.
+        """
+        page_limit(limit)
+        self.need_queue(queue)
+        if self.link.execute("HGET", self.keys(queue).meta, "transport"):
+            self._streams.add(queue)
+        running = self._running() if state in ("leased", "running") else {}
+        where = self.keys(queue)
+        return look(self.link, where, state, match, cursor, limit=limit, contents=contents, scan=scan, running=running)
+
+    def moves(self, queue: str) -> tuple[Batch, ...]:
+        """What is on its way to another queue: of moves that go on now, or that were stopped."""
+        flat = self.link.execute("HGETALL", self.keys(queue).moves)
+        return tuple(Batch.read(token, text) for token, text in zip(flat[::2], flat[1::2], strict=True))
+
+    def _running(self) -> dict[str, tuple[str, float]]:
+        """Who runs which message and since how many seconds, as the workers said last."""
+        found: dict[str, tuple[str, float]] = {}
+        for worker in self.workers().workers:
+            for attempt in worker.record.get("running") or ():
+                if isinstance(attempt, dict) and isinstance(attempt.get("seconds"), (int, float)):
+                    found[str(attempt.get("id"))] = (worker.id, float(attempt["seconds"]))
+        return found
 
     # -- dead letters -----------------------------------------------------------------------------------------------
 
@@ -255,7 +308,7 @@ class Inspector:
         records = [keys.worker_record(self.namespace, name) for name in names[:limit]]
         said = self.link.execute("MGET", *records) if records else []
         found = [
-            WorkerInfo(name, float(beat), text is not None, _record(text))
+            WorkerInfo(name, float(beat), text is not None, worker_record(text))
             for name, beat, text in zip(names, flat[1::2], said, strict=False)
         ]
         return Workers(tuple(found), len(names) > limit)
@@ -279,11 +332,3 @@ def raw_id(id: str | bytes) -> bytes:
 def shown_id(id: str | bytes) -> str:
     """The id as people read it."""
     return id_text(raw_id(id))
-
-
-def _record(text: bytes | None) -> dict[str, Any]:
-    try:
-        record = json.loads(text or b"{}")
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}

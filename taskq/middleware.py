@@ -1,8 +1,9 @@
 """Middleware: a function that takes a handler and returns a handler.
 
-There are two seams. `enqueue` is passed on the way in, in the producer; `execute` around each run of a task, in the
-worker. What a handler gets and returns is up to the seam; a middleware may change either, raise, or not call the
-next handler at all. The first that was added is the outermost. With none, the handler itself is used: no cost.
+There are three seams. `enqueue` is passed on the way in, in the producer, by each call; `enqueue_many` around a whole
+bulk, whose calls pass `enqueue` inside it; `execute` around each run of a task, in the worker. What a handler gets and
+returns is up to the seam; a middleware may change either, raise, or not call the next handler at all. The first one
+added is the outermost. With none, the handler itself is used: no cost.
 
     def loud(handler):
         def handle(request):
@@ -17,10 +18,10 @@ hands on what the next handler returns. A middleware that has something to do *a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from asyncio import isfuture
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import update_wrapper
-from inspect import isawaitable
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from taskq.errors import ConfigError
 from taskq.names import did_you_mean
@@ -30,7 +31,7 @@ R = TypeVar("R")
 
 Handler: TypeAlias = Callable[[T], R]
 Middleware: TypeAlias = Callable[[Callable[[T], R]], Callable[[T], R]]
-Seam: TypeAlias = Literal["enqueue", "execute"]
+Seam: TypeAlias = Literal["enqueue", "enqueue_many", "execute"]
 Around: TypeAlias = Callable[[Any], Generator[None, Any, None]]
 
 _ENDED = object()
@@ -63,12 +64,12 @@ class Middlewares:
     __slots__ = ("_seams",)
 
     def __init__(self) -> None:
-        self._seams: dict[str, list[Middleware[Any, Any]]] = {"enqueue": [], "execute": []}
+        self._seams: dict[str, list[Middleware[Any, Any]]] = {seam: [] for seam in get_args(Seam)}
 
     def add(self, seam: Seam, middleware: Middleware[Any, Any]) -> None:
         """Add `middleware` inside those that are there."""
         if seam not in self._seams:
-            raise ConfigError(f"no middleware seam {seam!r}{did_you_mean(seam, self._seams)}: enqueue or execute")
+            raise ConfigError(f"no middleware seam {seam!r}{did_you_mean(seam, self._seams)}: {', '.join(self._seams)}")
         if not callable(middleware):
             raise ConfigError(f"a middleware is a function from handler to handler, not {middleware!r}")
         self._seams[seam].append(middleware)
@@ -104,7 +105,7 @@ def around(function: Around) -> Middleware[Any, Any]:
             except BaseException as error:
                 _resume(run.throw, error)
                 raise
-            if isawaitable(outcome):
+            if is_pending(outcome):
                 return _wait(run, outcome)
             _resume(run.send, outcome)
             return outcome
@@ -112,6 +113,14 @@ def around(function: Around) -> Middleware[Any, Any]:
         return handle
 
     return update_wrapper(middleware, function)
+
+
+def is_pending(outcome: object) -> bool:
+    """Whether a handler has still to be awaited: it gave a coroutine or a future.
+
+    A batch can be awaited as well, but that waits for its messages to be run, and is its caller's affair.
+    """
+    return isinstance(outcome, Coroutine) or isfuture(outcome)
 
 
 async def _wait(run: Generator[None, Any, None], outcome: Awaitable[Any]) -> Any:

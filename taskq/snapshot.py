@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from taskq.buckets import Histogram
-from taskq.tasks.operator_calls import QueueInfo
-from taskq.tasks.schedule_admin import ScheduleInfo
+from taskq.tasks.operator_calls import QueueInfo as QueueInfo
+from taskq.tasks.schedule_admin import ScheduleInfo as ScheduleInfo  # readers of snapshots name it
 
 Fate: TypeAlias = Literal["retried", "dead", "quarantined", "crashed"]
 
@@ -34,8 +34,9 @@ class TaskStats:
     """What became of one task's attempts in one queue, and how long they took and had waited, since the beginning.
 
     `failed` counts attempts that ended in an error or a time-out; of these, and of those that asked for another run,
-    `retried` ran again and `dead` did not. `run` is the time in the function of attempts that ended; `wait` is the time
-    between being ready and the start, of first attempts.
+    `retried` ran again and `dead` did not (nor did those that crashed too often, which are `dead` but not `failed`).
+    `run` is the time in the function of attempts that ended; `wait` is the time between the message's creation, by the
+    producer's clock, and the start, of first attempts.
     """
 
     queue: str
@@ -54,7 +55,8 @@ class TaskStats:
 class Sample:
     """The counters of a queue as they were at a moment (ms of the server's clock), taken by its sweep every 5 s.
 
-    `waiting` are ready messages. Without a worker none are taken.
+    `waiting` are ready messages. Without a worker none are taken. While nothing changes none are stored: a reader has
+    the values before them, at the beginning of each slot.
     """
 
     at: int

@@ -135,10 +135,16 @@ class _Loop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, name="taskq-handle-loop", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="taskq-handle-loop", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.loop.run_forever()
+        self.loop.close()
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(1.0)
 
 
 class Loop:

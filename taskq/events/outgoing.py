@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from taskq.checks import is_text, unique_key, when
-from taskq.codec import MAX_ARGUMENTS, Codec, Unstorable, path
+from taskq.codec import JSON, MAX_ARGUMENTS, Codec, Unstorable, dumps_of, path
 from taskq.errors import InvalidOption, PayloadTooLarge, SerializationError
 from taskq.events.log import check_partition
 from taskq.events.properties import TopicProperties
@@ -57,7 +57,8 @@ def batches(
 
     Raises SerializationError, PayloadTooLarge and InvalidOption before anything is sent.
     """
-    partitions, dumps, index = properties.partitions, codec.dumps, properties.index
+    partitions, index, items = properties.partitions, properties.index, list(items)
+    dumps = dumps_of(codec, [item.value if type(item) is Event else item for item in items])
     whole: list[Batch] = []
     open_ones: dict[int, Batch] = {}
     for place, item in enumerate(items):
@@ -74,7 +75,7 @@ def batches(
             try:
                 data = dumps(value)
             except Exception as error:
-                raise refusal(error, codec, place) from error
+                raise refusal(error, codec, place, value) from error
             size = len(data)
             args.append(data)
             shape += VALUE
@@ -144,8 +145,13 @@ def header_bytes(headers: object) -> bytes:
     raise InvalidOption(f"headers={shown(headers)}: give a dict of texts")
 
 
-def refusal(error: Exception, codec: Codec, place: int) -> SerializationError:
+def refusal(error: Exception, codec: Codec, place: int, value: Any = None) -> SerializationError:
     """What to raise for a value that the codec does not take."""
+    if codec is JSON and type(error) is TypeError:  # the quick way says less
+        try:
+            codec.dumps(value)
+        except Unstorable as better:
+            error = better
     if isinstance(error, Unstorable):
         return SerializationError(f"event {place}: {path('value', error.steps)} {error.why}")
     if isinstance(error, SerializationError):

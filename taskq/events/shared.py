@@ -67,8 +67,12 @@ class SharedSubscription:
 
         In a running event loop `async def` handlers run there, else on a loop of their own.
         """
-        if self._consumer is not None and self._pid == os.getpid():
-            return self
+        if self._consumer is None or self._pid != os.getpid():
+            self._begin(*self._prepared())
+        return self
+
+    def _prepared(self) -> tuple[SharedConsumer, Runner]:
+        """A consumer and its runner, which takes the loop that runs here; nothing is sent yet."""
         consumer = SharedConsumer(self._where.links().sync, self._where.namespace, self._where.target, self.options)
         runner: Runner
         if not self._routes:
@@ -78,14 +82,17 @@ class SharedSubscription:
         else:
             runner = Threads(consumer, self._routes, self.options.concurrency)
         consumer.deliver_to(runner.put)
+        return consumer, runner
+
+    def _begin(self, consumer: SharedConsumer, runner: Runner) -> None:
         try:
             consumer.start()
         except BaseException:
             runner.close()
+            self._feed = None
             raise
         self._consumer, self._runner, self._pid = consumer, runner, os.getpid()
         self._counts = consumer.counts
-        return self
 
     def close(self, timeout: float = 30.0) -> None:
         """End: nothing more begins; what runs may end within `timeout` seconds; the rest is given back."""
@@ -114,9 +121,9 @@ class SharedSubscription:
         self.close()
 
     async def __aenter__(self) -> Self:
-        if self._routes:
-            return self.start()  # here, so that handlers get this loop
-        return await asyncio.to_thread(self.start)
+        if self._consumer is None or self._pid != os.getpid():
+            await asyncio.to_thread(self._begin, *self._prepared())
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -140,8 +147,8 @@ class SharedSubscription:
         return self
 
     async def __anext__(self) -> Record:
-        if self._consumer is None:
-            await asyncio.to_thread(self.start)
+        if self._consumer is None and not self._routes and self._feed is None:
+            await self.__aenter__()
         record = await self._fed().anext()
         if record is None:
             raise StopAsyncIteration

@@ -191,7 +191,7 @@ class Keeper:
     def _gap(self, part: Part, answer: Taken) -> float:
         """Seconds until the next look: often while something happens, seldom while nothing does."""
         if self._ledger.solo is part:
-            return LEAST_GAP_S
+            return LEAST_GAP_S if self._ledger.quiet else min(1.0, self._options.lease / 4)
         calm = len(self._ledger.parts) / IDLE_RATE
         gap = self._options.lease / 2 if part.busy or answer.rows else max(self._options.lease / 2, calm)
         return gap if answer.next is None else min(gap, max(LEAST_GAP_S, answer.next / 1000))

@@ -13,11 +13,11 @@ PRIORITIES = (2, 1, 0, -1, -2)  # the most urgent first: the order in which leas
 _KINDS = {
     "hash": (
         *("body", "cancels", "errors", "held", "left", "meta", "outbox", "results", "schedule", "state", "unique"),
-        *("entries", "replayed", "tally", "worker"),
+        *("entries", "moves", "parcels", "replayed", "samples", "stats", "tally", "worker"),
     ),
-    "list": ("alone", "fresh", "passed", "ready", "steps", "wake"),
+    "list": ("alone", "fresh", "passed", "ready", "recent", "steps", "wake"),
     "stream": ("stream",),
-    "string": ("lane", "progress", "replay"),
+    "string": ("lane", "moved", "progress", "replay"),
     "zset": ("dead", "delayed", "leases", "parked", "quarantine", "schedules", "tombs"),
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
@@ -47,16 +47,20 @@ class QueueKeys:
         "leases",
         "left",
         "meta",
+        "moves",
         "name",
         "none",
         "outbox",
         "parked",
         "quarantine",
         "ready",
+        "recent",
         "results",
         "results_due",
+        "samples",
         "schedules",
         "state",
+        "stats",
         "stream",
         "streamed",
         "tally",
@@ -87,8 +91,12 @@ class QueueKeys:
         self.tombs = base + "tombs"
         self.cancels = base + "cancels"
         self.outbox = base + "outbox"
+        self.moves = base + "moves"
         self.wake = base + "wake"
         self.meta = base + "meta"
+        self.stats = base + "stats"
+        self.recent = base + "recent"
+        self.samples = base + "samples"
         self.schedules = base + "schedules"
         self.none = base + "none"  # never exists: deleting it is a write that Redis lets pass when it is full
         self.channel = base + "done"  # pub/sub channel, not a key
@@ -124,6 +132,14 @@ class QueueKeys:
     def replayed(self, source: str, label: str, begun: int) -> str:
         """How far a replay of another queue (or this one) into this one has come: a hash with an expiry."""
         return f"{self.base}replayed:{source}:{label}:{begun}"
+
+    def parcels(self, token: str) -> str:
+        """Messages on their way to another queue: a hash of one batch."""
+        return f"{self.base}parcels:{token}"
+
+    def moved(self, token: str) -> str:
+        """What became of a batch that arrived here: a string with an expiry."""
+        return f"{self.base}moved:{token}"
 
     def parked_task(self, task: str) -> str:
         """Messages of one task name that no worker here knows."""
@@ -178,3 +194,8 @@ def worker_record(namespace: str, worker: str) -> str:
 def layout(namespace: str) -> str:
     """The number of the newest data layout in use."""
     return f"taskq:{{{namespace}}}:layout"
+
+
+def exporter(namespace: str) -> str:
+    """Who serves the figures of the whole namespace to Prometheus: a string with an expiry."""
+    return f"taskq:{{{namespace}}}:exporter"

@@ -240,7 +240,7 @@ class TaskQ:
     # -- what happens around them -----------------------------------------------------------------------------------
 
     def middleware(self, seam: Seam) -> Callable[[M], M]:
-        """Put a middleware around "enqueue" or "execute", inside those that are there; a decorator."""
+        """Put a middleware around "enqueue", "enqueue_many" or "execute", inside those that are there; a decorator."""
 
         def add(function: M) -> M:
             self.middlewares.add(seam, function)

@@ -57,10 +57,13 @@ class Delivery:
     """A message in a worker's hands, with its lease.
 
     `attempts` counts runs that ended in an error, `crashes` deaths of the child that ran it, `deliveries` how often
-    it was handed out, this time included. `fence` grows across the whole queue.
+    it was handed out, this time included. `fence` grows across the whole queue. `stats` is what it counts as when it is
+    settled as done (`taskq.tasks.statistics`), set by whoever ran it.
     """
 
-    __slots__ = ("attempts", "body", "crashes", "deliveries", "fence", "flags", "id", "priority", "queue", "token")
+    __slots__ = (
+        *("attempts", "body", "crashes", "deliveries", "fence", "flags", "id", "priority", "queue", "stats", "token"),
+    )
 
     def __init__(
         self, queue: str, id: bytes, body: bytes, token: bytes, fence: int, head: tuple[int, ...] = (0, 2, 0, 1, 0, 0)
@@ -70,6 +73,7 @@ class Delivery:
         self.body = body
         self.token = token
         self.fence = fence
+        self.stats = ""
         _, prio, self.flags, self.deliveries, self.crashes, self.attempts = head
         self.priority = 2 - prio
 
@@ -143,7 +147,7 @@ class Finished:
 
     `result` is what a caller will read (first byte: the kind), empty for none; `result_ttl` in milliseconds. `follow`
     is a follow-up for the outbox: 16 bytes of its id, then bytes that only the relay reads. `freed` is the size of the
-    body that goes with it, for whoever bounds that.
+    body that goes with it, for whoever bounds that. `stats` is what it counts as (`taskq.tasks.statistics`).
     """
 
     id: bytes
@@ -153,22 +157,31 @@ class Finished:
     result_ttl: int = 0
     follow: bytes = b""
     freed: int = 0
+    stats: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """Put back to run again after `delay` milliseconds; `line` is one line of JSON about the attempt."""
+    """Put back to run again after `delay` milliseconds; `line` is one line of JSON about the attempt.
+
+    With `counts` an attempt has failed; else the task asked for another run. `stats` is what it counts as.
+    """
 
     id: bytes
     token: bytes
     delay: int
     counts: bool = True
     line: bytes = b""
+    stats: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """Kept, not to run again by itself: as a dead letter, or in quarantine if `quarantine`."""
+    """Kept, not to run again by itself: as a dead letter, or in quarantine if `quarantine`.
+
+    `failed` tells whether an attempt that ended in an error was the reason, and no crash or stop. `stats` is what it
+    counts as.
+    """
 
     id: bytes
     token: bytes
@@ -176,6 +189,8 @@ class Buried:
     result: bytes = b""
     result_ttl: int = 0
     quarantine: bool = False
+    failed: bool = True
+    stats: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,10 @@ def extend(
 def ack(
     keys: QueueKeys, items: Sequence[Finished | Delivery], op: Op | None, limits: Limits, now: str = ""
 ) -> Call[list[bytes]]:
-    """Last outcomes; those of one kind and token travel as one run. A delivery by itself is done, without a result."""
+    """Last outcomes; those of one kind and token travel as one run. A delivery by itself is done, without a result.
+
+    At most 255 different `stats`, which a call of 250 messages cannot pass.
+    """
     names = [
         keys.worker(op.nonce if op else b""),
         keys.meta,
@@ -187,31 +190,39 @@ def ack(
         keys.tombs,
         keys.cancels,
         keys.outbox,
+        keys.stats,
     ]
-    args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.tombstone, limits.results, keys.channel]
-    done: dict[bytes, list[bytes]] = {}
+    groups = {"": 0}
+    done: dict[bytes, tuple[list[bytes], bytearray]] = {}
     runs: dict[tuple[str, bytes], list[Finished]] = {}
     for item in items:
         if isinstance(item, Delivery) or (item.kind == "d" and not item.result and not item.follow):
-            done.setdefault(item.token, []).append(item.id)
+            run = done.get(item.token)
+            if run is None:
+                run = done[item.token] = ([], bytearray())
+            run[0].append(item.id)
+            run[1].append(groups.setdefault(item.stats, len(groups)))
         else:
             runs.setdefault((item.kind, item.token), []).append(item)
-    for token, ids in done.items():
-        args += ("a", token, b"".join(ids))
-    for (kind, token), run in runs.items():
-        args += (kind, token, b"".join([item.id for item in run]))
-        for item in run:
-            args += (item.result, item.result_ttl, item.follow)
-    return build(keys, "ack", names, args, _lost)
+    wire: list[Any] = []
+    for token, (ids, marks) in done.items():
+        wire += ("a", token, b"".join(ids), bytes(marks))
+    for (kind, token), some in runs.items():
+        marks = bytearray(groups.setdefault(item.stats, len(groups)) for item in some)
+        wire += (kind, token, b"".join([item.id for item in some]), bytes(marks))
+        for item in some:
+            wire += (item.result, item.result_ttl, item.follow)
+    args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.tombstone, limits.results, keys.channel]
+    return build(keys, "ack", names, [*args, len(groups) - 1, *list(groups)[1:], *wire], _lost)
 
 
 def nack(keys: QueueKeys, items: Sequence[Retried], op: Op | None, limits: Limits, now: str = "") -> Call[list[bytes]]:
     """Back to ready or delayed."""
     names = [keys.worker(op.nonce if op else b""), keys.meta, keys.state, keys.leases, keys.held, keys.left]
-    names += [keys.delayed, keys.wake, keys.errors, keys.none, *keys.landing]
+    names += [keys.delayed, keys.wake, keys.errors, keys.none, *keys.landing, keys.stats, keys.recent]
     args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.error_bytes]
     for item in items:
-        args += (item.token, item.id, max(item.delay, 0), int(item.counts), item.line)
+        args += (item.token, item.id, max(item.delay, 0), int(item.counts), item.line, item.stats)
     return build(keys, "nack", names, args, _lost)
 
 
@@ -221,11 +232,12 @@ def dead_letter(
     """Kept as dead letters or in quarantine."""
     names = [keys.worker(op.nonce if op else b""), keys.meta, keys.body, keys.state, keys.leases, keys.held, keys.left]
     names += [keys.results, keys.results_due, keys.errors, keys.unique, keys.tombs, keys.cancels, keys.dead]
-    names += [keys.quarantine, keys.none]
+    names += [keys.quarantine, keys.none, keys.stats, keys.recent]
     args: list[Any] = [now, op.number if op else "", WORKER_TTL, limits.tombstone, limits.results, keys.channel]
     args += (limits.dead, limits.error_bytes, PURGE_BYTES)
     for item in items:
-        args += ("q" if item.quarantine else "x", item.token, item.id, item.line, item.result, item.result_ttl)
+        kind = "q" if item.quarantine else "x" if item.failed else "k"
+        args += (kind, item.token, item.id, item.line, item.result, item.result_ttl, item.stats)
     return build(keys, "dead_letter", names, args, _lost)
 
 
@@ -313,7 +325,7 @@ def reclaim(
     once, but what was `started` stays held.
     """
     names = [keys.worker(token[:8]), keys.meta, keys.state, keys.leases, keys.held, keys.left, keys.wake, keys.errors]
-    names += [keys.none, *keys.ready, keys.alone]
+    names += [keys.none, *keys.ready, keys.alone, keys.recent]
     args = [now, token, mode, WORKER_TTL, CRASHES, SUSPECT_DELIVERIES, line, limits.error_bytes]
     args.append(b"".join(started))
 

@@ -21,6 +21,8 @@ Kind = Literal[
     "error", "timeout", "crash", "lapse", "reject", "arguments", "result", "lost", "unknown_task", "undecodable"
 ]
 
+_LINE = ("kind", "type", "task", "attempt", "worker", "at", "message", "traceback")
+
 MESSAGE_CHARS = 2_000
 TRACEBACK_CHARS = 8_000
 
@@ -39,8 +41,8 @@ class Failure:
     at: int = field(default_factory=lambda: int(time.time() * 1000))
 
     def line(self) -> bytes:
-        """The line for the history of the message."""
-        return orjson.dumps({name: getattr(self, name) for name in self.__slots__ if getattr(self, name) != ""})
+        """The line for the history of the message; what is long comes last, since some keep only its beginning."""
+        return orjson.dumps({name: getattr(self, name) for name in _LINE if getattr(self, name) != ""})
 
     def result(self) -> bytes:
         """What a caller who waits for the message will read."""

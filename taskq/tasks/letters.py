@@ -41,9 +41,9 @@ class Filter:
     """Which dead letters are meant: all that fit every part that is given.
 
     `task` is a name or a pattern with `*`, `?` and `[ab]`. `error` is the exception's class, with or without its
-    module, or such a pattern. `match` is text that the task, the class or the error text has in it, in either
-    case. `since` and `until` are milliseconds: buried not before and not after. `quarantined` means the quarantine
-    instead.
+    module, or such a pattern. `match` is text that the task, the class, the error text or the id has in it, in
+    either case. `since` and `until` are milliseconds: buried not before and not after. `quarantined` means the
+    quarantine instead.
     """
 
     task: str | None = None
@@ -79,7 +79,7 @@ class Filter:
             return False
         if self.match is not None:
             wanted = self.match.casefold()
-            if not any(wanted in text.casefold() for text in (letter.task, letter.error, letter.message)):
+            if not any(wanted in text.casefold() for text in (letter.task, letter.error, letter.message, letter.id)):
                 return False
         return (self.since is None or letter.at >= self.since) and (self.until is None or letter.at <= self.until)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, TaskqError
@@ -46,6 +47,8 @@ from taskq.tasks.packing import FAILURES
 from taskq.tasks.queues import OtherTransport, Queue, Queues, Retain
 from taskq.tasks.sending import Sending
 from taskq.tasks.stream_calls import Watched
+
+T = TypeVar("T")
 
 
 class Face:
@@ -186,6 +189,10 @@ class ListBroker(Face):
         run(self.link, stream_calls.declare(self.namespace, queue))
         self._known.add(queue.name)
 
+    def announce(self, queue: str) -> None:
+        """Put a queue on the list of all queues."""
+        self.link.execute("SADD", queues_key(self.namespace), queue)
+
     def know(self, queue: str) -> None:
         """Ask the broker for the transport of a queue, unless it is known."""
         if not self.queues.streamed(queue) and self.link.execute("HGET", self.keys(queue).meta, "transport"):
@@ -307,8 +314,8 @@ def parts(ids: Sequence[bytes], size: int = LEASE_MESSAGES) -> Iterator[Sequence
     return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
-def light(ids: Sequence[bytes], sizes: Sequence[int], most: int = LEASE_BYTES) -> Iterator[Sequence[bytes]]:
-    """Ids in runs whose bodies have at most `most` bytes together, or of one that is larger."""
+def light(ids: Sequence[T], sizes: Sequence[int], most: int = LEASE_BYTES) -> Iterator[Sequence[T]]:
+    """Ids, or what stands for them, in runs whose bodies have `most` bytes together, or of one that is larger."""
     start = total = 0
     for at, size in enumerate(sizes):
         if at > start and total + size > most:

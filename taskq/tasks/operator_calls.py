@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from taskq.store.keys import QueueKeys
 from taskq.store.scripts import Call
@@ -75,6 +75,14 @@ class QueueInfo:
     stream: StreamInfo | None = None
 
 
+class Depth(NamedTuple):
+    """How far `overview` looks: leases that are counted, messages looked at one by one, tasks named."""
+
+    leases: int
+    looks: int
+    tasks: int
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """The raw answer of `overview`; `tasks` are names with parked messages, and since when."""
@@ -85,6 +93,7 @@ class Reading:
     tasks: tuple[tuple[str, float], ...]
     lengths: tuple[int, ...]
     heads: tuple[bytes, ...]
+    depth: Depth
     stream: tuple[Any, ...] = ()
 
     @property
@@ -103,15 +112,15 @@ class Reading:
         )
         total = sum(one.count for one in parked)
         waiting = bodies - delayed - total - dead - quarantined
-        truncated = [] if len(self.tasks) < MOST_TASKS else ["parked"]
+        truncated = [] if len(self.tasks) < self.depth.tasks else ["parked"]
         if leased < 0:
             leased = max(waiting - listed, 0)
             truncated.append("leased")
         # Every living message has one body, so what is in no other place is ready; the lists also hold marks.
         ready = min(max(waiting - leased, 0), listed)
-        if leases > MOST_LOOKS or leased > MOST_LOOKS:
+        if leases > self.depth.looks or leased > self.depth.looks:
             truncated.append("running")
-        if delayed > MOST_LOOKS:
+        if delayed > self.depth.looks:
             truncated.append("retrying")
         counters = {str(key, "ascii", "replace"): value for key, value in self.meta.items()}
         return QueueInfo(
@@ -138,8 +147,9 @@ class Reading:
         )
 
 
-def overview(keys: QueueKeys, tasks: Sequence[str] = ()) -> Call[Reading]:
+def overview(keys: QueueKeys, tasks: Sequence[str] = (), depth: Depth | None = None) -> Call[Reading]:
     """Count what a queue holds; `tasks` are those whose parked messages are counted."""
+    deep = depth or Depth(MOST_LEASES, MOST_LOOKS, MOST_TASKS)
     names = [keys.meta, keys.body, keys.state, keys.delayed, keys.held, keys.left, keys.dead, keys.quarantine]
     names += [keys.parked, keys.outbox, *keys.ready, keys.alone, *(keys.parked_task(task) for task in tasks)]
 
@@ -152,10 +162,11 @@ def overview(keys: QueueKeys, tasks: Sequence[str] = ()) -> Call[Reading]:
             tuple((str(task, "utf-8", "replace"), float(since)) for task, since in _pairs(parked)),
             tuple(lengths),
             tuple(heads),
+            deep,
             tuple(stream[0]) if stream else (),
         )
 
-    return build(keys, "overview", names, [MOST_LEASES, MOST_LOOKS, MOST_TASKS], decode)
+    return build(keys, "overview", names, [*deep], decode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,31 @@ class Request:
         return Call(self._stamp.with_options(self.options), self.args, self.kwargs)
 
 
+class ManyRequest:
+    """A bulk on its way in, as `enqueue_many` middleware sees it: before any of its calls was looked at.
+
+    `items` are calls, or tuples of arguments for the task that the bulk is of.
+    """
+
+    __slots__ = ("_stamp", "items")
+
+    def __init__(self, stamp: Stamp | None, items: list[Any]) -> None:
+        self._stamp = stamp
+        self.items = items
+
+    @property
+    def queues(self) -> set[str]:
+        """Where its calls go, as far as that is known before their own middleware."""
+        found = {item.queue for item in self.items if isinstance(item, Call)}
+        if self._stamp is not None and any(isinstance(item, tuple) for item in self.items):
+            found.add(self._stamp.queue)
+        return found
+
+    def bulk(self) -> tuple[Stamp | None, list[Any]]:
+        """What is to be encoded."""
+        return self._stamp, self.items
+
+
 class Producer:
     """Enqueues for one app, from threads and from event loops."""
 
@@ -64,7 +89,14 @@ class Producer:
         A failure midway has the ids of what was stored in its `accepted`.
         """
         warn_of_blocking("enqueue_many", "aenqueue_many")
-        ends, bulk = self.brokers.ends(), self._bulk(stamp, items)
+        return self.middlewares.wrap("enqueue_many", self._store_many)(ManyRequest(stamp, items_of(items)))
+
+    async def asend_many(self, stamp: Stamp | None, items: Iterable[Item]) -> Batch[Any]:
+        """`send_many` in an event loop."""
+        return await self.middlewares.wrap("enqueue_many", self._astore_many)(ManyRequest(stamp, items_of(items)))
+
+    def _store_many(self, request: ManyRequest) -> Batch[Any]:
+        ends, bulk = self.brokers.ends(), self._bulk(*request.bulk())
         bulk.check(self.brokers.queues)
         for queue, places, messages in bulk.parts():
             try:
@@ -74,9 +106,8 @@ class Producer:
                 raise
         return Batch(ends, bulk.accepted(), bulk.stamps)
 
-    async def asend_many(self, stamp: Stamp | None, items: Iterable[Item]) -> Batch[Any]:
-        """`send_many` in an event loop."""
-        ends, bulk = self.brokers.ends(), await self._abulk(stamp, items)
+    async def _astore_many(self, request: ManyRequest) -> Batch[Any]:
+        ends, bulk = self.brokers.ends(), await self._abulk(*request.bulk())
         bulk.check(self.brokers.queues)
         for queue, places, messages in bulk.parts():
             try:
@@ -108,14 +139,13 @@ class Producer:
         call = request.call()
         return await self._aput(call.stamp, call.args, call.kwargs or {})
 
-    def _bulk(self, stamp: Stamp | None, items: Iterable[Item]) -> Bulk:
+    def _bulk(self, stamp: Stamp | None, given: list[Any]) -> Bulk:
         taken: list[Call[Any]] = []
 
         def take(request: Request) -> None:
             taken.append(request.call())
 
         handler = self.middlewares.wrap("enqueue", take)
-        given = items_of(items)
         if handler is take:
             return _encoded(stamp, given)
         for place, call in enumerate(calls_of(stamp, given)):
@@ -123,14 +153,13 @@ class Producer:
             one_more(taken, place)
         return Bulk.of_calls(taken)
 
-    async def _abulk(self, stamp: Stamp | None, items: Iterable[Item]) -> Bulk:
+    async def _abulk(self, stamp: Stamp | None, given: list[Any]) -> Bulk:
         taken: list[Call[Any]] = []
 
         async def take(request: Request) -> None:
             taken.append(request.call())
 
         handler = self.middlewares.wrap("enqueue", take)
-        given = items_of(items)
         if handler is take:
             return _encoded(stamp, given)
         for place, call in enumerate(calls_of(stamp, given)):

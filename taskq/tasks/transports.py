@@ -21,6 +21,7 @@ AROUND: Final[dict[str, tuple[str, ...]]] = {
     "release": ("ids_release", "settle"),
     "reclaim": ("reclaim",),
     "purge": ("group", "read", "keep", "purge"),
+    "take": ("group", "take"),
     "ack": ("ids_ack", "settle"),
     "nack": ("ids_nack", "settle"),
     "dead_letter": ("ids_bury", "settle"),
@@ -58,10 +59,21 @@ def build_replay(keys: QueueKeys, names: Sequence[str], args: Sequence[Any], dec
     return Call(script, [*(keys.behind if keys.streamed else ()), *names], args, decode)
 
 
+def build_land(keys: QueueKeys, names: Sequence[str], args: Sequence[Any], decode: Callable[[Any], T]) -> Call[T]:
+    """The arrival of parcels in a queue, whatever its transport; it stands around an enqueue as well."""
+    return Call(land(keys.streamed), [*(keys.behind if keys.streamed else ()), *names], args, decode)
+
+
 def replay(streamed: bool) -> Script:
     """The script of a page of a replay."""
     head = "head" if streamed else "plain"
     return load_joined(f"streams/replay_{head}", (f"streams/parts/{head}", "streams/replay"), "tasks/enqueue")
+
+
+def land(streamed: bool) -> Script:
+    """The script of the arrival of parcels."""
+    head = "head" if streamed else "plain"
+    return load_joined(f"tasks/land_{head}", (f"streams/parts/{head}", "tasks/land"), "tasks/enqueue")
 
 
 def around(verb: str) -> Script:

@@ -97,6 +97,7 @@ async def test_the_same_from_an_event_loop(app: TaskQ, monkeypatch: pytest.Monke
     [
         (Event({1, 2}), SerializationError, r"event 1: value is a set"),
         (Event({"a": [float("nan")]}), SerializationError, r"event 1: value\.a\[0\] is nan"),
+        (Event({"a": 2**64}), SerializationError, r"event 1: value\.a is an int beyond 64 bits"),
         (Event("x" * MAX_ARGUMENTS), PayloadTooLarge, "event 1 takes 1,048,578 bytes"),
         (Event(1, key=""), InvalidOption, "key=''"),
         (Event(1, key="\ud800"), InvalidOption, "key="),

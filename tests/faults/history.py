@@ -18,7 +18,21 @@ from taskq.tasks.broker import Found
 from taskq.tasks.lists import ListBroker
 from tests.runtime.world import Said
 
-LASTING = ("meta", "results", "results:due", "tombs", "wake", "dead", "quarantine", "errors", "body", "state")
+LASTING = (
+    "meta",
+    "stats",
+    "recent",
+    "samples",
+    "results",
+    "results:due",
+    "tombs",
+    "wake",
+    "dead",
+    "quarantine",
+    "errors",
+    "body",
+    "state",
+)
 """Keys of a queue that may have no expiry after a drain; `body`, `state` and `errors` only for dead letters."""
 
 OF_STREAMS = ("stream", "tally", "steps", "passed")

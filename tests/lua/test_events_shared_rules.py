@@ -33,7 +33,7 @@ BUILDS: dict[str, Callable[[SharedPart], Call[Any]]] = {
 builds = pytest.mark.parametrize("verb", BUILDS)
 
 
-def stage(part: SharedPart) -> None:
+def fill(part: SharedPart) -> None:
     """Something of everything: in flight, waiting, dead, suspect."""
     part.link.execute("FLUSHALL")
     part.number = 0
@@ -51,11 +51,11 @@ def stage(part: SharedPart) -> None:
 
 @builds
 def test_a_wrong_type_at_any_key_is_told_before_anything_is_written(part: SharedPart, verb: str) -> None:
-    stage(part)
+    fill(part)
     for key in BUILDS[verb](part).keys:
         if key == part.keys.none:
             continue
-        stage(part)
+        fill(part)
         call = BUILDS[verb](part)
         part.link.execute("DEL", key)
         part.link.execute("SADD", key, "not ours")
@@ -74,10 +74,10 @@ def test_a_wrong_type_at_any_key_is_told_before_anything_is_written(part: Shared
 def test_a_full_server_lets_it_run_to_its_end(part: SharedPart, place: RealServer, verb: str) -> None:
     if place.options.cluster:
         pytest.skip("a full server refuses every script that begins with #!lua")
-    stage(part)
+    fill(part)
     part.run(BUILDS[verb](part))
     expected = settled_state(part)
-    stage(part)
+    fill(part)
     call = BUILDS[verb](part)
     part.link.execute("CONFIG", "SET", "maxmemory", "1")
     try:
@@ -95,7 +95,7 @@ def settled_state(part: SharedPart) -> Any:
 
 @builds
 def test_a_script_that_is_sent_again_changes_nothing_more(part: SharedPart, verb: str) -> None:
-    stage(part)
+    fill(part)
     call = BUILDS[verb](part)
     part.run(call)
     once = part.dump()

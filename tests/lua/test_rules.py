@@ -10,8 +10,12 @@ import pytest
 from taskq.errors import BrokerRefused
 from taskq.store.scripts import Call
 from taskq.tasks import calls
+from taskq.tasks.briefs import Place
 from taskq.tasks.broker import Finished, Mark
+from taskq.tasks.choosing import remove
+from taskq.tasks.move_calls import carried, take
 from taskq.tasks.operator_calls import purge
+from taskq.tasks.statistics import sample
 from tests.lua.kit import LEASE_MS, Queue, buried, done, held, message, retried
 
 KEY, OTHER = b"u" * 16, b"v" * 16
@@ -42,19 +46,19 @@ def lease(queue: Queue) -> Call[Any]:
 
 def ack(queue: Queue) -> Call[Any]:
     one, two = taken(queue)
-    items = [done(one, b"d1", follow=b"f" * 20), Finished(two.id, two.token, "c", b"c", 1000)]
+    items = [done(one, b"d1", follow=b"f" * 20, stats="d t"), Finished(two.id, two.token, "c", b"c", 1000)]
     return calls.ack(queue.keys, items, queue.seat.op("q", "ack"), queue.limits, queue.at)
 
 
 def nack(queue: Queue) -> Call[Any]:
     one, two = taken(queue)
-    items = [retried(one, line=b"{}"), retried(two, 5, line=b"{}")]
+    items = [retried(one, line=b"{}", stats="f t\nr t"), retried(two, 5, line=b"{}")]
     return calls.nack(queue.keys, items, queue.seat.op("q", "nack"), queue.limits, queue.at)
 
 
 def dead_letter(queue: Queue) -> Call[Any]:
     one, two = taken(queue)
-    items = [buried(one, result=b"x", result_ttl=1000), buried(two, quarantine=True)]
+    items = [buried(one, result=b"x", result_ttl=1000, stats="f t\nx t"), buried(two, quarantine=True)]
     return calls.dead_letter(queue.keys, items, queue.seat.op("q", "bury"), queue.limits, queue.at)
 
 
@@ -122,6 +126,11 @@ def sweep(queue: Queue) -> Call[Any]:
     return calls.sweep(queue.keys, queue.limits, now=queue.at)
 
 
+def take_sample(queue: Queue) -> Call[Any]:
+    taken(queue)
+    return sample(queue.keys, queue.at)
+
+
 def dead(queue: Queue) -> list[bytes]:
     queue.run(dead_letter(queue))
     return [message(1).id, message(2).id, message(3).id]
@@ -168,10 +177,33 @@ def purge_dead(queue: Queue) -> Call[Any]:
     return purge(queue.keys, "dead", queue.keys.dead, queue.limits, limit=250, now=queue.at)
 
 
+def take_ready(queue: Queue) -> Call[Any]:
+    queue.enqueue(message(1, unique=KEY, explicit=True), message(2), message(3))
+    place = Place("r2", queue.keys.ready_for(0), 2)
+    return take(queue.keys, place, "r", "t", "other", [message(1).id, message(3).id], queue.limits, queue.at)
+
+
+def take_dead(queue: Queue) -> Call[Any]:
+    place = Place("x", queue.keys.dead)
+    return take(queue.keys, place, "x", "t", "other", dead(queue), queue.limits, queue.at)
+
+
+def carried_batch(queue: Queue) -> Call[Any]:
+    queue.run(take_ready(queue))
+    return carried(queue.keys, "t", 2)
+
+
+def remove_ready(queue: Queue) -> Call[Any]:
+    queue.enqueue(message(1, unique=KEY, explicit=True), message(2), message(3))
+    return remove(queue.keys, "r", [message(1).id, message(3).id], queue.limits, queue.at)
+
+
 BUILDS: tuple[Build, ...] = (
     *(enqueue, lease, ack, nack, dead_letter, release, park, unpark, expire_parked, reclaim, extend),
     *(cancel_ready, cancel_delayed, cancel_held, promote, sweep, redrive, discard, pause, resume),
     *(purge_ready, purge_parked, purge_dead, discard_quarantined, redrive_quarantined, expire_parked_backwards),
+    take_sample,
+    *(take_ready, take_dead, carried_batch, remove_ready),
 )
 builds = pytest.mark.parametrize("build", BUILDS, ids=lambda build: build.__name__)
 
@@ -259,7 +291,8 @@ def test_settling_what_is_lost_works_on_a_full_server_too(queue: Queue, full: Ca
     assert queue.take() == [], "and so does a lease that finds nothing"
 
 
-KEPT = {"meta", "wake", "results", "results:due", "tombs"}
+FIGURES = {"meta", "wake", "stats", "recent"}
+KEPT = {*FIGURES, "results", "results:due", "tombs"}
 """What may remain in a drained queue, beside lanes and workers, which have an expiry (docs/protocol.md)."""
 
 
@@ -295,4 +328,4 @@ def test_after_a_drain_only_what_is_capped_or_expires_remains(queue: Queue) -> N
         assert queue.link.execute("PTTL", queue.keys.base + name) > 0
     queue.now += queue.limits.tombstone + 1
     queue.sweep()
-    assert {name for name in queue.dump() if not name.startswith(("lane:", "worker:"))} <= {"meta", "wake"}
+    assert {name for name in queue.dump() if not name.startswith(("lane:", "worker:"))} <= FIGURES

@@ -38,7 +38,7 @@ reply[size + 1], reply[size + 2], reply[size + 3] = there, call('DBSIZE'), forev
 return reply
 """
 DECLARED = (b"transport", b"retain")  # what `declare` has said of the queue; no other script of a trace changes it
-HASHES = ["body", "state", "held", "left", "unique", "cancels", "errors", "results", "outbox", "meta"]
+HASHES = ["body", "state", "held", "left", "unique", "cancels", "errors", "results", "outbox", "meta", "stats"]
 ZSETS = ["delayed", "leases", "parked", "dead", "quarantine", "results_due", "tombs"]
 _head = Struct(">BBBHBH")
 _double = Struct(">d")
@@ -48,7 +48,7 @@ _OPS = ((b"ack", b"acked"), (b"nack", b"nacked"), (b"bury", b"buried"))
 @cache
 def dump_script(keys: QueueKeys, tasks: tuple[str, ...]) -> str:
     """The script that reads everything; it must be loaded before a reader's command is sent."""
-    lists = [*keys.ready, keys.alone, *(keys.parked_task(task) for task in tasks), keys.wake]
+    lists = [*keys.ready, keys.alone, *(keys.parked_task(task) for task in tasks), keys.wake, keys.recent]
     fixed = {
         "h": [getattr(keys, name) for name in HASHES],
         "z": [getattr(keys, name) for name in ZSETS],
@@ -92,7 +92,8 @@ class Reader:
         rest = rest[len(names) :]
         assert len(rest[0]) <= 1, "one bell is enough"
         fields["wake"] = bool(rest[0])
-        rest = rest[1:]
+        fields["recent"] = [_recent(one) for one in rest[1]]
+        rest = rest[2:]
         if self._streamed:
             merge(fields, rest[:STREAM_VALUES])
             rest = rest[STREAM_VALUES:]
@@ -106,6 +107,10 @@ class Reader:
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _recent(entry: bytes) -> tuple[str, bytes, float, bytes]:
+    return chr(entry[0]), entry[1:17], float(entry[17:30]), entry[30:]
 
 
 def _record(raw: bytes) -> Record:
@@ -169,5 +174,6 @@ _OF: dict[str, Callable[[list[bytes]], Any]] = dict.fromkeys(ZSETS, _scores) | {
     "results": _pairs,
     "outbox": _pairs,
     "meta": lambda flat: _text(_hash(float)(flat)),
+    "stats": lambda flat: _text(_hash(float)(flat)),
     "parked": lambda flat: _text(_scores(flat)),
 }

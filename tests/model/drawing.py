@@ -28,6 +28,7 @@ LIMITS = Limits(
     sweep_gap=SETTINGS.sweep_gap,
 )
 TASKS = ("mail", "bill")
+STATS = ("", "d mail", "d mail\nR7 mail", "f mail\nx mail")
 KEYS = queue_keys("conformance", "q")
 STREAM_KEYS = queue_keys("conformance", "q", True)
 
@@ -111,11 +112,13 @@ class Drawing:
         items: list[Finished] = []
         for mid, token in self.some():
             if self.rng.random() < 0.4:
-                items.append(Finished(mid, token))
+                items.append(Finished(mid, token, stats=self.rng.choice(STATS)))
             else:
                 follow = self.rng.randbytes(16) + b"wire" if self.rng.random() < 0.2 else b""
                 result, ttl = self.rng.choice(((b"", 0), (b"d1", 5_000), (b"d2", 40_000), (b"d3", 0)))
-                items.append(Finished(mid, token, self.rng.choice("dddce"), result, ttl, follow))
+                items.append(
+                    Finished(mid, token, self.rng.choice("dddce"), result, ttl, follow, stats=self.rng.choice(STATS))
+                )
         # As calls.ack groups them: what is plainly done first, then by kind and token.
         runs: dict[tuple[str, bytes], list[Finished]] = {}
         for item in items:
@@ -133,7 +136,8 @@ class Drawing:
                 token,
                 rng.choice((0, 0, 900, 5_000)),
                 rng.random() < 0.7,
-                rng.choice((b"", b'{"n":%d}' % rng.randrange(99))),
+                rng.choice((b"", b'{"n":%d}' % rng.randrange(99), b"n" * 700)),
+                rng.choice(STATS),
             )
             for mid, token in self.some()
         ]
@@ -141,10 +145,7 @@ class Drawing:
 
     def dead_letter(self) -> None:
         rng = self.rng
-        items = [
-            Buried(mid, token, b'{"dead":1}', *rng.choice(((b"", 0), (b"x1", 3_000))), rng.random() < 0.3)
-            for mid, token in self.some()
-        ]
+        items = [Buried(mid, token, b'{"dead":1}', *_grave(rng)) for mid, token in self.some()]
         self.settle("dead_letter", items, calls.dead_letter)
 
     def release(self) -> None:
@@ -161,3 +162,11 @@ class Drawing:
         if items:
             answer = self.queue.park(self.now, items)
             self.step(f"park {[item.id[-1] for item, _ in items]}", calls.park(self.keys, items, self.at), answer)
+
+
+def _grave(rng: random.Random) -> tuple[bytes, int, bool, bool, str]:
+    """What a burial has beside its message: result, its lifetime, whether it is quarantined, has failed, what it counts
+    as.
+    """
+    result, ttl = rng.choice(((b"", 0), (b"x1", 3_000)))
+    return result, ttl, rng.random() < 0.3, rng.random() < 0.7, rng.choice(STATS)

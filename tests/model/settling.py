@@ -74,6 +74,7 @@ class Settling(Store):
                 self.errors.pop(item.id, None)
                 self.settled(item.id, record, now)
             self.count(_COUNTER[item.kind])
+            self.count_as(item.stats)
             self.add_result(item.id, item.result, item.result_ttl, now)
             if item.follow:
                 self.outbox[item.follow[:16]] = item.follow[16:]
@@ -102,7 +103,11 @@ class Settling(Store):
                 self.ring()
             if item.line:
                 self.add_line(item.id, item.line)
+            self.count_as(item.stats)
+            if item.counts and item.line:
+                self.tell("r", item.id, now, item.line)
         self.count("retried", len(held))
+        self.count("failed", sum(item.counts for item in held))
         return self.remember("nack", op, lost)
 
     def dead_letter(self, now: float, op: Op | None, items: Sequence[Buried]) -> Any:
@@ -119,6 +124,9 @@ class Settling(Store):
             self.add_line(item.id, item.line)
             self.add_result(item.id, item.result, item.result_ttl, now)
             self.count("dead" if dead else "quarantined")
+            self.count("failed", dead and item.failed)
+            self.count_as(item.stats)
+            self.tell("x" if dead else "q", item.id, now, item.line)
         for place in (self.dead, self.quarantine):
             over = oldest(place, min(len(place) - self.settings.dead, 250))
             self.discard_from(place, over)

@@ -74,7 +74,7 @@ class Delivered(NamedTuple):
 MARK = Record("c")
 _DICTS = (
     *("body", "state", "lists", "delayed", "leases", "held", "left", "unique", "cancels", "errors", "parked", "dead"),
-    *("quarantine", "results", "dues", "tombs", "outbox", "meta", "lanes", "workers"),
+    *("quarantine", "results", "dues", "tombs", "outbox", "meta", "stats", "recent", "lanes", "workers"),
 )
 
 
@@ -103,6 +103,8 @@ class Store:
         self.tombs: dict[Id, float] = {}
         self.outbox: dict[Any, Any] = {}
         self.meta: dict[str, float] = {}
+        self.stats: dict[str, float] = {}
+        self.recent: list[tuple[str, Id, float, bytes]] = []
         self.lanes: dict[Any, tuple[int, Any]] = {}
         self.workers: dict[tuple[Any, str], Any] = {}
         self.wake = False
@@ -131,6 +133,8 @@ class Store:
         other.tombs = self.tombs.copy()
         other.outbox = self.outbox.copy()
         other.meta = self.meta.copy()
+        other.stats = self.stats.copy()
+        other.recent = self.recent.copy()
         other.lanes = self.lanes.copy()
         other.workers = self.workers.copy()
         other.owner = self.owner.copy()
@@ -217,6 +221,15 @@ class Store:
     def count(self, name: str, by: int = 1) -> None:
         if by:
             self.meta[name] = self.meta.get(name, 0) + by
+
+    def count_as(self, stats: str) -> None:
+        """A message is settled: these lines are what it counts as."""
+        for name in stats.split("\n") if stats else ():
+            self.stats[name] = self.stats.get(name, 0) + 1
+
+    def tell(self, fate: str, mid: Id, now: float, line: bytes) -> None:
+        """One more of the last failures."""
+        self.recent = [(fate, mid, now, line[:600]), *self.recent[:49]]
 
     def ring(self) -> None:
         self.wake = True

@@ -54,7 +54,7 @@ class Queue(Taking, Settling):
                 continue
             if mode == "recall" and (mid in started or self.state[mid].flags & ONCE):
                 kept += 1
-            elif (judged := self._judge(mid, mode, line, started)) is not None:
+            elif (judged := self._judge(now, mid, mode, line, started)) is not None:
                 condemned.append(judged)
                 kept += 1
             else:
@@ -80,13 +80,17 @@ class Queue(Taking, Settling):
         """Too many deaths, or one of what may not run twice."""
         return (bool(record.flags & ONCE) and blamed) or record.crashes >= self.settings.crashes
 
-    def _judge(self, mid: Id, mode: str, line: bytes, started: Collection[Id]) -> tuple[Id, int, bool] | None:
+    def _judge(
+        self, now: float, mid: Id, mode: str, line: bytes, started: Collection[Id]
+    ) -> tuple[Id, int, bool] | None:
         """Take one message back, or condemn it."""
         record, limit = self.state[mid], self.settings.crashes
         blamed = self.blames(mid, record, mode, started)
         if blamed and self.counts_death(record):
             record = record._replace(crashes=record.crashes + 1)
             self.add_line(mid, line)
+            self.count("crashed")
+            self.tell("k", mid, now, line)
         if self.condemns(record, blamed):
             once = bool(record.flags & ONCE)
             record = record._replace(crashes=limit if once else record.crashes)

@@ -30,10 +30,11 @@ TESTS = (
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "lost_replies", "settling")),
 )
 STREAM_TESTS = (
+    "tests/lua/test_stats.py",
     "tests/lua/test_streams.py",
     *(
         f"tests/lua/test_stream_{name}.py"
-        for name in ("care", "guards", "mending", "reading", "repair", "replay", "rules", "settling")
+        for name in ("care", "guards", "mending", "moves", "reading", "repair", "replay", "rules", "settling")
     ),
     "tests/model/test_conformance.py",
     *(f"tests/runtime/test_{name}.py" for name in ("history", "replay")),

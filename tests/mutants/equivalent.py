@@ -57,10 +57,6 @@ _STREAMS: dict[str, dict[str, str]] = {
         "is not equal to an entry.",
         "the token of what is not held": "What is not held has other bytes there, under which nothing is held.",
     },
-    "parts/ids_ack": {
-        "with results as if there were none": "A run has three arguments, and each result, too, so the next "
-        "run is met in its place; what is taken for a token between is none.",
-    },
     "parts/lease": {
         "reads though enough waits": ASKED,
         "never returns for `reply.err`": NO_ERROR,

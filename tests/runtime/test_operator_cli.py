@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from taskq.buckets import bucket
 from taskq.message import id_text
 from taskq.store import keys
+from taskq.tasks.broker import Finished, Retried
+from taskq.tasks.statistics import counted
 from tests.runtime.operating import Operator, error_of, operating
 from tests.servers import RealServer, free_port
 
@@ -158,3 +161,39 @@ def test_stats_add_up_and_show_rates(operator: Operator) -> None:
     assert told["counters"]["enqueued"] == 3
     assert told["rates"] == {"enqueued": 0.0}
     assert "0.0/s" in operator.ok("stats", "--over", "0.1")
+
+
+def count_tasks(operator: Operator, number: int) -> None:
+    """So many are done in 12 ms after 2 s, and one has failed."""
+    shop = operator.shop
+    shop.enqueue(number + 1)
+    *taken, failed = shop.take(number + 1)
+    stats = counted("shop.send", "d", bucket(12_000), bucket(2_000_000))
+    shop.broker.ack("mail", [Finished(one.id, one.token, stats=stats) for one in taken])
+    shop.broker.nack("mail", [Retried(failed.id, failed.token, 60_000, stats=counted("shop.send", "fr"))])
+
+
+def test_stats_of_tasks_show_counts_and_how_long_they_run_and_wait(operator: Operator) -> None:
+    assert "nothing is counted" in operator("stats", "--tasks").stderr
+    count_tasks(operator, 3)
+    operator.shop.enqueue(1, queue="scans")
+    head, line = (text.split("  ") for text in operator.ok("stats", "--tasks").splitlines())
+    told = dict(zip((text.strip() for text in head if text), (text.strip() for text in line if text), strict=True))
+    assert {name: told[name] for name in ("QUEUE", "TASK", "DONE", "FAILED", "RETRIED", "DEAD")} == {
+        "QUEUE": "mail", "TASK": "shop.send", "DONE": "3", "FAILED": "1", "RETRIED": "1", "DEAD": "0"
+    }  # fmt: skip
+    assert told["RUN p50"].endswith(" ms")
+    assert told["WAIT p99"].endswith(" s")
+    (one,) = operator.objects("stats", "mail", "--tasks")
+    assert (one["done"], one["failed"], one["run"]["count"], one["rates"]) == (3, 1, 3, None)
+    assert 0.008 <= one["run"]["p50"] <= 0.016
+    assert operator.objects("stats", "scans", "--tasks") == []
+    assert operator("stats", "nowhere", "--tasks").returncode
+
+
+def test_rates_of_tasks_are_those_of_the_time_between(operator: Operator) -> None:
+    count_tasks(operator, 3)
+    (one,) = operator.objects("stats", "--tasks", "--for", "0.1")
+    assert (one["done"], one["rates"]["done"]) == (0, 0.0)
+    assert one["run"] == {"count": 0, "p50": None, "p95": None, "p99": None}
+    assert "0.0/s" in operator.ok("stats", "--tasks", "--over", "0.1")

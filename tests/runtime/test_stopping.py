@@ -114,6 +114,6 @@ def test_after_a_drain_only_documented_keys_remain(here: World) -> None:
     pattern = f"taskq:{{{here.namespace}*"
     left = {str(key, "utf-8") for key in here.broker.link.execute("KEYS", pattern)}
     lasting = {key for key in left if here.broker.link.execute("PTTL", key) == -1}
-    kept = {base + name for name in ("meta", "results", "results:due", "tombs", "wake")}
+    kept = {base + name for name in ("meta", "stats", "recent", "samples", "results", "results:due", "tombs", "wake")}
     assert lasting <= kept | {f"taskq:{{{here.namespace}}}:queues", f"taskq:{{{here.namespace}}}:layout"}, lasting
     assert all(key.startswith((base + "lane:", base + "worker:")) for key in left - lasting), left - lasting

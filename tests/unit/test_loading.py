@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskq.errors import AppImportError, DuplicateTask
-from taskq_workers.loading import load_app
+from taskq.loading import load_app
 
 APP = "class App:\n    _is_taskq_app = True\n"
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from taskq import TaskQ
 from taskq.errors import ConfigError
 from taskq.middleware import Middlewares, around, chain
+from taskq.testing import memory
 
 
 def tagged(tag: str, log: list[str]) -> Callable[[Callable[[str], str]], Callable[[str], str]]:
@@ -171,3 +173,47 @@ def test_around_yields_exactly_once() -> None:
         chain([twice], str.upper)("x")
     with pytest.raises(ConfigError, match="did not yield"):
         chain([never], str.upper)("x")
+
+
+def test_around_a_bulk_does_not_wait_for_its_messages() -> None:
+    """A batch can be awaited, and that takes until its messages have run: the middleware is over before."""
+    log: list[str] = []
+
+    class Batch:
+        def __await__(self) -> Generator[Any, Any, None]:
+            raise AssertionError("nobody asked for that")
+
+    @around
+    def logged(request: str) -> Generator[None, Any, None]:
+        yield
+        log.append("after")
+
+    outcome = chain([logged], lambda request: Batch())("x")
+    assert isinstance(outcome, Batch)
+    assert log == ["after"]
+
+
+async def test_a_bulk_passes_its_own_seam_once_and_that_of_each_call_inside_it() -> None:
+    app, log = TaskQ("shop"), list[str]()
+
+    @app.middleware("enqueue_many")
+    @around
+    def whole(request: Any) -> Generator[None, Any, None]:
+        log.append(f"bulk of {len(request.items)} to {', '.join(sorted(request.queues))}")
+        batch = yield
+        log.append(f"batch of {len(batch)}")
+
+    @app.middleware("enqueue")
+    @around
+    def each(request: Any) -> Generator[None, Any, None]:
+        log.append(request.task)
+        yield
+
+    with memory(app):
+        calls = [app.remote(f"shop.{name}", queue=name).call(1) for name in ("mail", "images")]
+        await app.aenqueue_many(calls)
+        await app.remote("shop.mail", queue="mail").aenqueue_many([(1,), (2,)])
+    assert log == [
+        *("bulk of 2 to images, mail", "shop.mail", "shop.images", "batch of 2"),
+        *("bulk of 2 to mail", "shop.mail", "shop.mail", "batch of 2"),
+    ]

@@ -51,6 +51,9 @@ def test_a_slot_comes_with_the_clock() -> None:
 def test_missed_slots(missed: str, runs: int) -> None:
     app, ran = app_with(every=3_600, missed=missed)
     with taskq.testing.memory(app) as q:
+        q.clock.set(datetime(2031, 3, 1, 12, 10, tzinfo=UTC))  # not shortly before a slot
+        q.run_until_idle()
+        ran.clear()
         q.clock.advance(3 * 3_600 + 120)
         q.run_until_idle()
     assert len(ran) == runs

@@ -91,6 +91,9 @@ def test_odd_queues_are_refused(given: str, why: str) -> None:
         ("concurrency", True),
         ("max_tasks_per_child", -1),
         ("max_memory_mb", -1),
+        ("metrics_port", -1),
+        ("health_port", 65_536),
+        ("health_port", True),
         ("drain_timeout", -0.1),
         ("drain_timeout", math.nan),
         ("drain_timeout", math.inf),
@@ -136,6 +139,7 @@ def test_without_settings_a_worker_is_modest(told: list[WorkerConfig]) -> None:
 
 def test_every_option_reaches_the_worker(told: list[WorkerConfig]) -> None:
     line = "worker shop:app --url redis://h -p 2 -c 3 -q high:3,low --strict-order --burst --drain-timeout 1.5"
+    line += " --metrics-port 9464 --health-port 0 --http-host 0.0.0.0"
     line += " --kill-grace 2 --max-tasks-per-child 10 --max-memory 64 --log-format json -vv --allow-eviction"
     assert run(line.split()) == exits.OK
     assert told == [
@@ -154,8 +158,25 @@ def test_every_option_reaches_the_worker(told: list[WorkerConfig]) -> None:
             max_memory_mb=64,
             log_format="json",
             verbosity=2,
+            metrics_port=9464,
+            health_port=0,
+            http_host="0.0.0.0",
         )
     ]
+
+
+def test_a_variable_that_kubernetes_sets_for_a_service_is_no_port(
+    told: list[WorkerConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TASKQ_WORKER_METRICS_PORT", "tcp://10.0.0.1:9464")
+    assert run(["worker", "shop:app"]) == exits.OK
+    assert told[0].metrics_port is None
+    monkeypatch.setenv("TASKQ_WORKER_METRICS_PORT", "9464")
+    assert run(["worker", "shop:app"]) == exits.OK
+    assert told[1].metrics_port == 9464
+    monkeypatch.setenv("TASKQ_WORKER_METRICS_PORT", "many")
+    assert run(["worker", "shop:app"]) == exits.USAGE
+    assert "TASKQ_WORKER_METRICS_PORT: 'many' is not a port" in capsys.readouterr().err
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_project(
@@ -186,6 +207,9 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_project(
         ("worker shop:app -q a,a", "named twice"),
         ("worker shop:app --drain-timeout nan", "drain-timeout=nan"),
         ("worker shop:app --concurrency many", "'many' is not a valid integer"),
+        ("worker shop:app --metrics-port 65536", "'65536' is not a port"),
+        ("worker shop:app --health-port -1", "'-1' is not a port"),
+        ("worker shop:app --health-port tcp://10.0.0.1:1", "is not a port"),
         ("worker shop:app --log-format xml", "'xml' is not one of"),
     ],
 )

@@ -35,6 +35,7 @@ class Plan:
 
     __slots__ = (
         "call",
+        "counts",
         "decode",
         "encode_result",
         "hard",
@@ -60,8 +61,10 @@ class Plan:
         options: TaskOptions,
         wrap: Callable[[Plan], Any],
         progress: Tell | None = None,
+        counts: dict[int, str] | None = None,
     ) -> None:
         self.task = task
+        self.counts: dict[int, str] = {} if counts is None else counts  # what done attempts count as, by their buckets
         self.progress = progress  # here and not in each attempt, since few attempts say anything
         self.name = task.name
         self.index = index
@@ -116,7 +119,7 @@ class Plans:
         options = plan.options.from_wire(message.options)
         if options is plan.options:
             return plan
-        return Plan(plan.task, plan.index, options, self._wrap, plan.progress)
+        return Plan(plan.task, plan.index, options, self._wrap, plan.progress, plan.counts)
 
     def _wrap(self, plan: Plan) -> Callable[[Attempt, list[Any], dict[str, Any]], Any] | None:
         """The way through the middleware, or None if there is none and the function can be called as it is."""

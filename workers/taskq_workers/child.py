@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskq import message
 from taskq.errors import AppImportError, ConfigError, TaskqError
+from taskq.loading import load_app
 from taskq.message import layout_name
 from taskq.store.scripts import preload
 from taskq.tasks.broker import Delivery, Seat
@@ -35,7 +36,6 @@ from taskq_workers.executor import Executor
 from taskq_workers.fetcher import Demand, Fetcher, Source
 from taskq_workers.hooking import HookRunner, cause
 from taskq_workers.intake import Intake
-from taskq_workers.loading import load_app
 from taskq_workers.log import configure
 from taskq_workers.loop import LoopSlots
 from taskq_workers.progress import Words
@@ -316,7 +316,7 @@ def main() -> None:
         # Ctrl+C reaches the whole group; the supervisor decides. A handler, since ignoring is inherited by programs.
         signal.signal(number, lambda *_: None)
     streams.guard()
-    configure(settings.log_format, settings.verbosity, f"child-{settings.index}")
+    configure(settings.log_format, settings.verbosity, f"child-{settings.index}", settings.worker)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         code = _serve(settings)

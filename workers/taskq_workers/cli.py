@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "topic": ("taskq_workers.commands.topic:topic", "List and read topics and their groups."),
     "workers": ("taskq_workers.commands.workers:workers", "List running workers."),
     "stats": ("taskq_workers.commands.stats:stats", "Counts and rates of every queue."),
+    "metrics": ("taskq_workers.commands.metrics:metrics", "Serve the figures of a namespace to Prometheus."),
     "health": ("taskq_workers.commands.health:health", "Say whether the broker answers, for probes."),
     "doctor": ("taskq_workers.commands.doctor:doctor", "Examine the broker and say what to do about it."),
     "server": ("taskq_workers.commands.server:server", "Start, stop and show the project's embedded server."),

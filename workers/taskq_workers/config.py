@@ -71,7 +71,8 @@ class ChildSettings:
 class WorkerConfig:
     """What `taskq worker` is told, checked: one `ConfigError` for the first value that cannot be meant.
 
-    `kill_grace` is how long the neighbours of a task past its hard limit may go on, in seconds. Other fields as in
+    `kill_grace` is how long the neighbours of a task past its hard limit may go on, in seconds. Metrics and probes are
+    served at `http_host` on the ports that are not None; port 0 takes one that is free. Other fields as in
     `ChildSettings`.
     """
 
@@ -92,6 +93,9 @@ class WorkerConfig:
     max_memory_mb: int = 0
     log_format: LogFormat = "text"
     verbosity: int = 0
+    metrics_port: int | None = None
+    health_port: int | None = None
+    http_host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         if not self.app:
@@ -100,6 +104,9 @@ class WorkerConfig:
             checks.whole(getattr(self, name), name.replace("_", "-").removesuffix("-mb"), least, most)
         for name in ("drain_timeout", "kill_grace"):
             checks.seconds(getattr(self, name), name.replace("_", "-"))
+        for name in ("metrics_port", "health_port"):
+            if getattr(self, name) is not None:
+                checks.whole(getattr(self, name), name.replace("_", "-"), 0, 65_535)
         if self.burst and self.reload:
             raise ConfigError("burst ends when the queues are empty, reload waits for changes: choose one of them")
         if self.events_only and (self.no_events or self.burst or self.queues):

@@ -11,7 +11,9 @@ from taskq.message import id_text
 from taskq.tasks.broker import Buried, Condemned, Finished
 from taskq.tasks.failure import Failure, Kind
 from taskq.tasks.lists import ListBroker
+from taskq.tasks.log_context import named
 from taskq.tasks.packing import FAILURES
+from taskq.tasks.statistics import counted
 
 log = logging.getLogger("taskq.worker")
 
@@ -69,7 +71,8 @@ def give_back(broker: ListBroker, death: Death) -> None:
 def _give_back(broker: ListBroker, death: Death, queue: str, token: bytes) -> None:
     for run in death.ran:
         if run.token == token and run.id in death.cancelled:
-            broker.ack(queue, [Finished(run.id, token, "c", b"c", broker.limits.outcome_ttl)])
+            stats = _counted(run.task, "c")
+            broker.ack(queue, [Finished(run.id, token, "c", b"c", broker.limits.outcome_ttl, stats=stats)])
     # What may run only once and had started is told as started whoever is to blame: it is lost, not innocent.
     blamed = [run for run in death.ran if run.token == token and (run.id in death.blamed or run.once)]
     tasks = {run.task for run in blamed}
@@ -102,7 +105,8 @@ def bury(
     for one in condemned:
         name = names.get(one.id, "")
         failure = _last_words(one, kind, how, name, worker)
-        items.append(Buried(one.id, one.token, failure.line(), failure.result(), broker.limits.outcome_ttl))
+        stats, ttl = _counted(name, "x"), broker.limits.outcome_ttl
+        items.append(Buried(one.id, one.token, failure.line(), failure.result(), ttl, failed=False, stats=stats))
         log.error(
             "%s %s %s in queue %s: %s",
             "lost" if one.once else "dead",
@@ -110,10 +114,14 @@ def bury(
             id_text(one.id),
             queue,
             failure.message,
-            extra={"taskq": {"event": failure.kind, "id": id_text(one.id), "task": name, "queue": queue}},
+            extra={"taskq": {"event": failure.kind}, **named(one.id, name, queue)},
         )
     for start in range(0, len(items), FAILURES):
         broker.dead_letter(queue, items[start : start + FAILURES])
+
+
+def _counted(task: str, letter: str) -> str:
+    return counted(task, letter) if task not in ("", "?") else ""
 
 
 def _last_words(one: Condemned, kind: Kind, how: str, task: str, worker: str) -> Failure:

@@ -20,7 +20,9 @@ from taskq.tasks.broker import Buried, Finished, Flags, Held, Mark, Retried
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outbox import pack_follow, pack_record
 from taskq.tasks.policy import decide
+from taskq.tasks.statistics import counted
 from taskq_workers.attempt import Attempt
+from taskq_workers.counting import as_done, as_ended
 from taskq_workers.report import Report
 from taskq_workers.table import Table
 
@@ -127,6 +129,7 @@ class Executor:
         """The task returned: its result, if one is kept, its follow-up and its record go with the acknowledgement."""
         plan, delivery, options = attempt.plan, attempt.delivery, attempt.message.options
         then = options.get("then") if options else None
+        delivery.stats = as_done(attempt)
         if plan.ttl_ms == 0 and then is None and plan.publishes is None:
             self._put((delivery.queue, delivery))
         else:
@@ -143,8 +146,10 @@ class Executor:
             except Exception as error:  # noqa: BLE001 - what a task returned may do anything when it is looked at
                 self._bury(attempt, error, "result")
                 return
-            size = len(delivery.body)
-            self._put((delivery.queue, Finished(delivery.id, delivery.token, "d", result, plan.ttl_ms, follow, size)))
+            item = Finished(
+                *(delivery.id, delivery.token, "d", result, plan.ttl_ms, follow, len(delivery.body), delivery.stats)
+            )
+            self._put((delivery.queue, item))
         self._report.done(attempt)
 
     def fail(self, attempt: Attempt, error: BaseException) -> None:
@@ -160,12 +165,13 @@ class Executor:
             return
         decision = decide(error, delivery.attempts, plan.retry, attempt.cancel_requested, random.random())  # noqa: S311 - jitter
         if decision.verb == "cancelled":
-            self.settle_gone(attempt, "c")
+            self.settle_gone(attempt, "c", as_ended(attempt, "c"))
         elif decision.verb == "dead":
             self._bury(attempt, error, decision.kind)
         else:
             what = failure.of(error, decision.kind, delivery.attempts + 1, self._report.worker, plan.name)
-            item = Retried(delivery.id, delivery.token, decision.delay, decision.counts, what.line())
+            stats = as_ended(attempt, "fr" if decision.counts else "r")
+            item = Retried(delivery.id, delivery.token, decision.delay, decision.counts, what.line(), stats)
             self._put((delivery.queue, item))
             self._report.retried(attempt, what, decision.delay)
             self._hook("failure", attempt, error)
@@ -173,7 +179,9 @@ class Executor:
     def _bury(self, attempt: Attempt, error: BaseException, kind: failure.Kind) -> None:
         delivery, plan = attempt.delivery, attempt.plan
         what = failure.of(error, kind, delivery.attempts + 1, self._report.worker, plan.name)
-        self._put((delivery.queue, Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms)))
+        stats = as_ended(attempt, "fx")
+        grave = Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms, stats=stats)
+        self._put((delivery.queue, grave))
         self._report.dead(attempt, what)
         self._hook("failure", attempt, error)
         self._hook("dead", attempt, error)
@@ -184,15 +192,18 @@ class Executor:
         text = "its worker was stopped while it ran, and at_most_once does not run it again"
         number, worker = delivery.attempts + 1, self._report.worker
         what = failure.Failure("lost", "MessageLost", text, attempt=number, worker=worker, task=plan.name)
-        self._put((delivery.queue, Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms)))
+        stats = as_ended(attempt, "x")
+        grave = Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms, failed=False, stats=stats)
+        self._put((delivery.queue, grave))
         self._report.dead(attempt, what)
 
-    def settle_gone(self, attempt: Attempt, kind: str) -> None:
-        """Cancelled ('c') or expired ('e'): gone, with that outcome for whoever waits."""
+    def settle_gone(self, attempt: Attempt, kind: str, stats: str = "") -> None:
+        """Cancelled ('c') or expired ('e'): gone, with that outcome for whoever waits. Without `stats` it never ran."""
         delivery = attempt.delivery
+        stats = stats or counted(attempt.plan.name, kind)
         result = kind.encode() if attempt.plan.ttl_ms else b""
         ttl, size = attempt.plan.ttl_ms, len(delivery.body)
-        self._put((delivery.queue, Finished(delivery.id, delivery.token, kind, result, ttl, freed=size)))
+        self._put((delivery.queue, Finished(delivery.id, delivery.token, kind, result, ttl, freed=size, stats=stats)))
         self._report.gone(attempt, kind)
 
     def release(self, attempt: Attempt) -> None:

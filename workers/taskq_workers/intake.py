@@ -11,6 +11,7 @@ from taskq.errors import NewerLayout
 from taskq.message import decode, id_text, layout_name
 from taskq.tasks.broker import Buried, Delivery, Held
 from taskq.tasks.failure import Failure
+from taskq.tasks.log_context import named
 from taskq_workers.attempt import Attempt, Plans
 
 log = logging.getLogger("taskq.worker")
@@ -68,4 +69,5 @@ class Intake:
         what = Failure("undecodable", type(error).__name__, str(error), worker=self._worker)
         item = Buried(delivery.id, delivery.token, what.line(), what.result(), 3_600_000, quarantine=True)
         self._put((delivery.queue, item))
-        log.error("quarantined %s of queue %s: %s", id_text(delivery.id), delivery.queue, error)
+        about = named(delivery.id, "", delivery.queue)
+        log.error("quarantined %s of queue %s: %s", id_text(delivery.id), delivery.queue, error, extra=about)

@@ -64,6 +64,11 @@ class Keeper:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def outage(self) -> bool:
+        """Whether the last round trip found no broker."""
+        return self._outage.lasts
+
     def declare(self, schedules: Sequence[str]) -> None:
         """What the code of the newest child declares; from any thread."""
         self._scheduler.declare(schedules)

@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from taskq.tasks.log_context import FIELDS, LogContext
 from taskq_workers.config import LogFormat
 
 EXTRA = "taskq"
@@ -56,7 +57,9 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object per line: at, level, logger, process, message, the record's own facts, and its traceback."""
+    """One object per line: at, level, logger, process, message, the record's own facts, those of the attempt in which
+    it was logged (`taskq.LogContext`), and its traceback.
+    """
 
     def __init__(self, who: str) -> None:
         super().__init__()
@@ -73,6 +76,7 @@ class JsonFormatter(logging.Formatter):
         extra = getattr(record, EXTRA, None)
         if isinstance(extra, dict):
             facts |= {name: value for name, value in extra.items() if name not in facts}
+        facts |= {name: value for name in FIELDS if (value := getattr(record, name, ""))}
         if trace := _traceback(record):
             facts["traceback"] = trace
         return json.dumps(facts, default=repr)
@@ -87,14 +91,15 @@ def _traceback(record: logging.LogRecord) -> str:
     return "\n".join(parts).translate(_IN_TRACEBACK)
 
 
-def configure(form: LogFormat, verbosity: int, who: str) -> None:
-    """Send all logging of this process to stderr; `who` names the process in each line.
+def configure(form: LogFormat, verbosity: int, who: str, worker: str = "") -> None:
+    """Send all logging of this process to stderr; `who` names the process in each line, `worker` the worker in JSON.
 
     Verbosity 0 shows what taskq reports and other people's warnings, 1 each success and other people's reports, 2
     everything.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(who) if form == "json" else TextFormatter(who))
+    handler.addFilter(LogContext(worker))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

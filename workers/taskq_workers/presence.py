@@ -48,6 +48,8 @@ class Presence:
         self._layout = keys.layout(hello.namespace)
         self._forgotten = False
         self._next = 0.0
+        self.stored: float | None = None
+        """The monotonic time at which the broker last took the record."""
         self._lock = threading.Lock()  # the main thread buries, the keeper's writes
         self._ended: dict[str, int] = dict.fromkeys(_TOTALS, 0)
         self._buried: set[int] = set()
@@ -90,17 +92,20 @@ class Presence:
         if now < self._next:
             return []
         self._next = now + EVERY_S
-        record = json.dumps(self._facts | {"at": int(server_ms), "state": state} | self._of(children, now))
+        record = json.dumps(self._facts | {"at": int(server_ms), "state": state} | self.told(children, now))
         what = "cannot store the record of this worker"
         wires = [Wire("cannot look for the layout number", None, ("EXISTS", self._layout), then=self._looked)]
         if self._forgotten:
             wires = [Wire("cannot store the layout number", layout.raise_to(self._namespace), then=self._renewed)]
         return [
             *wires,
-            Wire(what, None, ("SET", self._record, record, "PX", TTL_MS)),
+            Wire(what, None, ("SET", self._record, record, "PX", TTL_MS), then=self._taken),
             Wire(what, None, ("ZADD", self._list, int(server_ms), self._worker)),
             Wire(what, None, ("ZREMRANGEBYSCORE", self._list, "-inf", int(server_ms) - _FORGET_MS)),
         ]
+
+    def _taken(self, _: bytes) -> None:
+        self.stored = time.monotonic()
 
     def _looked(self, there: int) -> None:
         if there:
@@ -120,7 +125,8 @@ class Presence:
         what = "cannot remove the record of this worker"
         return [Wire(what, None, ("DEL", self._record)), Wire(what, None, ("ZREM", self._list, self._worker))]
 
-    def _of(self, children: Sequence[Child], now: float) -> dict[str, Any]:
+    def told(self, children: Sequence[Child], now: float) -> dict[str, Any]:
+        """Children, what they run, and what they and those before them have counted; from any thread."""
         with self._lock:
             totals: dict[str, int] = dict(self._ended)
             buried = set(self._buried)
@@ -149,6 +155,9 @@ class Presence:
                     "task": child.task(run.task),
                     "queue": child.queue(run.queue),
                     "seconds": round(now - run.started, 1),
+                    "limit": round(run.hard - run.started, 1) if run.hard else None,
+                    "child": child.index,
+                    "slot": run.slot,
                 }
                 for run in running
             ]

@@ -7,6 +7,7 @@ import time
 
 from taskq.message import id_text
 from taskq.tasks.failure import Failure
+from taskq.tasks.log_context import facts
 from taskq_workers.attempt import Attempt
 
 log = logging.getLogger("taskq.worker")
@@ -30,7 +31,9 @@ class Report:
         if self._budget > 0 or self._verbose:
             self._budget -= 1
             took = (time.monotonic() - attempt.started) * 1000
-            log.info("done %s %s in %.1f ms", attempt.plan.name, id_text(attempt.delivery.id), took)
+            log.info(
+                "done %s %s in %.1f ms", attempt.plan.name, id_text(attempt.delivery.id), took, extra=facts(attempt)
+            )
         else:
             self._unsaid += 1
 
@@ -45,6 +48,7 @@ class Report:
             delay_ms / 1000,
             what.type,
             first_line(what.message),
+            extra=facts(attempt),
         )
 
     def dead(self, attempt: Attempt, what: Failure) -> None:
@@ -57,18 +61,20 @@ class Report:
             what.kind,
             what.type,
             first_line(what.message),
+            extra=facts(attempt),
         )
 
     def gone(self, attempt: Attempt, kind: str) -> None:
         self.gone_count += 1
         word = "cancelled" if kind == "c" else "expired"
-        log.info("%s %s %s", word, attempt.plan.name, id_text(attempt.delivery.id))
+        log.info("%s %s %s", word, attempt.plan.name, id_text(attempt.delivery.id), extra=facts(attempt))
 
     def lost(self, queue: str, count: int) -> None:
         self.lost_count += count
 
     def trouble(self, text: str, attempt: Attempt, error: BaseException) -> None:
-        log.warning(text, f"{attempt.plan.name} {id_text(attempt.delivery.id)}", first_line(str(error)))
+        who = f"{attempt.plan.name} {id_text(attempt.delivery.id)}"
+        log.warning(text, who, first_line(str(error)), extra=facts(attempt))
 
     def each_second(self) -> None:
         """Say what was not said one by one; called by the ticker."""

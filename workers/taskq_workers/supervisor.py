@@ -12,6 +12,7 @@ import selectors
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from taskq.errors import AppImportError, BrokerRefused, BrokerUnavailable, ConfigError, TaskqError
 from taskq.store.connection import SyncLink
@@ -22,6 +23,7 @@ from taskq_workers.ending import drain, enforce, give_back
 from taskq_workers.judging import Restarts, judge, names
 from taskq_workers.keeper import Calls, Keeper
 from taskq_workers.presence import Presence, new_worker_id
+from taskq_workers.probes import Standing
 from taskq_workers.process import CHILD_COMMAND, Child, Hello, Verdict
 from taskq_workers.signals import Inbox
 from taskq_workers.table import Command
@@ -72,6 +74,7 @@ class Supervisor:
         self._broken = False
         self._traced: str | None = None
         self._unseen: dict[str, str] = {}
+        self._turned = time.monotonic()
 
     def run(self) -> int:
         """Raises the error that kept the worker from starting: app not importable, broker not there or refused."""
@@ -99,11 +102,29 @@ class Supervisor:
         """As one SIGTERM; from any thread."""
         self._inbox.ask(self._stop)
 
+    # -- what others look at, from any thread ------------------------------------------------------------------------
+
+    def standing(self) -> Standing:
+        """How this worker stands, for its probes."""
+        now, keeper, presence = time.monotonic(), self._keeper, self._presence
+        stored = None if presence is None else presence.stored
+        return Standing(
+            state=self._state,
+            turned=now - self._turned,
+            serving=any(child.hello is not None for child in self._children),
+            recorded=None if stored is None else now - stored,
+            outage=keeper is not None and keeper.outage,
+        )
+
+    def told(self) -> dict[str, Any]:
+        """What the record of this worker says of its children; empty before the first of them has said hello."""
+        return {} if self._presence is None else self._presence.told(self._children, time.monotonic())
+
     # -- the loop ----------------------------------------------------------------------------------------------------
 
     def _turn(self) -> None:
         self._look_around()
-        now = time.monotonic()
+        now = self._turned = time.monotonic()
         for at in [at for at in self._starts if at <= now]:
             self._starts.remove(at)
             self._start()

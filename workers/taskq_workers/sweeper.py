@@ -14,6 +14,7 @@ from taskq.tasks.broker import Swept
 from taskq.tasks.failure import Failure
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outbox import relay
+from taskq.tasks.statistics import SLOT_MS, sample
 from taskq_workers.deaths import bury
 from taskq_workers.outage import Parts
 from taskq_workers.results_out import publisher
@@ -55,7 +56,10 @@ class ClockGuard:
 
 
 class Sweeper:
-    """Sweeps each queue once a second (oftener for short leases), or when its next deadline or due time comes."""
+    """Sweeps each queue once a second (oftener for short leases), or when its next deadline or due time comes.
+
+    With the sweeps go samples of what each queue has counted.
+    """
 
     def __init__(
         self, broker: ListBroker, queues: Collection[str], tasks: Collection[str], alone: Callable[[], None]
@@ -69,6 +73,7 @@ class Sweeper:
         # The stall guard of the script counts a gap of half a lease: sweeps come at least twice as often.
         self._every = min(SWEEP_EVERY_S, broker.limits.lease / 4000)
         self._next = dict.fromkeys(queues, 0.0)
+        self._sampled: dict[str, float] = {}
         self._jumped: set[str] = set()
         self._warned: dict[str, float] = {}
         self._todo: list[tuple[str, Swept]] = []
@@ -88,11 +93,18 @@ class Sweeper:
         due = [queue for queue, at in self._next.items() if at <= now]
         # Should one be refused, it is tried again in a second; the answer sets the right time.
         self._next |= dict.fromkeys(due, now + self._every)
-        return [self._wire(queue) for queue in due]
+        return [wire for queue in due for wire in (self._wire(queue), *self._samples(queue, now))]
 
     def _wire(self, queue: str) -> Wire:
         call = calls.sweep(self._broker.keys(queue), self._broker.limits, jumped=queue in self._jumped)
         return Wire(f"cannot sweep queue {queue}", call, then=lambda swept: self._todo.append((queue, swept)))
+
+    def _samples(self, queue: str, now: float) -> list[Wire]:
+        """With the first sweep of each slot of the server's clock goes a sample; of many workers' the first counts."""
+        if now < self._sampled.get(queue, 0.0):
+            return []
+        self._sampled[queue] = now + (SLOT_MS - self.guard.server_ms(now) % SLOT_MS) / 1000
+        return [Wire(f"cannot take a sample of queue {queue}", sample(self._broker.keys(queue)))]
 
     def follow_up(self, before: float, after: float) -> None:
         """Do what the sweeps of a round found; `before` and `after` are the monotonic times around it.

@@ -39,7 +39,7 @@ _FILTERS = (
     click.option("--task", metavar="PATTERN", help="Only this task; * and ? are wild."),
     click.option("--error", metavar="PATTERN", help="Only this exception class, with or without its module."),
     click.option("--since", type=duration, metavar="DURATION", help="Only what died within so long, like 90s or 2h."),
-    click.option("--match", metavar="TEXT", help="Only with this text in task, class or error text, in either case."),
+    click.option("--match", metavar="TEXT", help="Only with this text in task, class, error text or id."),
     click.option("--quarantined", is_flag=True, help="The quarantine instead: messages that cannot be read."),
 )
 

@@ -8,13 +8,14 @@ from typing import Literal
 
 import click
 
+from taskq.desk import chosen_broker
 from taskq.errors import BrokerError, BrokerRefused
 from taskq.settings import BrokerChoice
 from taskq.store.connection import ServerFacts, SyncLink, check_server, server_facts
 from taskq.store.url import BrokerUrl, parse_url
 from taskq_workers import exits
 from taskq_workers.commands.rights import missing_rights
-from taskq_workers.commands.shared import broker_options, chosen_broker, json_option, print_json
+from taskq_workers.commands.shared import broker_options, json_option, print_json
 
 Verdict = Literal["ok", "warn", "fail", "unknown"]
 

@@ -6,11 +6,12 @@ import time
 
 import click
 
+from taskq.desk import chosen_broker
 from taskq.errors import BrokerError, BrokerRefused
 from taskq.store.connection import SyncLink, check_server, server_facts
 from taskq.store.url import parse_url
 from taskq_workers import exits
-from taskq_workers.commands.shared import broker_options, chosen_broker, json_option, print_json
+from taskq_workers.commands.shared import broker_options, json_option, print_json
 
 
 @click.command()

@@ -5,24 +5,18 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from taskq.control import Control
-from taskq.errors import ConfigError
-from taskq.inspector import Inspector, raw_id
+from taskq.desk import Desk as Desk  # the commands find it here, beside what they do with it
+from taskq.desk import open_desk
+from taskq.inspector import raw_id
 from taskq.settings import Settings
-from taskq.store.connection import SyncLink
-from taskq.tasks.app import TaskQ
-from taskq.tasks.lists import ListBroker
-from taskq.tasks.packing import Limits
 from taskq_workers import exits
-from taskq_workers.commands.shared import broker_options, chosen_broker, print_json
-from taskq_workers.loading import load_app
+from taskq_workers.commands.shared import broker_options, print_json
 from taskq_workers.terminal import clean, encodable, table
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,38 +25,13 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
-@dataclass(frozen=True)
-class Desk:
-    """One namespace on one broker, open. `app` is there if it was named, and then it is imported."""
-
-    broker: ListBroker
-    inspector: Inspector
-    control: Control
-    app: TaskQ | None
-    url: str
-
-    @property
-    def namespace(self) -> str:
-        return self.broker.namespace
-
-    def queues(self, queue: str | None) -> list[str]:
-        """The one queue that was named, or all; raises UnknownQueue."""
-        if queue is None:
-            names, truncated = self.inspector.queue_names()
-            if truncated:
-                warn(f"only {len(names)} queues are looked at, and there are more; name one with --queue")
-            return names
-        self.inspector.need_queue(queue)
-        return [queue]
-
-
 def operator_options(command: F) -> F:
     """Open a desk for a command, as its first argument: `--url`, `--app` and `--namespace` say where."""
 
     @functools.wraps(command)
     def opened(url: str | None, app: str | None, namespace: str | None, **options: Any) -> Any:
         settings: Settings = click.get_current_context().obj
-        with open_desk(settings, url, app, namespace) as desk:
+        with open_desk(settings, url, app, namespace, warn) as desk:
             return command(desk, **options)
 
     decorated: Any = broker_options(opened)
@@ -72,32 +41,6 @@ def operator_options(command: F) -> F:
         envvar=["TASKQ_NAMESPACE"],
         help="The namespace; else the app's, or namespace in [tool.taskq].",
     )(decorated)
-
-
-@contextmanager
-def open_desk(settings: Settings, url: str | None, app: str | None, namespace: str | None) -> Generator[Desk]:
-    """The namespace that is meant: `--namespace`, else that of `--app`, of [tool.taskq], of the app named there.
-
-    The app is imported only if it has to say something. Raises ConfigError if nobody names a namespace.
-    """
-    known = settings.values.get("namespace")
-    named = app or (None if namespace or known else settings.app)
-    loaded: TaskQ | None = load_app(named) if named else None
-    space = namespace or (loaded.namespace if loaded is not None else known)
-    if not space:
-        raise ConfigError(
-            "no namespace is set. Three ways out: give --namespace NAME, or --app module:app; write namespace or app "
-            "into [tool.taskq] of pyproject.toml; or set TASKQ_NAMESPACE"
-        )
-    choice = chosen_broker(settings, url, app)
-    if choice.url.startswith("memory:"):
-        raise ConfigError("a memory:// broker lives inside its own process; nothing outside can look into it")
-    link = SyncLink(choice.url)
-    try:
-        broker = ListBroker(link, space, loaded.limits if loaded is not None else Limits())
-        yield Desk(broker, Inspector(link, space), Control(broker), loaded, choice.url)
-    finally:
-        link.close()
 
 
 # -- which messages ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`taskq queue ls|pause|resume|purge`; `history` and `replay` are in a module of their own."""
+"""`taskq queue ls|pause|resume|purge`; `history`, `replay` and `move` are in modules of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 from taskq.control import STATES, WAITING, State
 from taskq.inspector import QueueInfo
 from taskq_workers.commands.history import history, replay
+from taskq_workers.commands.move import move
 from taskq_workers.commands.operating import (
     Desk,
     agree,
@@ -40,11 +41,12 @@ _HEAD = (
 
 @click.group()
 def queue() -> None:
-    """List, pause, resume and purge queues; read and replay the history of stream queues."""
+    """List, pause, resume, purge and move queues; read and replay the history of stream queues."""
 
 
 queue.add_command(history)
 queue.add_command(replay)
+queue.add_command(move)
 
 
 @queue.command("ls")
@@ -70,22 +72,24 @@ def list_queues(desk: Desk, names: tuple[str, ...], as_json: bool) -> None:
 
 @queue.command()
 @click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
+@json_option
 @operator_options
-def pause(desk: Desk, names: tuple[str, ...]) -> None:
+def pause(desk: Desk, names: tuple[str, ...], as_json: bool) -> None:
     """Hand out nothing more of a queue, until it is resumed; what workers hold goes on."""
     for name in names:
         desk.control.pause(name)
-        say(f"paused {clean(name)}")
+        print_json({"queue": name, "paused": True}) if as_json else say(f"paused {clean(name)}")
 
 
 @queue.command()
 @click.argument("names", metavar="QUEUE...", nargs=-1, required=True)
+@json_option
 @operator_options
-def resume(desk: Desk, names: tuple[str, ...]) -> None:
+def resume(desk: Desk, names: tuple[str, ...], as_json: bool) -> None:
     """Hand out the messages of a queue again."""
     for name in names:
         desk.control.resume(name)
-        say(f"resumed {clean(name)}")
+        print_json({"queue": name, "paused": False}) if as_json else say(f"resumed {clean(name)}")
 
 
 @queue.command()

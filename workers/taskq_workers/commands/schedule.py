@@ -115,32 +115,35 @@ def run(desk: Desk, name: str, as_json: bool) -> None:
 
 @schedule.command()
 @click.argument("names", metavar="ENTRY...", nargs=-1, required=True)
+@json_option
 @operator_options
-def pause(desk: Desk, names: tuple[str, ...]) -> None:
+def pause(desk: Desk, names: tuple[str, ...], as_json: bool) -> None:
     """Make no messages of a schedule until it is resumed; those that are there stay."""
     for name in names:
-        _do(desk, admin.hold(desk.namespace, name, True))
-        say(f"paused {clean(name)}")
+        info = _do(desk, admin.hold(desk.namespace, name, True))
+        print_json(_object(info)) if as_json else say(f"paused {clean(name)}")
 
 
 @schedule.command()
 @click.argument("names", metavar="ENTRY...", nargs=-1, required=True)
+@json_option
 @operator_options
-def resume(desk: Desk, names: tuple[str, ...]) -> None:
+def resume(desk: Desk, names: tuple[str, ...], as_json: bool) -> None:
     """Go on with the next slot; what came during the pause is not made up for."""
     for name in names:
         info = _do(desk, admin.hold(desk.namespace, name, False))
-        say(f"resumed {clean(name)}; next {_shown(info.next) or 'never'}")
+        print_json(_object(info)) if as_json else say(f"resumed {clean(name)}; next {_shown(info.next) or 'never'}")
 
 
 @schedule.command()
 @click.argument("names", metavar="ENTRY...", nargs=-1, required=True)
+@json_option
 @operator_options
-def remove(desk: Desk, names: tuple[str, ...]) -> None:
+def remove(desk: Desk, names: tuple[str, ...], as_json: bool) -> None:
     """Remove schedules that were made at run time, or that no live worker declares any more."""
     for name in names:
         _do(desk, admin.remove(desk.namespace, name))
-        say(f"removed {clean(name)}")
+        print_json({"name": name, "removed": True}) if as_json else say(f"removed {clean(name)}")
 
 
 @schedule.command()

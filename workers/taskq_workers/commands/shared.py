@@ -1,19 +1,38 @@
-"""What the subcommands share: the options that all of them take, and the way from them to a broker."""
+"""What the subcommands share: the options that all of them take, and how they print JSON."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
-from taskq.settings import URL_VARIABLE, BrokerChoice, Settings
-from taskq.store.selection import choose_broker
-from taskq_workers.loading import load_app
+from taskq.settings import URL_VARIABLE
 
 F = TypeVar("F", bound=Callable[..., Any])
+_PORT = re.compile("[0-9]{1,5}")
+
+
+def port_option(flag: str, help: str) -> Callable[[F], F]:
+    """An option that is a port; not given is None."""
+    return click.option(flag, type=click.UNPROCESSED, callback=_port, metavar="PORT", help=help)
+
+
+def _port(ctx: click.Context, param: click.Parameter, value: Any) -> int | None:
+    """The port that is meant, 0 for a free one.
+
+    Kubernetes sets `TASKQ_METRICS_PORT=tcp://10.0.0.1:9464` for a service of that name, and likewise for others: that
+    is no port, and the option counts as not given.
+    """
+    source = ctx.get_parameter_source(param.name or "")
+    if value is None or (source is ParameterSource.ENVIRONMENT and str(value).startswith("tcp://")):
+        return None
+    if not _PORT.fullmatch(str(value)) or int(value) > 65_535:
+        raise click.BadParameter(f"{value!r} is not a port, a whole number from 0 to 65535", ctx, param)
+    return int(value)
 
 
 def broker_options(command: F) -> F:
@@ -25,15 +44,6 @@ def broker_options(command: F) -> F:
 
 def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")(command)
-
-
-def chosen_broker(settings: Settings, url: str | None, app: str | None) -> BrokerChoice:
-    """Return the broker that is meant; the app is imported only if nothing before it in the order is given."""
-    named = app or settings.app
-    if named and not url and not os.environ.get(URL_VARIABLE):
-        choice: BrokerChoice = load_app(named).broker_url()
-        return choice
-    return choose_broker(url, settings=settings)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,8 @@ from taskq.store import keys, layout
 from taskq.store.connection import SyncLink, check_server, server_facts
 from taskq.store.url import masked
 from taskq_workers import log
+from taskq_workers.commands.serving import served
+from taskq_workers.commands.shared import port_option
 from taskq_workers.config import WorkerConfig, parse_queues
 from taskq_workers.process import Hello
 from taskq_workers.reload import Watcher
@@ -32,8 +34,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _NAMES_SHOWN = 12
 _PREFIX = "TASKQ_WORKER_"
-# Kubernetes sets these where a service is called taskq-worker.
-_OF_A_SERVICE = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_\w+)?")
+# Kubernetes sets these where a service is called taskq-worker, or taskq-worker-metrics.
+_OF_A_SERVICE = re.compile(r"(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|PORT|(\w+_)?PORT_\d+_\w+")
 
 
 def _queues(_: click.Context, __: click.Parameter, value: Any) -> tuple[tuple[str, int], ...]:
@@ -65,6 +67,9 @@ _OPTIONS = (
     ),
     click.option("--max-tasks-per-child", type=int, default=0, help="Replace a child after so many tasks."),
     click.option("--max-memory", type=int, default=0, metavar="MIB", help="Replace a child that uses more MiB."),
+    port_option("--metrics-port", "Serve /metrics, /livez and /readyz there."),
+    port_option("--health-port", "Serve /livez and /readyz there."),
+    click.option("--http-host", default="127.0.0.1", show_default=True, help="Where these two listen."),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
     click.option("-v", "--verbose", count=True, help="Tell of each success; -vv of everything."),
 )
@@ -126,20 +131,29 @@ def run_worker(config: WorkerConfig, folder: Path, source: str = "", watch: Call
 
     `source` says where the URL is from, if not the options; for `watch` see `Supervisor`.
     """
-    log.configure(config.log_format, config.verbosity, "worker")
 
     def ready(hello: Hello, link: SyncLink) -> None:
         _check_broker(config, hello, link)
+        pages.connect(hello, supervisor.worker)
         _hint_at_queues(hello, link)
         _show(config, hello, supervisor.worker, f"({server_facts(link).name}), from {source or hello.source}")
 
     supervisor = Supervisor(config, ready, watch=watch)
+    log.configure(config.log_format, config.verbosity, "worker", supervisor.worker)
     watcher = Watcher(folder, supervisor.request_reload) if config.reload else None
-    if watcher is None:
+    with served(config, supervisor) as pages, watching(watcher):
         return supervisor.run()
+
+
+@contextlib.contextmanager
+def watching(watcher: Watcher | None) -> Generator[None]:
+    """Files are watched inside the block, if at all."""
+    if watcher is None:
+        yield
+        return
     watcher.start()
     try:
-        return supervisor.run()
+        yield
     finally:
         watcher.stop()
 

@@ -1,11 +1,11 @@
 -- Keep messages that are held under their tokens as dead letters, or in quarantine.
 -- KEYS  1 worker  2 meta  3 body  4 state  5 leases  6 held  7 left  8 results  9 results:due  10 errors  11 unique
---       12 tombs  13 cancels  14 dead  15 quarantine  16 none
+--       12 tombs  13 cancels  14 dead  15 quarantine  16 none  17 stats  18 recent
 -- ARGV  1 now in ms or ''  2 call number, or '' if it is not to be remembered  3 worker key ttl in ms
 --       4 tombstone window in ms  5 cap of results  6 channel that is told the ids that have a result  7 cap of dead letters
 --       8 byte limit of a message's error lines  9 byte limit of the bodies that the cap pushes out
---       then per message: kind (x dead, q quarantined), token, id, error line,
---       result ('' none), its ttl in ms
+--       then per message: kind (x dead by a failed attempt, k dead but by none, q quarantined), token, id, error line,
+--       result ('' none), its ttl in ms, the fields of stats that it adds one to, a line each
 -- Returns { code, now, lost, dropped }: code 0 stored (a repeat gets the old answer), 3 refused (an older call);
 --       lost: ids whose token is not current (concatenated); dropped: how many old dead letters the cap pushed out
 -- Checked before the first write: call number, types, tokens. The first write frees memory.
@@ -19,14 +19,14 @@ if number then
   if number == last then return { 0, now, memory[2], 0 } end
   if number < last then return { 3, now, '', 0 } end
 end
-local kinds = { 'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'zset', 'hash', 'zset', 'zset' }
+local kinds = { 'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'zset', 'hash', 'zset', 'zset', 'none', 'hash', 'list' }
 for i, kind in ipairs(kinds) do
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
 end
 
 local held, lost, seen = {}, {}, {}
-for at = 10, #ARGV, 6 do
+for at = 10, #ARGV, 7 do
   local id = ARGV[at + 2]
   local record = call('HGET', KEYS[4], id)
   if record and not seen[id] and byte(record) == 108 and sub(record, 9, 28) == ARGV[at + 1] then
@@ -36,10 +36,10 @@ for at = 10, #ARGV, 6 do
   end
 end
 call('DEL', KEYS[16])
-local told, dropped, bytes = {}, 0, 0
+local told, dropped, bytes, recent = {}, 0, 0, {}
 for _, item in ipairs(held) do
   local at, id, record, flags = item[1], item[2], item[3], byte(item[3], 3)
-  local dead, token, digest = ARGV[at] == 'x', ARGV[at + 1], sub(record, 29, 44)
+  local dead, token, digest = ARGV[at] ~= 'q', ARGV[at + 1], sub(record, 29, 44)
   if call('HINCRBY', KEYS[7], token, -1) <= 0 then
     call('HDEL', KEYS[7], token)
     call('HDEL', KEYS[6], token)
@@ -60,7 +60,11 @@ for _, item in ipairs(held) do
     told[#told + 1] = id
   end
   call('HINCRBY', KEYS[2], dead and 'dead' or 'quarantined', 1)
+  if ARGV[at] == 'x' then call('HINCRBY', KEYS[2], 'failed', 1) end
+  for field in string.gmatch(ARGV[at + 6], '[^\n]+') do call('HINCRBY', KEYS[17], field, 1) end
+  recent[#recent + 1] = (dead and 'x' or 'q') .. id .. string.format('%013.0f', now) .. sub(ARGV[at + 3], 1, 600)
 end
+if #recent > 0 then call('LPUSH', KEYS[18], unpack(recent)) call('LTRIM', KEYS[18], 0, 49) end
 for i = 14, 15 do
   local over = call('ZCARD', KEYS[i]) - ARGV[7]
   for j, id in ipairs(over > 0 and call('ZRANGE', KEYS[i], 0, math.min(over, 250) - 1) or {}) do

@@ -1,9 +1,10 @@
 -- Put messages held under their tokens back, to run again at once or later.
 -- KEYS  1 worker  2 meta  3 state  4 leases  5 held  6 left  7 delayed  8 wake  9 errors  10 none
---       11-15 ready lists, priority 2 to -2
+--       11-15 ready lists, priority 2 to -2  16 stats  17 recent
 -- ARGV  1 now in ms or ''  2 call number, or '' if it is not to be remembered  3 worker key ttl in ms
 --       4 byte limit of a message's error lines
---       then per message: token, id, delay in ms, 1 if it counts as an attempt else 0, error line ('' none)
+--       then per message: token, id, delay in ms, 1 if it counts as an attempt else 0, error line ('' none), the fields of
+--       stats that it adds one to, a line each
 -- Returns { code, now, lost }: code 0 stored (a repeat gets the old answer), 3 refused (an older call);
 --       lost: ids whose token is not current (concatenated); nothing was written for them
 -- The run came to its end, so the count of crashes starts anew. A message with a cancel request goes back to ready at
@@ -19,14 +20,14 @@ if number then
   if number == last then return { 0, now, memory[2] } end
   if number < last then return { 3, now, '' } end
 end
-local kinds = { 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'zset', 'list', 'hash', 'none', 'list', 'list', 'list', 'list', 'list' }
+local kinds = { 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'zset', 'list', 'hash', 'none', 'list', 'list', 'list', 'list', 'list', 'hash', 'list' }
 for i, kind in ipairs(kinds) do
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
 end
 
-local held, lost, seen, ring = {}, {}, {}, false
-for at = 5, #ARGV, 5 do
+local held, lost, seen, ring, failed, stats, recent = {}, {}, {}, false, 0, {}, {}
+for at = 5, #ARGV, 6 do
   local id = ARGV[at + 1]
   local record = call('HGET', KEYS[3], id)
   if record and not seen[id] and byte(record) == 108 and sub(record, 9, 28) == ARGV[at] then
@@ -58,8 +59,16 @@ for _, item in ipairs(held) do
     if #lines > tonumber(ARGV[4]) then lines = string.gsub(sub(lines, -ARGV[4]), '^[^\n]*\n', '') end
     call('HSET', KEYS[9], id, lines)
   end
+  for field in string.gmatch(ARGV[at + 5], '[^\n]+') do stats[field] = (stats[field] or 0) + 1 end
+  if ARGV[at + 3] == '1' then
+    failed = failed + 1
+    if ARGV[at + 4] ~= '' then recent[#recent + 1] = 'r' .. id .. string.format('%013.0f', now) .. sub(ARGV[at + 4], 1, 600) end
+  end
 end
 if #held > 0 then call('HINCRBY', KEYS[2], 'retried', #held) end
+if failed > 0 then call('HINCRBY', KEYS[2], 'failed', failed) end
+for field, n in pairs(stats) do call('HINCRBY', KEYS[16], field, n) end
+if #recent > 0 then call('LPUSH', KEYS[17], unpack(recent)) call('LTRIM', KEYS[17], 0, 49) end
 if ring and call('LLEN', KEYS[8]) == 0 then call('RPUSH', KEYS[8], '1') end
 local answer = table.concat(lost)
 if number then

@@ -14,19 +14,33 @@ local time = call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local most, looks = tonumber(ARGV[1]), tonumber(ARGV[2])
 
+-- Records in the order of the ids. The server keeps a small hash as one run of bytes, and goes through it for each field
+-- that it is asked for; so for many it is read whole.
+local whole
+local function records(ids)
+  if #ids == 0 then return {} end
+  if not whole and (#ids < 40 or call('HLEN', KEYS[3]) > 512) then return call('HMGET', KEYS[3], unpack(ids)) end
+  if not whole then
+    local flat = call('HGETALL', KEYS[3])
+    whole = {}
+    for i = 1, #flat, 2 do whole[flat[i]] = flat[i + 1] end
+  end
+  local found = {}
+  for i, id in ipairs(ids) do found[i] = whole[id] or false end
+  return found
+end
+
 local leases, leased, running = call('HLEN', KEYS[6]), -1, 0
 if leases <= most then
   leased = 0
   for _, count in ipairs(call('HVALS', KEYS[6])) do leased = leased + count end
-  local left = looks
+  local ids = {}
   for _, blob in ipairs(leases <= looks and call('HVALS', KEYS[5]) or {}) do
-    local ids = {}
-    for at = 17, math.min(#blob, 16 + 16 * left), 16 do ids[#ids + 1] = sub(blob, at, at + 15) end
-    left = left - #ids
-    for _, record in ipairs(#ids > 0 and call('HMGET', KEYS[3], unpack(ids)) or {}) do
-      if record and byte(record) == 108 and bit.band(byte(record, 3), 2) > 0 then running = running + 1 end
-    end
-    if left <= 0 then break end
+    for at = 17, math.min(#blob, 16 + 16 * (looks - #ids)), 16 do ids[#ids + 1] = sub(blob, at, at + 15) end
+    if #ids >= looks then break end
+  end
+  for _, record in ipairs(records(ids)) do
+    if record and byte(record) == 108 and bit.band(byte(record, 3), 2) > 0 then running = running + 1 end
   end
 end
 
@@ -34,7 +48,7 @@ local retrying = 0
 local first = call('ZRANGE', KEYS[4], 0, math.min(looks, 1000) - 1, 'WITHSCORES')
 local ids = {}
 for i = 1, #first, 2 do ids[#ids + 1] = first[i] end
-for _, record in ipairs(#ids > 0 and call('HMGET', KEYS[3], unpack(ids)) or {}) do
+for _, record in ipairs(records(ids)) do
   -- handed out before and waiting again: it failed, or asked for another time
   if record and (sub(record, 4, 5) ~= '\0\0' or sub(record, 7, 8) ~= '\0\0') then retrying = retrying + 1 end
 end

@@ -1,6 +1,6 @@
 -- Take back every message of one token whose holder is dead or whose deadline has passed.
 -- KEYS  1 worker  2 meta  3 state  4 leases  5 held  6 left  7 wake  8 errors  9 none
---       10-14 ready lists, priority 2 to -2  15 alone
+--       10-14 ready lists, priority 2 to -2  15 alone  16 recent
 -- ARGV  1 now in ms or ''  2 token  3 mode: 'lapse' only if the deadline has passed; 'crash' at once, and no later call of
 --       that worker is accepted; 'recall' at once, but what was started stays held  4 worker key ttl in ms
 --       5 deaths that condemn a message  6 deliveries after which a lapse blames a message that was not seen started
@@ -16,7 +16,7 @@ local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
 local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local token, crash, recall = ARGV[2], ARGV[3] == 'crash', ARGV[3] == 'recall'
-local kinds = { 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'list', 'hash', 'none', 'list', 'list', 'list', 'list', 'list', 'list' }
+local kinds = { 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'list', 'hash', 'none', 'list', 'list', 'list', 'list', 'list', 'list', 'list' }
 for i, kind in ipairs(kinds) do
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
@@ -35,7 +35,7 @@ if not blob then
   call('HDEL', KEYS[6], token)
   return { 1, now, '', '' }
 end
-local condemned, heads, back, kept = {}, {}, 0, 0
+local condemned, heads, back, kept, recent = {}, {}, 0, 0, {}
 for at = #blob - 15, 17, -16 do
   local id = sub(blob, at, at + 15)
   local record = call('HGET', KEYS[3], id)
@@ -54,6 +54,7 @@ for at = #blob - 15, 17, -16 do
       lines = (lines and lines .. '\n' or '') .. ARGV[7]
       if #lines > tonumber(ARGV[8]) then lines = string.gsub(sub(lines, -ARGV[8]), '^[^\n]*\n', '') end
       call('HSET', KEYS[8], id, lines)
+      recent[#recent + 1] = 'k' .. id .. string.format('%013.0f', now) .. sub(ARGV[7], 1, 600)
     end
     if (once and blamed) or crashes >= limit then
       local head = char(108, prio, flags, high, low, once and limit or crashes, big, small)
@@ -79,6 +80,8 @@ if kept == 0 then
 else
   call('HSET', KEYS[6], token, kept)
 end
+if #recent > 0 then call('HINCRBY', KEYS[2], 'crashed', #recent) end
+if #recent > 0 then call('LPUSH', KEYS[16], unpack(recent)) call('LTRIM', KEYS[16], 0, 49) end
 if back > 0 then
   call('HINCRBY', KEYS[2], 'reclaimed', back)
   if call('LLEN', KEYS[7]) == 0 then call('RPUSH', KEYS[7], '1') end

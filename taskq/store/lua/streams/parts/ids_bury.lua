@@ -1,3 +1,3 @@
 -- What a dead_letter names.
 local NUMBER, BACK, runs = 'bury', false, {}
-for at = 10, #ARGV, 6 do runs[#runs + 1] = { ARGV[at + 1], ARGV[at + 2] } end
+for at = 10, #ARGV, 7 do runs[#runs + 1] = { ARGV[at + 1], ARGV[at + 2] } end

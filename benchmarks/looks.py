@@ -1,0 +1,117 @@
+"""The look of a dashboard: what it costs the server, with many queues and a million messages waiting."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from benchmarks.bench import Bench
+from benchmarks.figures import Report, Row, number, spread
+from benchmarks.processes import MeasurementFailed
+from benchmarks.server import Server
+from taskq import Queue
+from taskq.message import encode, new_ids
+from taskq.store import keys as store_keys
+from taskq.store.connection import SyncLink
+from taskq.store.scripts import run
+from taskq.tasks.broker import Outgoing, Seat
+from taskq.tasks.lists import ListBroker
+from taskq.tasks.statistics import RECENT, SLOT_MS, SLOTS, sample
+from taskq.watching import Watch
+
+BUDGET_MS = 5.0
+_TASKS, _COUNTS, _BUCKETS, _WORKERS = 4, 6, 25, 10
+_LINE = b'{"kind":"error","type":"shop.Refused","task":"shop.send","attempt":1,"worker":"host-1","message":"%s"}'
+_OURS = ("info", "config|resetstat", "command|docs", "hello", "client|setinfo")  # not what a look asks of its queues
+
+
+class _Counted(SyncLink):
+    """A link that counts its round trips."""
+
+    trips = 0
+
+    def execute(self, *args: Any, timeout: float | None = None) -> Any:
+        self.trips += 1
+        return super().execute(*args, timeout=timeout)
+
+    def pipeline(self, commands: Any, *, timeout: float | None = None) -> list[Any]:
+        self.trips += 1
+        return super().pipeline(commands, timeout=timeout)
+
+
+def measure(bench: Bench) -> Report:
+    """Looks with and without samples; raises MeasurementFailed if one took more than one round trip."""
+    queues, messages = bench.size(50, 10), bench.size(1_000_000, 5_000)
+    report = Report()
+    with Server() as server:
+        bench.say(f"look: filling {queues} queues with {messages:,} messages")
+        _fill(server, queues, messages)
+        link = _Counted(server.url, timeout=60)
+        watch = Watch(link, "bench")
+        watch.look()
+        for what, samples in (("without samples", False), ("with samples", True)):
+            costs = [_cost(server, watch, link, bench.size(50, 10), samples) for _ in range(bench.rounds)]
+            cpu, inside = spread([cost[0] for cost in costs]), spread([cost[1] for cost in costs])
+            report.add(
+                Row(
+                    "look",
+                    f"{queues} queues, {messages:,} messages, a look {what}: Redis CPU, ms",
+                    cpu.show(),
+                    f"<= {BUDGET_MS:g}",
+                    cpu.middle <= BUDGET_MS,
+                    f"{number(inside.middle)} ms of it in commands, {costs[0][2]} of them; one round trip",
+                )
+            )
+            report.data[what] = {"cpu_ms": cpu.values, "commands_ms": inside.values, "commands": costs[0][2]}
+        link.close()
+    return report
+
+
+def _cost(server: Server, watch: Watch, link: _Counted, looks: int, samples: bool) -> tuple[float, float, int]:
+    """Milliseconds of CPU of the server, of that inside of commands, and how many commands; of one look."""
+    server.execute("CONFIG", "RESETSTAT")
+    before, link.trips = server.cpu(), 0
+    for _ in range(looks):
+        watch.look(samples=samples)
+    spent = server.cpu() - before
+    if link.trips != looks:
+        raise MeasurementFailed(f"{looks} looks took {link.trips} round trips")
+    stats = {name: told for name, told in server.commands().items() if name not in _OURS}
+    inside = sum(told["usec"] for name, told in stats.items() if name in ("evalsha", "hgetall", "lrange", "mget"))
+    calls = sum(told["calls"] for name, told in stats.items() if name in ("evalsha", "hgetall", "lrange", "mget"))
+    return spent * 1e3 / looks, inside / 1e3 / looks, round(calls / looks)
+
+
+def _fill(server: Server, queues: int, messages: int) -> None:
+    """Every fifth is a stream queue; all have leases, delayed messages, counters, failures and samples."""
+    broker = ListBroker(server.link, "bench")
+    body = encode("shop.send", ["x" * 100], {}, 1)
+    for number_ in range(queues):
+        queue = f"queue-{number_}"
+        if number_ % 5 == 4:
+            broker.declare(Queue(queue, transport="stream"))
+        ids = new_ids(messages // queues)
+        for start in range(0, len(ids), 1_000):
+            broker.enqueue(queue, [Outgoing(one, body) for one in ids[start : start + 1_000]], 60)
+        broker.enqueue(queue, [Outgoing(one, body, due=-3_600_000) for one in new_ids(200)], 60)
+        seat = Seat()
+        for _ in range(20):
+            broker.lease(queue, seat.ticket(queue), 10)
+        _figures(server.link, broker, queue)
+    record = json.dumps({"state": "running", "running": [{"task": "shop.send"}] * 8, "counters": {"done": 1}})
+    for number_ in range(_WORKERS):
+        server.execute("ZADD", store_keys.workers("bench"), 1, f"host-{number_}")
+        server.execute("SET", store_keys.worker_record("bench", f"host-{number_}"), record)
+
+
+def _figures(link: SyncLink, broker: ListBroker, queue: str) -> None:
+    keys = broker.keys(queue)
+    for task in range(_TASKS):
+        counts = [part for letter in "dfrxce" for part in (f"{letter} shop.task-{task}", 123_456)]
+        spans = [part for at in range(_BUCKETS) for what in "RW" for part in (f"{what}{20 + at} shop.task-{task}", 999)]
+        link.execute("HSET", keys.stats, *counts, *spans)
+    entry = b"r" + bytes(16) + b"1800000000000" + _LINE % (b"x" * 300)
+    link.execute("LPUSH", keys.recent, *[entry] * RECENT)
+    for slot in range(SLOTS):
+        link.execute("HINCRBY", keys.meta, "done", 1)
+        run(link, sample(keys, str(1_800_000_000_000 + slot * SLOT_MS)))

@@ -1,0 +1,60 @@
+"""`taskq dashboard`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from taskq.desk import open_desk
+from taskq.settings import URL_VARIABLE
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Print one plain screen and end; so it does without a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print one look as JSON, for scripts.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one screen there.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1, max=3_600.0),
+    default=0.5,
+    show_default=True,
+    metavar="SECONDS",
+    help="The time between two looks.",
+)
+@click.option("--read-only", is_flag=True, help="Take no key that changes anything.")
+@click.option("--no-color", is_flag=True, help="No colours; NO_COLOR does the same.")
+@click.option("--ascii", "only_ascii", is_flag=True, help="No signs but ASCII; so it is where the locale has no UTF-8.")
+@click.option(
+    "--namespace",
+    metavar="NAME",
+    envvar=["TASKQ_NAMESPACE"],
+    help="The namespace; else the app's, or namespace in [tool.taskq].",
+)
+@click.option("--app", metavar="MODULE:APP", help="The app whose broker is meant.")
+@click.option("--url", metavar="URL", help=f"The broker; else {URL_VARIABLE}, the app, the project.")
+@click.pass_context
+def dashboard(
+    ctx: click.Context,
+    once: bool,
+    as_json: bool,
+    svg: Path | None,
+    interval: float,
+    read_only: bool,
+    no_color: bool,
+    only_ascii: bool,
+    namespace: str | None,
+    app: str | None,
+    url: str | None,
+) -> int:
+    """Watch queues, workers and dead letters live, and deal with them; `?` shows the keys.
+
+    It reads with one short round trip per look, whatever the queues hold. Exit code 0 after q, 130 after Ctrl+C.
+    """
+    # rich comes with these, and help needs none of it.
+    from taskq_dashboard.source import Live
+    from taskq_dashboard.start import Wishes, start
+
+    with open_desk(ctx.obj, url, app, namespace) as desk:
+        desk.inspector.server_ms()  # a wrong address is an error; an outage later is one line on the screen
+        return start(Live(desk), Wishes(once, as_json, svg, interval, read_only, no_color, only_ascii))

@@ -1,0 +1,164 @@
+"""The names of all metrics that taskq serves to Prometheus, with their labels and what they count.
+
+Seconds and bytes, never their parts; what only grows ends in `_total`; no label holds an id. `NAMESPACE` are of the
+whole namespace, and come from one exporter at a time (`taskq.exporter`); `PROCESS` are of the process that was asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as it is announced; the name of a counter has its `_total`."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+MESSAGES_ENQUEUED = Metric(
+    "taskq_messages_enqueued_total",
+    "counter",
+    "Messages that were accepted, follow-ups and scheduled ones too.",
+    ("queue",),
+)
+MESSAGES_ENDED = Metric(
+    "taskq_messages_ended_total",
+    "counter",
+    "Messages that came to an outcome: done, dead, cancelled or expired. A dead letter that is retried counts again.",
+    ("queue", "outcome"),
+)
+ATTEMPTS = Metric(
+    "taskq_attempts_total",
+    "counter",
+    "What came of messages in workers: done, retried, dead, cancelled or expired. The last two may not have started.",
+    ("queue", "task", "outcome"),
+)
+ATTEMPTS_FAILED = Metric(
+    "taskq_attempts_failed_total", "counter", "Attempts that ended in an error or a time-out.", ("queue", "task")
+)
+ATTEMPTS_CRASHED = Metric(
+    "taskq_attempts_crashed_total",
+    "counter",
+    "Attempts whose process died, or was ended at its hard limit.",
+    ("queue",),
+)
+MESSAGES_RECLAIMED = Metric(
+    "taskq_messages_reclaimed_total",
+    "counter",
+    "Messages that were given back for a worker or a child that died, fell silent or kept them waiting.",
+    ("queue",),
+)
+DEAD_DROPPED = Metric(
+    "taskq_dead_letters_dropped_total",
+    "counter",
+    "Dead letters that were removed because they were too old or too many.",
+    ("queue",),
+)
+RUN_SECONDS = Metric(
+    "taskq_message_run_seconds",
+    "histogram",
+    "How long attempts took; the sum is estimated from the buckets.",
+    ("queue", "task"),
+)
+WAIT_SECONDS = Metric(
+    "taskq_message_wait_seconds",
+    "histogram",
+    "How long messages that could run waited for their first attempt; the sum is estimated from the buckets.",
+    ("queue", "task"),
+)
+QUEUE_MESSAGES = Metric(
+    "taskq_queue_messages",
+    "gauge",
+    "Messages by state: ready, running, delayed, retrying, parked, dead or quarantined; each is in one of them.",
+    ("queue", "state"),
+)
+QUEUE_OLDEST_AGE = Metric(
+    "taskq_queue_oldest_age_seconds",
+    "gauge",
+    "Age of the oldest message that waits to be fetched, since it was created; 0 if none does.",
+    ("queue",),
+)
+QUEUE_PAUSED = Metric("taskq_queue_paused", "gauge", "1 while the queue is paused.", ("queue",))
+QUEUE_TRUNCATED = Metric(
+    "taskq_queue_truncated",
+    "gauge",
+    "1 if a figure of the queue is too low, since there is more than one look counts.",
+    ("queue",),
+)
+STREAM_ENTRIES = Metric(
+    "taskq_stream_entries",
+    "gauge",
+    "Entries in the stream of a stream queue: unread, pending or history.",
+    ("queue", "state"),
+)
+WORKERS = Metric(
+    "taskq_workers",
+    "gauge",
+    "Workers by what they said last: starting, running, quiet or draining. Silent ones have said nothing for 10 s.",
+    ("state",),
+)
+SLOTS = Metric("taskq_slots", "gauge", "Slots of all workers that are there: busy or free.", ("state",))
+SCHEDULES = Metric(
+    "taskq_schedules", "gauge", "Schedules by state: active, paused, orphaned, ended or unreadable.", ("state",)
+)
+SCHEDULE_DELAY = Metric(
+    "taskq_schedule_delay_seconds", "gauge", "How late the active schedule is that is furthest behind its next slot."
+)
+BROKER_MEMORY = Metric("taskq_broker_memory_bytes", "gauge", "Memory that the broker uses.")
+BROKER_MEMORY_LIMIT = Metric(
+    "taskq_broker_memory_limit_bytes", "gauge", "Memory that the broker may use; 0 is no limit."
+)
+BROKER_CLIENTS = Metric("taskq_broker_clients", "gauge", "Connections to the broker.")
+BROKER_UP = Metric("taskq_broker_up", "gauge", "1 if the broker answered this process at its last look.")
+
+EXPORTER_ELECTED = Metric(
+    "taskq_exporter_elected", "gauge", "1 in the process that serves the figures of the whole namespace."
+)
+EXPORTER_MISSING = Metric(
+    "taskq_exporter_missing_parts",
+    "gauge",
+    "Queues, schedules and other parts that this process could not read, or read in full, at its last look.",
+)
+EXPORTER_LOOK_SECONDS = Metric("taskq_exporter_look_seconds", "gauge", "How long the last look of this process took.")
+WORKER_CHILDREN = Metric(
+    "taskq_worker_children",
+    "gauge",
+    "Children of this worker: starting, running, quiet, draining or done.",
+    ("state",),
+)
+WORKER_SLOTS = Metric("taskq_worker_slots", "gauge", "Slots of this worker: busy or free.", ("state",))
+WORKER_ATTEMPTS = Metric(
+    "taskq_worker_attempts_total",
+    "counter",
+    "Attempts of this worker: done, retried or dead. Its children tell once a second.",
+    ("outcome",),
+)
+WORKER_LOST = Metric(
+    "taskq_worker_outcomes_lost_total",
+    "counter",
+    "Outcomes of this worker that were refused, because the lease was gone.",
+)
+WORKER_READY = Metric("taskq_worker_ready", "gauge", "1 while /readyz of this worker says yes.")
+
+NAMESPACE: Final = (
+    *(MESSAGES_ENQUEUED, MESSAGES_ENDED, MESSAGES_RECLAIMED, DEAD_DROPPED),
+    *(ATTEMPTS, ATTEMPTS_FAILED, ATTEMPTS_CRASHED, RUN_SECONDS, WAIT_SECONDS),
+    *(QUEUE_MESSAGES, QUEUE_OLDEST_AGE, QUEUE_PAUSED, QUEUE_TRUNCATED, STREAM_ENTRIES),
+    *(WORKERS, SLOTS, SCHEDULES, SCHEDULE_DELAY, BROKER_MEMORY, BROKER_MEMORY_LIMIT, BROKER_CLIENTS),
+)
+"""Of the whole namespace: only the exporter that is elected serves them."""
+
+PROCESS: Final = (
+    *(BROKER_UP, EXPORTER_ELECTED, EXPORTER_MISSING, EXPORTER_LOOK_SECONDS),
+    *(WORKER_CHILDREN, WORKER_SLOTS, WORKER_ATTEMPTS, WORKER_LOST, WORKER_READY),
+)
+"""Of the process that was asked: each serves its own."""
+
+ALL: Final = (*NAMESPACE, *PROCESS)

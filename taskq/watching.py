@@ -1,0 +1,324 @@
+"""Looking at a whole namespace again and again, each time in one round trip: what a dashboard and metrics stand on.
+
+A watch remembers what there was (queues and their transports, tasks with parked messages, workers, schedules) and asks
+for all of it at once, so what is new is seen one look later. No key space is searched, and each part has a limit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from taskq import figures
+from taskq.errors import BrokerUnavailable, DecodeError, InvalidName, NoScript, TaskqError
+from taskq.names import check_name
+from taskq.snapshot import FailureInfo, Sample, ServerInfo, Snapshot, TaskStats, WorkerInfo
+from taskq.store import keys as store_keys
+from taskq.store.connection import SyncLink
+from taskq.store.keys import QueueKeys, queue_keys
+from taskq.store.scripts import Call, run
+from taskq.tasks import schedule_calls
+from taskq.tasks.operator_calls import (
+    MOST_LEASES,
+    MOST_LOOKS,
+    MOST_TASKS,
+    Depth,
+    QueueInfo,
+    Reading,
+    overview,
+)
+from taskq.tasks.schedule import Entry
+from taskq.tasks.schedule_admin import ScheduleInfo
+
+MOST_QUEUES = 1_000
+MOST_WORKERS = 200
+MOST_SCHEDULES = 100
+DEPTH: Final = Depth(1_000, 100, 20)
+GLANCE: Final = Depth(1_000, 1, 20)
+WHOLE: Final = Depth(MOST_LEASES, MOST_LOOKS, MOST_TASKS)
+DEEP = 5
+"""So many queues of a look are looked into for what is running and retrying, which costs the most; the others keep what
+the look into them said. They take turns."""
+
+_FIRST_ROUNDS = 2  # names first, then transports and parked tasks
+_DEEP = ("running", "retrying")
+
+
+@dataclass
+class _Ask:
+    """A command or a script of a look; `take` gets the answer, `what` is what is missing if it is refused."""
+
+    what: str
+    wire: Call[Any] | tuple[Any, ...]
+    take: Callable[[Any], None]
+
+
+@dataclass
+class _Seen:
+    """What the answers of one round say, as they come."""
+
+    now: int = 0
+    queues: dict[str, Reading] = field(default_factory=dict)
+    tasks: dict[str, tuple[TaskStats, ...]] = field(default_factory=dict)
+    failures: list[FailureInfo] = field(default_factory=list)
+    samples: dict[str, Sequence[bytes]] = field(default_factory=dict)
+    beats: list[tuple[str, float]] = field(default_factory=list)
+    records: dict[str, bytes | None] = field(default_factory=dict)
+    schedules: list[Any] = field(default_factory=list)
+    info: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, None] = field(default_factory=dict)
+
+
+class _Names:
+    """A set or hash of names that is read a page a round; it is known once a scan has come to its end."""
+
+    def __init__(self, command: str, key: str, most: int) -> None:
+        self._command, self._key, self._most = command, key, most
+        self._cursor: bytes = b"0"
+        self._page: dict[str, str] = {}
+        self.known: dict[str, str] = {}
+        self.cut = False
+
+    def wire(self) -> tuple[Any, ...]:
+        return self._command, self._key, self._cursor, "COUNT", self._most
+
+    def take(self, reply: Any) -> None:
+        self._cursor, flat = reply
+        texts = [str(text, "utf-8", "replace") for text in flat]
+        pairs = zip(texts, texts, strict=True) if self._command == "SSCAN" else zip(*[iter(texts)] * 2, strict=True)
+        self._page |= dict(pairs)
+        whole = self._cursor == b"0"
+        if whole or not self.known or len(self._page) > self._most:
+            self.cut = not whole or len(self._page) > self._most
+            self.known = dict(sorted(self._page.items())[: self._most])
+        if whole or len(self._page) > self._most:
+            self._cursor, self._page = b"0", {}
+
+
+class Watch:
+    """Looks at one namespace; not for several threads at once.
+
+    `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
+    are a few looks old: queues are looked into by turns. With `whole` every look counts all of them, as far as the
+    command line does: for who looks every few seconds. Raises the errors of `BrokerError`; a queue that cannot be
+    read (a key of another type, a shard that is away) is left out, and named in `truncated`.
+    """
+
+    def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10, whole: bool = False) -> None:
+        self.link = link
+        self.namespace = check_name(namespace, "namespace")
+        self._failures = failures
+        self._whole = whole
+        self._queues = _Names("SSCAN", store_keys.queues(namespace), MOST_QUEUES)
+        self._schedules = _Names("HSCAN", store_keys.schedules(namespace), MOST_SCHEDULES)
+        self._streams: set[str] = set()
+        self._parked: dict[str, list[str]] = {}
+        self._workers: list[str] = []
+        self._server: dict[str, str] = {}
+        self._nodes = 0
+        self._asked: dict[str, list[str]] = {}
+        self._deep: dict[str, QueueInfo] = {}  # what the last look into each said, the oldest first
+
+    def look(self, *, samples: bool = True) -> Snapshot:
+        """Everything at one moment, in one round trip to each server; the first look takes three.
+
+        Without `samples` those of the last ten minutes are left out, which cost the most to read.
+        """
+        if not self._nodes:
+            self._nodes = len(self.link.everywhere("PING"))
+            for _ in range(_FIRST_ROUNDS):
+                self._round(samples=False)
+        seen = self._round(samples)
+        queues = [self._info(name, reading) for name, reading in sorted(seen.queues.items())]
+        return Snapshot(
+            namespace=self.namespace,
+            now=seen.now,
+            server=self._server_info(seen.info),
+            queues=tuple(queues),
+            workers=tuple(
+                WorkerInfo(name, beat, seen.records[name] is not None, worker_record(seen.records[name]))
+                for name, beat in seen.beats
+                if name in seen.records
+            ),
+            tasks=tuple(one for _, tasks in sorted(seen.tasks.items()) for one in tasks),
+            samples={name: self._samples(name, seen) for name in sorted(seen.samples)},
+            failures=tuple(sorted(seen.failures, key=lambda one: -one.at)),
+            schedules=tuple(self._schedule_infos(seen)),
+            truncated=tuple(seen.missing),
+        )
+
+    # -- one round --------------------------------------------------------------------------------------------------
+
+    def _round(self, samples: bool) -> _Seen:
+        seen = _Seen()
+        asks = [*self._common(seen), *self._of_schedules(seen)]
+        self._asked, turns = {}, self._turns()
+        for name in self._queues.known:
+            try:
+                keys = queue_keys(self.namespace, check_name(name), name in self._streams)
+            except InvalidName:
+                continue
+            depth = WHOLE if self._whole else DEPTH if name in turns else GLANCE
+            asks += self._of_queue(seen, keys, samples, depth)
+        self._exchange(asks, seen)
+        for part, cut in (("queues", self._queues.cut), ("schedules", self._schedules.cut)):
+            if cut:
+                seen.missing[part] = None
+        self._remember(seen)
+        return seen
+
+    def _common(self, seen: _Seen) -> list[_Ask]:
+        def time(reply: Any) -> None:
+            seen.now = int(reply[0]) * 1000 + int(reply[1]) // 1000
+
+        def beats(flat: Any) -> None:
+            names = [str(name, "utf-8", "replace") for name in flat[::2]]
+            seen.beats = list(zip(names, map(float, flat[1::2]), strict=True))[:MOST_WORKERS]
+            if len(names) > MOST_WORKERS:
+                seen.missing["workers"] = None
+
+        def records(asked: list[str], reply: Any) -> None:
+            seen.records = dict(zip(asked, reply, strict=True))
+
+        def info(reply: Any) -> None:
+            seen.info |= _info(reply)
+
+        space, asked = self.namespace, self._workers
+        asks = [
+            _Ask("time", ("TIME",), time),
+            _Ask("queues", self._queues.wire(), self._queues.take),
+            _Ask("schedules", self._schedules.wire(), self._schedules.take),
+            _Ask("workers", ("ZREVRANGE", store_keys.workers(space), 0, MOST_WORKERS, "WITHSCORES"), beats),
+        ]
+        if asked:
+            wire = ("MGET", *(store_keys.worker_record(space, name) for name in asked))
+            asks.append(_Ask("workers", wire, lambda reply: records(asked, reply)))
+        sections = ("memory", "clients") if self._server else ("server", "memory", "clients")
+        return asks + [_Ask("server", ("INFO", section), info) for section in sections]
+
+    def _turns(self) -> set[str]:
+        """The queues to look into: those never seen, then those not seen for longest."""
+        known = self._queues.known
+        self._deep = {name: info for name, info in self._deep.items() if name in known}
+        return set([*(name for name in known if name not in self._deep), *self._deep][:DEEP])
+
+    def _of_queue(self, seen: _Seen, keys: QueueKeys, samples: bool, depth: Depth) -> list[_Ask]:
+        name = keys.name
+
+        def reading(value: Reading) -> None:
+            seen.queues[name] = value
+
+        def stats(flat: Any) -> None:
+            seen.tasks[name] = figures.task_stats(name, flat)
+
+        def recent(entries: Any) -> None:
+            seen.failures += figures.failures(name, entries)
+
+        def kept(flat: Any) -> None:
+            seen.samples[name] = flat
+
+        what, parked = f"queue {name}", self._parked.get(name, [])
+        self._asked[name] = parked
+        asks = [_Ask(what, overview(keys, parked, depth), reading), _Ask(what, ("HGETALL", keys.stats), stats)]
+        if self._failures:
+            asks.append(_Ask(what, ("LRANGE", keys.recent, 0, self._failures - 1), recent))
+        if samples:
+            asks.append(_Ask(what, ("HGETALL", keys.samples), kept))
+        return asks
+
+    def _of_schedules(self, seen: _Seen) -> list[_Ask]:
+        def ask(name: str, queue: str) -> _Ask:
+            wire = schedule_calls.read(queue_keys(self.namespace, queue), name)
+            return _Ask(f"schedule {name}", wire, lambda reply: seen.schedules.append((name, queue, reply)))
+
+        return [ask(name, queue) for name, queue in self._schedules.known.items()]
+
+    def _exchange(self, asks: Sequence[_Ask], seen: _Seen) -> None:
+        wires = [ask.wire.command() if isinstance(ask.wire, Call) else ask.wire for ask in asks]
+        for ask, reply in zip(asks, self.link.pipeline(wires), strict=True):
+            answer = reply
+            try:
+                if isinstance(ask.wire, Call):
+                    # A server that was started anew has no scripts: this one goes again with its text.
+                    answer = run(self.link, ask.wire) if isinstance(reply, NoScript) else reply
+                    if answer is reply and not isinstance(reply, TaskqError):
+                        answer = ask.wire.decode(reply)
+            except TaskqError as error:
+                answer = error
+            if isinstance(answer, BrokerUnavailable) and self.link.url.kind != "cluster":
+                raise answer
+            if isinstance(answer, TaskqError):
+                seen.missing[ask.what] = None
+            else:
+                ask.take(answer)
+
+    def _remember(self, seen: _Seen) -> None:
+        self._workers = [name for name, _ in seen.beats]
+        for name, reading in seen.queues.items():
+            if reading.transport == "stream":
+                self._streams.add(name)
+            else:
+                self._streams.discard(name)
+            self._parked[name] = [task for task, _ in reading.tasks]
+        if not self._server:
+            self._server = seen.info
+
+    # -- values -----------------------------------------------------------------------------------------------------
+
+    def _info(self, name: str, reading: Reading) -> QueueInfo:
+        info = reading.info(name, self._asked[name])
+        if reading.depth != GLANCE:
+            self._deep.pop(name, None)
+            self._deep[name] = info
+            return info
+        known = self._deep.get(name)
+        if known is None:
+            return info
+        cut = [*(part for part in info.truncated if part not in _DEEP), *(p for p in known.truncated if p in _DEEP)]
+        running, retrying = min(known.running, info.leased), min(known.retrying, info.delayed)
+        return replace(info, running=running, retrying=retrying, truncated=tuple(cut))
+
+    def _samples(self, name: str, seen: _Seen) -> tuple[Sample, ...]:
+        reading = seen.queues.get(name)
+        swept = reading.meta.get(b"swept", b"0") if reading is not None else b"0"
+        return figures.samples(seen.samples[name], seen.now, float(swept))
+
+    def _server_info(self, info: dict[str, str]) -> ServerInfo:
+        known = self._server | info
+        kind = "valkey" if "valkey_version" in known else "redis"
+        return ServerInfo(
+            kind=kind,
+            version=known.get(f"{kind}_version", "?"),
+            memory=int(known.get("used_memory", 0)),
+            limit=int(known.get("maxmemory", 0)),
+            clients=int(known.get("connected_clients", 0)),
+            nodes=self._nodes,
+        )
+
+    def _schedule_infos(self, seen: _Seen) -> list[ScheduleInfo]:
+        infos = []
+        for name, queue, reply in seen.schedules:
+            try:
+                entry = Entry.read(reply)
+            except DecodeError:
+                infos.append(ScheduleInfo.unreadable(name, queue))
+                continue
+            if entry is not None:
+                infos.append(ScheduleInfo.of(entry, seen.now))
+        return sorted(infos, key=lambda one: (one.next is None, one.next.timestamp() if one.next else 0.0, one.name))
+
+
+def worker_record(text: bytes | None) -> dict[str, Any]:
+    """What a worker said of itself; empty if that is gone, or cannot be read."""
+    try:
+        record = json.loads(text or b"{}")
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _info(reply: Any) -> dict[str, str]:
+    lines = str(reply, "utf-8", "replace").splitlines() if isinstance(reply, bytes) else []
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
