@@ -9,10 +9,6 @@ import json
 import sys
 
 from taskq import Record, TaskQ
-from taskq.bridge import carrier
-from taskq.events.consumer import Consumer
-from taskq.events.outbox import Routes
-from taskq.events.subscription import Subscription
 from taskq.events.transaction import Transaction
 
 TOPIC, OUT, GROUP = "storm", "storm.out", "g"
@@ -23,6 +19,7 @@ def main() -> None:
     app = TaskQ(told["namespace"], url=told["url"])
     out = app.topic(OUT)
 
+    @app.subscribe(TOPIC, GROUP, delivery="exactly_once", reset="earliest", session=told["session"], retry=5)
     def handle(record: Record, transaction: Transaction) -> None:
         key = str(record.key)
         number, last = transaction.state.get(key, [0, -1])
@@ -30,11 +27,7 @@ def main() -> None:
         transaction.state[key] = [number + 1, record.value]
         transaction.publish(out, {"value": record.value, "count": number + 1, "wrong": wrong}, key=key)
 
-    options = Subscription.of(
-        GROUP, {"delivery": "exactly_once", "reset": "earliest", "session": told["session"], "retry": 5}
-    )
-    routes = Routes(lambda name: app.topic(name).log, carrier(app._brokers.ends))
-    with Consumer(app.topic(TOPIC).log, options, handle, routes):
+    with app.consume():
         sys.stdin.read()
 
 

@@ -13,6 +13,7 @@ from taskq.events.group_calls import Seat
 from taskq.events.holding import Holding
 from taskq.events.keyed import Lane, Window, dispatch, end, lane_turn
 from taskq.events.log import Log
+from taskq.events.merging import oldest
 from taskq.events.outbox import Carried
 from taskq.events.properties import TopicProperties
 from taskq.events.ready import Item, Ready
@@ -28,6 +29,10 @@ log = logging.getLogger("taskq.events")
 def holding_of(item: Item) -> Holding:
     """The partition that an item of `ready` is, or is a part of."""
     return item.holding if isinstance(item, Lane) else cast("Holding", item)
+
+
+def _nothing() -> Turn:
+    yield from ()
 
 
 class Desk:
@@ -114,10 +119,20 @@ class Desk:
             self._tell(self.plan.options.on_revoke, holding.number)
         window = self._windows.get(holding)
         if window is None:
-            return turn(holding, self.plan)
+            return self._merged(holding) if self.plan.options.alone else turn(holding, self.plan)
         if holding.revoking:
             return end(holding, window, self.plan)
         return self._spread(holding, window)
+
+    def _merged(self, holding: Holding) -> Turn:
+        if holding.revoking or holding.has_chores:
+            return turn(holding, self.plan)
+        found = oldest(list(self.holdings.values()), self.properties.partitions)
+        if found is not None and found[0] is holding:
+            return turn(holding, self.plan, found[1])
+        if found is not None:
+            self.offer(found[0])
+        return _nothing()
 
     def _spread(self, holding: Holding, window: Window) -> Turn:
         for lane in dispatch(holding, window, self.plan):
@@ -151,7 +166,19 @@ class Desk:
         if holding.parked_keys and not (time.monotonic() < holding.later <= holding.next_due()):
             holding.later = holding.next_due()
             self.ready.add_later(holding, holding.later)
-        self.offer(holding)
+        if not self.plan.options.alone:
+            self.offer(holding)
+        else:
+            self.offer_oldest()
+
+    def offer_oldest(self) -> None:
+        """In global order, let the partition that has the oldest record have a turn; called where turns are walked."""
+        for holding in list(self.holdings.values()):
+            if holding.revoking or holding.has_chores:
+                self.offer(holding)
+        found = oldest(list(self.holdings.values()), self.properties.partitions)
+        if found is not None:
+            self.offer(found[0])
 
     def ask(self, step: Any, holding: Holding) -> Any:
         """Do what a turn wants until it is answered. Raises Lost if the partition is taken away meanwhile."""

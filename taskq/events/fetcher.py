@@ -74,6 +74,7 @@ class Fetcher:
         cursors = [one.cursor for one, _ in wanted]
         command: list[Any] = ["XREAD", "COUNT", count]
         link = self.desk.links.sync
+        now = self._time() if self.desk.plan.options.alone else 0
         if len(wanted) < len(held):
             reply = link.execute(*command, "STREAMS", *keys, *cursors)
         else:
@@ -84,20 +85,40 @@ class Fetcher:
         for (one, _), key, cursor in zip(wanted, keys, cursors, strict=True):
             entries = found.get(key.encode())
             came = (bool(entries) and self._put(one, cursor, entries)) or came
+        if now:
+            until = max([now, *(_ms(entries) for entries in found.values())])
+            self._learn([(one, found.get(one.keys.log.encode(), ()), count) for one, _ in wanted], until)
         return came
 
     def _in_cluster(self, wanted: list[tuple[Holding, int]]) -> bool:
         asked = [(one, one.cursor, room) for one, room in wanted]
         commands = [("XREAD", "COUNT", room, "STREAMS", one.keys.log, cursor) for one, cursor, room in asked]
         came, failure = False, None
-        for (one, cursor, _), reply in zip(asked, self.desk.links.sync.pipeline(commands), strict=True):
+        read: list[tuple[Holding, Any, int]] = []
+        now = self._time() if self.desk.plan.options.alone else 0
+        for (one, cursor, room), reply in zip(asked, self.desk.links.sync.pipeline(commands), strict=True):
             if isinstance(reply, TaskqError):
                 failure = reply
-            elif reply:
-                came = self._put(one, cursor, reply[0][1]) or came
+                continue
+            entries = reply[0][1] if reply else ()
+            read.append((one, entries, room))
+            came = (bool(entries) and self._put(one, cursor, entries)) or came
         if failure is not None and not came:
             raise failure
+        if now:
+            self._learn(read, now)
         return came
+
+    def _time(self) -> int:
+        seconds, micros = self.desk.links.sync.execute("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def _learn(self, read: list[tuple[Holding, Any, int]], until: int) -> None:
+        """For global order: what comes later has no smaller id than `until`; who got all it asked for has more."""
+        for one, entries, count in read:
+            one.frontier = max(one.frontier, _ms(entries) if len(entries) >= count else until)
+        for one in list(self.desk.holdings.values()):  # what waited for this may go on
+            self.desk.offer(one)
 
     def _put(self, holding: Holding, cursor: str, entries: Any) -> bool:
         if holding.lost or holding.cursor != cursor:
@@ -118,3 +139,7 @@ class Fetcher:
         """Whether numbers are missing because retention removed records; compaction leaves gaps, too."""
         gone = self.desk.links.sync.execute("HGET", holding.keys.meta, "gone")
         return gone is not None and int(gone) > holding.last.number
+
+
+def _ms(entries: Any) -> int:
+    return int(entries[-1][0].partition(b"-")[0])

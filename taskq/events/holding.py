@@ -50,6 +50,7 @@ class Holding:
         self.outbox = False  # whether there may be something in it
         self.targets: dict[str, str] = {}  # of the outbox -> the epoch under which this owner publishes there
         self.later = 0.0  # when it comes back by itself
+        self.frontier = 0  # ms: all records with smaller ids have been fetched
         self.lanes_run: Callable[[], bool] = _none  # whether a handler runs for a part of it, beside turns of its own
         start = claimed.place.offset
         self.cursor = before(start) if packed and start > (0,) else start.entry

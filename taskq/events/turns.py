@@ -57,6 +57,9 @@ class Lost(Exception):
         self.epoch = epoch
 
 
+Bound: TypeAlias = tuple[int, int, int]  # time and sequence of an id, and the partition
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What all turns of one consumer have in common."""
@@ -88,8 +91,8 @@ Turn: TypeAlias = Generator[Any, Any, None]
 Committing: TypeAlias = Generator[Call[Any], Any, None]
 
 
-def turn(holding: Holding, plan: Plan) -> Turn:
-    """One turn of a partition whose records are handled one after the other."""
+def turn(holding: Holding, plan: Plan, bound: Bound | None = None) -> Turn:
+    """One turn of a partition whose records are handled one after the other, of those in front of `bound` if given."""
     if holding.revoking:
         yield from leave(holding, plan)
         return
@@ -100,6 +103,10 @@ def turn(holding: Holding, plan: Plan) -> Turn:
     records = holding.peek(_count(holding, plan), options.max_bytes)
     if not records:
         return
+    if bound is not None:
+        records = [one for one in records if (one.offset.ms, one.offset.seq, holding.number) < bound]
+        if not records:
+            return
     if holding.parked_keys:
         cut = parking.before_parked(holding, records)
         if not cut:

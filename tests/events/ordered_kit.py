@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Scene:
             self.topic.publish_many([Event(number, partition=partition or 0) for number in numbers])
 
     @contextmanager
-    def consumer(self, handler: Callable[..., Any], group: str = "g", **options: Any) -> Iterator[Consumer]:
+    def consumer(self, handler: Callable[..., Any], group: str = "g", **options: Any) -> Generator[Consumer]:
         """A consumer in this process that has joined; ends in order."""
         said: dict[str, Any] = {"reset": "earliest", "session": 3.0, **options}
         consumer = Consumer(self.new_app().topic("t").log, Subscription.of(group, said), handler)

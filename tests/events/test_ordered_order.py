@@ -96,6 +96,27 @@ def test_s31_global_mode_has_one_active_consumer_and_hands_over(scene: Scene) ->
     assert in_order(pairs(two.items + one.items))
 
 
+def test_s31_global_mode_merges_all_partitions_by_time_also_over_a_handover(scene: Scene) -> None:
+    seen = Seen()
+
+    def publish(begin: int) -> None:
+        for number in range(begin, begin + 200):
+            scene.topic.publish(number, partition=number % 4)
+
+    publish(0)
+    with scene.consumer(seen.add, mode="global") as first:
+        publish(200)
+        seen.count(400)
+        first.stop()
+        publish(400)
+        with scene.consumer(seen.add, mode="global"):
+            publish(600)
+            records = seen.count(800)
+    times = [record.offset.ms for record in records]
+    assert times == sorted(times)
+    assert sorted(record.value for record in records) == list(range(800))
+
+
 def test_s32_unordered_mode_has_several_of_a_partition_in_progress_and_commits_the_low_watermark(scene: Scene) -> None:
     go, first, done = threading.Event(), threading.Event(), Seen()
 

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import storm
 from benchmarks.bench import wait_for
+from benchmarks.storm_member import GROUP, OUT, TOPIC
 from taskq import TaskQ
 from taskq.events.ordered_group import OrderedGroup
 from tests.servers import RealServer
@@ -29,11 +30,11 @@ def fell(group: OrderedGroup, lag: int) -> bool:
 @pytest.mark.crash
 def test_in_a_storm_each_effect_is_committed_once_and_in_order(server: RealServer) -> None:
     app = TaskQ(storm.NAMESPACE, url=server.url)
-    topic = app.topic(storm.TOPIC, partitions=storm.PARTITIONS)
-    out = app.topic(storm.OUT, partitions=4)
+    topic = app.topic(TOPIC, partitions=storm.PARTITIONS)
+    out = app.topic(OUT, partitions=4)
     out.properties()
     weather = storm.Storm(server.url, random.Random(3))
-    group = topic.group(storm.GROUP)
+    group = topic.group(GROUP)
     try:
         for _ in range(3):
             weather.join()
