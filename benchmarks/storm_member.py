@@ -19,7 +19,7 @@ def main() -> None:
     app = TaskQ(told["namespace"], url=told["url"])
     out = app.topic(OUT)
 
-    @app.subscribe(TOPIC, GROUP, delivery="exactly_once", reset="earliest", session=told["session"], retry=5)
+    @app.subscribe(TOPIC, group=GROUP, delivery="exactly_once", reset="earliest", session=told["session"], retry=5)
     def handle(record: Record, transaction: Transaction) -> None:
         key = str(record.key)
         number, last = transaction.state.get(key, [0, -1])

@@ -71,35 +71,28 @@ class TaskQ(tasks.TaskQ):
         self, target: str, *, mode: Literal["broadcast"], on_gap: OnGap | None = None
     ) -> Callable[[F], F]: ...
     @overload
-    def subscribe(self, target: str, group: str, **options: Unpack[SubscribeOptions]) -> Callable[[F], F]: ...
-    def subscribe(self, target: str, group: str | None = None, **said: Any) -> Callable[[F], F]:
-        """Have a function handle the records of a topic for a group: `@app.subscribe("orders", group="billing")`.
+    def subscribe(self, target: str, *, group: str, **options: Unpack[SubscribeOptions]) -> Callable[[F], F]: ...
+    def subscribe(self, target: str, *, mode: str = "partition", **said: Any) -> Callable[[F], F]:
+        """Register a function as a handler: `@app.subscribe("orders", group="billing")`; `consume` runs it.
 
-        The partitions are shared among the members of the group; the records of one are handled in order. Functions,
-        plain and coroutine, get a record, with `batch` a list of them, with `delivery="exactly_once"` a transaction
-        too; see `Subscription` for the options. With `mode="shared"` each record goes to one consumer of the group, in
-        no promised order, and is settled by itself; `target` may then be a pattern: `*` is one level, `>` at the end
-        all that follow. With `mode="broadcast"` the function hears what is said on a channel, at most once.
-
-        Workers run what is subscribed to, and so does `consume`. Raises InvalidOption, InvalidName, ConfigError.
+        The members of a group share the partitions of the topic, and the records of one are handled in order; see
+        `Subscription` for the options. With `batch` the function gets a list, with `delivery="exactly_once"` also a
+        transaction. For the other modes `target` may be a pattern: `*` is one level, `>` at the end all that follow.
+        With `mode="shared"` each record goes to one consumer of the group, in no promised order. With
+        `mode="broadcast"` the function hears what is said on a channel, at most once. Raises InvalidOption,
+        InvalidName, ConfigError.
         """
-        from taskq.events.patterns import is_pattern
-
-        mode = said.get("mode", "partition")
+        subscriptions = self.events.subscriptions
         if mode == "broadcast":
             on_gap = said.pop("on_gap", None)
-            if group is not None or len(said) > 1:
-                name = "group" if group is not None else next(name for name in said if name != "mode")
-                raise InvalidOption(f"{name}= is no option of a broadcast: only on_gap= is")
-            return self.events.subscriptions.broadcast(target, on_gap)
-        if group is None:
-            raise InvalidOption(f"subscribe({shown(target)}): name the group, like group='billing'")
-        if mode == "shared":
-            del said["mode"]
-            return self.events.subscriptions.shared(target, group, said, said.pop("filter", None))
-        if is_pattern(target):
-            raise InvalidOption(f"subscribe({shown(target)}): a pattern is for mode='shared' or 'broadcast'")
-        return self.events.ordered.decorator(self.topic(target).log, group, said)
+            if said:
+                raise InvalidOption(f"{next(iter(said))}= is no option of a broadcast: only on_gap= is")
+            return subscriptions.broadcast(target, on_gap)
+        if mode != "shared":
+            if "group" not in said:
+                raise InvalidOption(f"subscribe({shown(target)}): say for which group, like group='billing'")
+            return self.events.ordered.decorator(self.topic(target).log, said.pop("group"), {"mode": mode, **said})
+        return subscriptions.shared(target, said.pop("group", None), said, said.pop("filter", None))
 
     def bridge(
         self,

@@ -29,9 +29,10 @@ from taskq.events.transaction import Enqueue
 from taskq.events.turns import Plan
 from taskq.store.scripts import run
 
-BEGIN_S = 10.0
 GRACE_S = 10.0
 LAST_S = 2.0
+LOOK_S = 0.05
+BEGIN_LOOKS = 200  # ten seconds; it goes on trying after that
 
 
 class Consumer:
@@ -91,6 +92,9 @@ class Consumer:
             self._parts.append(Loop(desk, self.handler, loop) if is_async else Threads(desk, self.handler))
         for part in self._parts:
             part.start()
+        for _ in range(BEGIN_LOOKS):
+            if self._member.begun.wait(LOOK_S) or desk.failure is not None:
+                break
         return self
 
     @property
@@ -136,6 +140,17 @@ class Consumer:
         desk.ready.close()
         for part in others:
             part.end(LAST_S)
+
+    def close(self) -> None:
+        """`stop`."""
+        self.stop()
+
+    async def aclose(self) -> None:
+        """`stop`, awaited."""
+        await asyncio.to_thread(self.stop)
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
 
     def stop_reading(self, drain: Callable[[], None]) -> None:
         """`stop` for a loop of the user's: `drain` walks through the turns that give partitions up."""

@@ -44,6 +44,8 @@ class Fetcher:
                 desk.stopping.wait(desk.trouble.began(error))
             except TaskqError as error:
                 desk.stopping.wait(desk.trouble.complain(error))
+            except Exception as error:  # noqa: BLE001 - said in full, and the consumer ends
+                desk.broke(error)
 
     def fetch(self) -> None:
         """One read of all partitions that have room; waits if there is nothing."""

@@ -12,7 +12,7 @@ from taskq.events.log import Log
 from taskq.events.parts import OrderedPart, Part
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
 from taskq.events.retention import Trimmed, trim
-from taskq.events.subscribing import Subscriptions as OrderedSubscriptions
+from taskq.events.subscribing import OrderedSubscriptions
 from taskq.events.subscriptions import Subscriptions
 from taskq.events.topic import Topic
 from taskq.names import check_name

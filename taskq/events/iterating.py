@@ -144,6 +144,9 @@ class Reading:
             desk.lose(walk.holding, lost.epoch)
         except TaskqError as error:
             desk.put_off(walk.holding, error)
+        except Exception as error:
+            desk.broke(error)
+            raise
         self._walk = None
         desk.done(walk.holding)
 
@@ -255,5 +258,8 @@ class Reading:
             desk.lose(walk.holding, lost.epoch)
         except TaskqError as error:
             desk.put_off(walk.holding, error)
+        except Exception as error:
+            desk.broke(error)
+            raise
         self._walk = None
         desk.done(walk.holding)

@@ -68,6 +68,10 @@ class Member:
                 return
             except TaskqError as error:
                 wait = desk.trouble.complain(error)
+            except Exception as error:  # noqa: BLE001 - said in full, and the consumer ends
+                desk.broke(error)
+                self._lose_all()
+                return
 
     def beat(self) -> float:
         """One heartbeat and what follows from it; answers the seconds until the next."""

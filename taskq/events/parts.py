@@ -7,7 +7,7 @@ from inspect import iscoroutinefunction
 from typing import Any, Protocol, Self
 
 from taskq.errors import TaskqError
-from taskq.events.consumer import BEGIN_S, Consumer
+from taskq.events.consumer import Consumer
 
 
 class Part(Protocol):
@@ -72,7 +72,7 @@ class OrderedPart:
         if not self._started:
             self.consumer.start(loop)
             self._started = True
-            self.consumer.wait_begun(BEGIN_S)
+            self.consumer.wait_begun(0.0)  # raises what it failed with
         return self
 
     def close(self, timeout: float = 30.0) -> None:

@@ -30,6 +30,8 @@ def walk(desk: Desk, item: Item, handler: Handler) -> None:
         desk.lose(holding, lost.epoch)
     except TaskqError as error:
         desk.put_off(holding, error)
+    except Exception as error:  # noqa: BLE001 - said in full, and the consumer ends
+        desk.broke(error)
     finally:
         desk.done(item)
 
@@ -51,6 +53,8 @@ async def walk_async(desk: Desk, item: Item, handler: Handler) -> None:
         desk.lose(holding, lost.epoch)
     except TaskqError as error:
         desk.put_off(holding, error)
+    except Exception as error:  # noqa: BLE001 - said in full, and the consumer ends
+        desk.broke(error)
     finally:
         desk.done(item)
 

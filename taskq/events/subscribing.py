@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from taskq.errors import ConfigError, InvalidOption
-from taskq.events.consumer import BEGIN_S, Consumer
+from taskq.events.consumer import Consumer
 from taskq.events.log import Log
 from taskq.events.outbox import Routes
 from taskq.events.performing import Handler
@@ -29,7 +27,7 @@ class Registered:
     handler: Handler
 
 
-class Subscriptions:
+class OrderedSubscriptions:
     """What is subscribed to in one app."""
 
     def __init__(self) -> None:
@@ -62,36 +60,3 @@ class Subscriptions:
     def consumers(self) -> list[Consumer]:
         """A consumer for each of them, not yet started."""
         return [Consumer(one.topic, one.options, one.handler, self.routes, self.enqueue) for one in self.registered]
-
-    @contextmanager
-    def consuming(self) -> Generator[list[Consumer]]:
-        """Run all of them on threads of their own as long as the block runs."""
-        started: list[Consumer] = []
-        try:
-            for consumer in self.consumers():
-                started.append(consumer)
-                consumer.start()
-            for consumer in started:
-                consumer.wait_begun(BEGIN_S)
-            yield started
-        finally:
-            end(started)
-
-    def consume(self, stop: threading.Event | None = None) -> None:
-        """Run all of them until `stop` is set, one cannot go on (its error is raised), or Ctrl-C."""
-        with self.consuming() as started:
-            if not started:
-                raise ConfigError("nothing is subscribed to: put @app.subscribe(...) above a function")
-            while stop is None or not stop.is_set():
-                for consumer in started:
-                    if consumer.wait(1 / len(started)):
-                        return
-
-
-def end(consumers: list[Consumer]) -> None:
-    """Stop consumers side by side."""
-    threads = [threading.Thread(target=one.stop) for one in consumers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()

@@ -7,13 +7,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from taskq.errors import ConfigError, InvalidOption
 from taskq.events.broadcast import Broadcast
 from taskq.events.handling import Route
 from taskq.events.listening import BroadcastSubscription, OnGap
-from taskq.events.parts import Part
 from taskq.events.shared import SharedSubscription, Where
 from taskq.events.shared_options import Filter, SharedOptions
 from taskq.names import shown
@@ -86,10 +85,19 @@ class Subscriptions:
         return found + [self._channel(name).subscribe(handler, on_gap=gap) for name, handler, gap in self._broadcasts]
 
 
+class Runnable(Protocol):
+    """A subscription that can be run here."""
+
+    def start(self) -> Any: ...
+    def close(self) -> None: ...
+    async def __aenter__(self) -> Any: ...
+    async def aclose(self) -> None: ...
+
+
 class Consumption:
     """All handlers of an app, running in this process: `with app.consume(): ...`, or `app.consume().wait()`."""
 
-    def __init__(self, subscriptions: Sequence[Part]) -> None:
+    def __init__(self, subscriptions: Sequence[Runnable]) -> None:
         self.subscriptions = subscriptions
         self._ended = threading.Event()
 
@@ -120,7 +128,7 @@ class Consumption:
 
     async def __aenter__(self) -> Self:
         """`async def` handlers of records run in the loop that runs here."""
-        done: list[Part] = []
+        done: list[Runnable] = []
         try:
             for one in self.subscriptions:
                 await one.__aenter__()
@@ -137,7 +145,7 @@ class Consumption:
         self._ended.set()
 
 
-def _close(subscriptions: Sequence[Part]) -> None:
+def _close(subscriptions: Sequence[Runnable]) -> None:
     threads = [threading.Thread(target=one.close, name="taskq-close") for one in subscriptions]
     for thread in threads:
         thread.start()

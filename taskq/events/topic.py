@@ -198,25 +198,30 @@ class Topic:
         **options: Unpack[SharedSaid],
     ) -> SharedSubscription: ...
     @overload
-    def subscribe(self, group: str, **options: Unpack[SubscribeOptions]) -> Reading: ...
-    def subscribe(self, *given: Any, **said: Any) -> SharedSubscription | Reading:
-        """Consume this topic as one of a group: `for record in orders.subscribe("billing")`, or `async for`.
+    def subscribe(self, handler: None = None, *, group: str, **options: Unpack[SubscribeOptions]) -> Reading: ...
+    def subscribe(
+        self,
+        handler: Any = None,
+        *,
+        group: str,
+        mode: Any = "partition",
+        filter: Filter | None = None,
+        **options: Any,
+    ) -> SharedSubscription | Reading:
+        """Read this topic as one of a group: `with orders.subscribe(group="mail") as records: ...`, or `async with`.
 
-        In an ordered group the partitions are shared among the members, a record is done when the next one is asked
-        for, and with `batch` each step of the loop gives a list. With `mode="shared"` each record goes to one consumer,
-        in no promised order: `with orders.subscribe(group="mail", mode="shared") as records`. With a handler (or
-        `Route`s: the first that fits gets the record) it begins with `start()`; only records for which `filter` is true
-        get to it. Raises InvalidOption, InvalidName.
+        The members of the group share the partitions, and a record is done when the next one is asked for; with `batch`
+        each step of the loop gives a list. With `mode="shared"` they share the records, in no promised order: then with
+        a handler, begin with `start()`, without one, iterate. Only records for which `filter` is true get to it; the
+        others are settled. Several handlers with filters of their own are given as `Route`s: the first that fits gets
+        the record. Raises InvalidOption, InvalidName.
         """
-        if said.get("mode") == "shared":
-            del said["mode"]
+        if mode == "shared":
             where = Where.of(self.log.links, self.log.namespace, self.name)
-            handler, wanted = (given or (None,))[0], said.pop("filter", None)
-            return subscribed(where, said.pop("group", None), "shared", said, handler, wanted)
-        group = said.pop("group", None) if not given else given[0]
-        if callable(group) or len(given) > 1:
-            raise InvalidOption("a topic's subscribe() takes a handler only with mode='shared': use app.subscribe()")
-        return Reading(self.log, Subscription.of(cast("str", group), said))
+            return subscribed(where, group, mode, cast("SharedSaid", options), handler, filter)
+        if handler is not None or filter is not None:
+            raise InvalidOption("an ordered group has its function by @app.subscribe, and no filter: loop without them")
+        return Reading(self.log, Subscription.of(group, {"mode": mode, **options}))
 
     def group(self, name: str) -> OrderedGroup:
         """An ordered group from outside: its lag, members and dead letters, and putting it elsewhere."""

@@ -25,8 +25,7 @@ def scene(server: RealServer, namespace: str) -> Iterator[Scene]:
 def test_s38_at_most_once_handles_nothing_twice_whatever_dies(scene: Scene) -> None:
     scene.publish(100)
     for fatal in (10, 50):
-        victim = scene.process(f"die:{fatal}", delivery="at_most_once", session=1.0).started()
-        victim.died()
+        scene.process(f"die:{fatal}", delivery="at_most_once", session=1.0).died()
     scene.process(delivery="at_most_once", session=1.0).started()
     scene.until(lambda: scene.position() == 100)
     ledger = scene.ledger_until(lambda lines: len(lines) >= 98)
@@ -37,7 +36,7 @@ def test_s38_at_most_once_handles_nothing_twice_whatever_dies(scene: Scene) -> N
 def test_s39_at_least_once_handles_everything_whatever_dies(scene: Scene) -> None:
     scene.publish(200)
     for fatal in (10, 150):
-        scene.process(f"die:{fatal}", session=1.0).started().died()
+        scene.process(f"die:{fatal}", session=1.0).died()
     scene.process(session=1.0).started()
     scene.until(lambda: scene.position() == 200)
     assert {line["value"] for line in scene.ledger()} == set(range(200))

@@ -54,7 +54,7 @@ def test_a_group_that_is_not_there_is_not_put_anywhere(scene: Scene) -> None:
 
 async def test_s102_lag_is_exact_in_records_and_bytes_whatever_was_removed(scene: Scene) -> None:
     scene.publish(10)
-    with scene.topic.subscribe("g", reset="earliest") as reading:
+    with scene.topic.subscribe(group="g", reset="earliest") as reading:
         for _ in range(4):
             next(reading)
         reading.commit()

@@ -23,10 +23,10 @@ def scene(server: RealServer, namespace: str) -> Iterator[Scene]:
 
 def test_a_loop_commits_what_it_has_passed_and_what_it_left_comes_again(scene: Scene) -> None:
     scene.publish(10)
-    with scene.topic.subscribe("g", reset="earliest") as reading:
+    with scene.topic.subscribe(group="g", reset="earliest") as reading:
         assert [next(reading).value for _ in range(4)] == [0, 1, 2, 3]
     assert scene.position() == 3
-    with scene.topic.subscribe("g", reset="earliest") as reading:
+    with scene.topic.subscribe(group="g", reset="earliest") as reading:
         assert [next(reading).value for _ in range(3)] == [3, 4, 5]
         reading.commit()
         assert scene.position() == 6
@@ -35,7 +35,7 @@ def test_a_loop_commits_what_it_has_passed_and_what_it_left_comes_again(scene: S
 
 async def test_an_async_loop_does_the_same(scene: Scene) -> None:
     scene.publish(10)
-    async with scene.topic.subscribe("g", reset="earliest", batch=3) as reading:
+    async with scene.topic.subscribe(group="g", reset="earliest", batch=3) as reading:
         found: list[int] = []
         async for records in reading:
             found += [record.value for record in records]
@@ -46,7 +46,7 @@ async def test_an_async_loop_does_the_same(scene: Scene) -> None:
     assert scene.position() == 6
 
 
-def test_a_registered_function_is_run_by_consuming(scene: Scene) -> None:
+def test_a_registered_function_is_run_by_consume(scene: Scene) -> None:
     app, seen = scene.new_app(), Seen()
 
     @app.subscribe("t", group="g", reset="earliest")

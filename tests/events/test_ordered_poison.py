@@ -75,7 +75,7 @@ def test_s49_reject_and_errors_that_are_never_retried_are_dead_at_once(scene: Sc
 def test_s50_a_record_that_kills_its_process_three_times_is_a_dead_letter(scene: Scene) -> None:
     scene.publish(20)
     for _ in range(3):
-        scene.process("die:7", session=1.0).started().died()
+        scene.process("die:7", session=1.0).died()
     scene.process("die:7", session=1.0).started()
     scene.until(lambda: scene.position() == 20)
     [(head, body)] = scene.dead()

@@ -46,7 +46,7 @@ def test_s02_latest_gets_only_what_is_published_after_it_began(scene: Scene) -> 
 
 def test_s02_what_is_published_between_subscribing_and_the_first_fetch_is_delivered(scene: Scene) -> None:
     scene.publish(10)
-    with scene.topic.subscribe("g", reset="latest") as reading:
+    with scene.topic.subscribe(group="g", reset="latest") as reading:
         scene.publish(1, begin=100)
         assert next(reading).value == 100
 

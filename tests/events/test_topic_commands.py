@@ -45,7 +45,7 @@ def control(app: TaskQ) -> TopicControl:
 
 def handled(app: TaskQ, seen: Seen, count: int, **options: Any) -> None:
     """Have a group handle so many records of `orders`, then leave."""
-    with app.topic("orders").subscribe("billing", reset="earliest", **options) as reading:
+    with app.topic("orders").subscribe(group="billing", reset="earliest", **options) as reading:
         for record in reading:
             seen.add(record.value["order"])
             if len(seen.items) == count:
@@ -59,7 +59,7 @@ def handled(app: TaskQ, seen: Seen, count: int, **options: Any) -> None:
 def test_s102_lag_is_told_in_records_bytes_and_seconds_with_members_assignment_and_epochs(app: TaskQ) -> None:
     filled(app)
     inspector = TopicInspector(app.events.links().sync, app.namespace)
-    with app.topic("orders").subscribe("billing", reset="earliest", member="one") as reading:
+    with app.topic("orders").subscribe(group="billing", reset="earliest", member="one") as reading:
         first = next(iter(reading))
         reading.commit()
         group = inspector.group("orders", "billing")
@@ -96,7 +96,7 @@ def test_all_topics_take_as_many_round_trips_as_one(app: TaskQ, monkeypatch: pyt
     for number in range(12):
         topic = app.topic(f"t{number}", partitions=3)
         topic.publish(number)
-        with topic.subscribe(f"g{number}", reset="earliest"), topic.subscribe(group="s", mode="shared"):
+        with topic.subscribe(group=f"g{number}", reset="earliest"), topic.subscribe(group="s", mode="shared"):
             pass
     link, calls = app.events.links().sync, list[str]()
     TopicInspector(link, app.namespace).topics()  # the server learns the scripts

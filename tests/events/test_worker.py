@@ -75,10 +75,11 @@ def test_records_of_all_kinds_of_groups_are_handled_beside_tasks_and_coroutines_
     assert listed["consumes"] == [
         "orders for billing (partition)",
         "orders for audit (partition)",
+        "sources for tasks (partition)",
         "mails for post (shared)",
         "broadcast news",
     ]
-    assert "  events  orders for billing (partition), orders for audit (partition), mails" in worker.text()
+    assert "  events  orders for billing (partition), orders for audit (partition), " in worker.text()
     assert worker.terminate() == 0
     assert members(here) == members(here, "audit") == 0
 
@@ -198,6 +199,8 @@ def test_s50_the_same_in_a_shared_group_beside_records_of_others(here: World) ->
     publish(here, "poison", topic="mails", die=True)
     for number in range(5):
         publish(here, f"m{number}", number % 2, topic="mails")
+    for death in (1, 2, 3):
+        here.hear("dies", "poison", death)
     for number in range(5):
         here.hear("posted", f"m{number}")
     dead = group(here, "post", 0, "dead", "mails")

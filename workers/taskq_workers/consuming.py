@@ -51,6 +51,7 @@ class Consuming:
         for one in self._running:
             _check_member(one.part, processes)
         self._call = call
+        self._events = events
         self._care = TopicCare(events)
         self._outage = Outage()
         self._stopping = threading.Event()
@@ -99,8 +100,12 @@ class Consuming:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
+        declared = False
         while not self._stopping.is_set():
             try:
+                if not declared:
+                    self._declare()
+                    declared = True
                 for one in self._running:
                     self._look(one)
                 self._care.look()
@@ -112,6 +117,16 @@ class Consuming:
             except Exception:  # the other subscriptions go on, whatever is wrong with this one
                 log.exception("an error of its own in what runs subscriptions")
             self._stopping.wait(LOOK_S)
+
+    def _declare(self) -> None:
+        """Store what the app says of its topics, so that a shared group finds them. Raises BrokerUnavailable."""
+        for name, topic in self._events.declared.items():
+            try:
+                topic.properties()
+            except BrokerUnavailable:
+                raise
+            except TaskqError as error:
+                self._outage.complain(f"topic {name} cannot be used", error)
 
     def _look(self, one: Running) -> None:
         if self._stopping.is_set() or one.over:
