@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from taskq import bridge
-from taskq.errors import InvalidOption
-from taskq.events.broadcast import Broadcast
-from taskq.events.hub import Events
-from taskq.events.listening import OnGap
-from taskq.events.outbox import Routes
-from taskq.events.properties import TopicOptions, TopicProperties
-from taskq.events.shared_options import Filter, SharedSaid
-from taskq.events.subscription import SubscribeOptions
-from taskq.events.subscriptions import Consumption
-from taskq.events.topic import Topic
+from taskq.errors import ConfigError, InvalidOption
 from taskq.names import shown
 from taskq.tasks import app as tasks
+from taskq.tasks.outgoing import Call
+from taskq.tasks.publishes import Publishes
+from taskq.tasks.task import Task
+
+if TYPE_CHECKING:  # events are imported when an app first has any: most workers and web processes have none
+    from taskq.events.broadcast import Broadcast
+    from taskq.events.hub import Events
+    from taskq.events.listening import OnGap
+    from taskq.events.properties import TopicOptions, TopicProperties
+    from taskq.events.record import Record
+    from taskq.events.shared_options import Filter, SharedSaid
+    from taskq.events.subscription import SubscribeOptions
+    from taskq.events.subscriptions import Consumption
+    from taskq.events.topic import Topic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +33,10 @@ class TaskQ(tasks.TaskQ):
     @cached_property
     def events(self) -> Events:
         """The topics of this app, and what is subscribed to here."""
+        from taskq import bridge
+        from taskq.events.hub import Events
+        from taskq.events.outbox import Routes
+
         events = Events(self.namespace, self._brokers.links, self._brokers.timeout)
         events.ordered.enqueue = bridge.entry_of
         events.ordered.routes = Routes(lambda name: events.topic(name).log, bridge.carrier(self._brokers.ends))
@@ -42,6 +50,11 @@ class TaskQ(tasks.TaskQ):
         and `tombstones` the last word counts. What is not said stays as it is. Raises InvalidName, InvalidOption.
         """
         return self.events.topic(name, **options)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether a topic, a subscription or a broadcast was named here."""
+        return "events" in vars(self)
 
     @overload
     def subscribe(
@@ -81,9 +94,54 @@ class TaskQ(tasks.TaskQ):
             return self.events.ordered.decorator(self.topic(target).log, said.pop("group"), {"mode": mode, **said})
         return subscriptions.shared(target, said.pop("group", None), said, said.pop("filter", None))
 
+    def bridge(
+        self,
+        target: str,
+        *,
+        group: str,
+        call: Callable[[Record], Call[Any] | None],
+        **options: Unpack[SubscribeOptions],
+    ) -> None:
+        """Have each record enqueue a task: `app.bridge("orders", group="mail", call=lambda r: send.call(r.value))`.
+
+        `call` makes a call of a record, with options if need be, or None for none. Calls are enqueued in the order of
+        the records of a partition, and once for each record: their ids follow from the record, and queues remember
+        those for `AppOptions.id_window`. Options are those of an ordered group. Raises InvalidOption, InvalidName.
+        """
+        from taskq import bridge
+
+        if not callable(call):
+            raise InvalidOption(f"call={shown(call)}: give a function that makes a call of a record")
+        said: dict[str, Any] = {"batch": bridge.BATCH, **options}
+        if said["batch"] != bridge.BATCH or said.get("delivery", "at_least_once") != "at_least_once":
+            raise InvalidOption("a bridge has a batch and a delivery of its own: leave both out")
+        handler = bridge.handler(group, call, bridge.carrier(self._brokers.ends))
+        self.events.ordered.decorator(self.topic(target).log, group, said)(handler)
+
+    def publish_results(
+        self, task: Task[..., Any], target: str, *, key: Callable[[Any], str | None] | None = None
+    ) -> None:
+        """Have each result of a task become a record of a topic, with the key that `key` makes of it.
+
+        The record is kept by the script that settles the message, and carried to the topic from there: once, as long as
+        the topic remembers ids (`Dedup`). The result has to be JSON. A task whose result or key cannot be published is
+        a dead letter. Raises InvalidName, ConfigError.
+        """
+        if task.publishes is not None and task.publishes.topic != target:
+            raise ConfigError(f"results of {task.name} go to topic {task.publishes.topic!r} already")
+        task.publishes = Publishes(self.topic(target).name, key)
+
+    def record_publisher(self) -> Callable[[Any], None]:
+        """What publishes the results that wait in outboxes of queues; for workers."""
+        from taskq import bridge
+
+        return bridge.publisher(self.topic)
+
     def consume(self) -> Consumption:
         """Everything that functions were subscribed to here, to be run in this process: `with app.consume(): ...`."""
-        return Consumption([*self.events.subscriptions.made(), *self.events.ordered.consumers()])
+        from taskq.events.subscriptions import Consumption
+
+        return Consumption(self.events.parts())
 
     def broadcast(self, name: str, codec: str = "json") -> Broadcast:
         """A channel on which whoever listens now hears, at most once: `app.broadcast("cache.flush").publish(7)`.

@@ -45,6 +45,10 @@ class UnknownTopic(ConfigError, LookupError):
     """There is no topic of that name in this namespace, and nobody here says what it is."""
 
 
+class UnknownGroup(TaskqError, LookupError):
+    """The topic has no such group."""
+
+
 class UnknownSchedule(ConfigError, LookupError):
     """There is no schedule of that name in this namespace."""
 

@@ -72,8 +72,11 @@ class Consumer:
         assert self._desk is not None, "start it first"
         return self._desk
 
-    def start(self) -> Self:
-        """Begin. Raises ConfigError, BrokerUnavailable; once it has started, outages are survived."""
+    def start(self, loop: asyncio.AbstractEventLoop | None = None) -> Self:
+        """Begin; a coroutine function runs in `loop`, or in one of its own. Once it has started, outages are survived.
+
+        Raises ConfigError, BrokerUnavailable.
+        """
         options, properties = self.options, self.topic.properties()
         seat = Seat(
             options.member or uuid.uuid4().hex[:16], uuid.uuid4().hex[:16], f"{socket.gethostname()}:{os.getpid()}"
@@ -85,14 +88,19 @@ class Consumer:
         self._member = Member(desk)
         self._parts = [self._member, Fetcher(desk)]
         if self.handler is not None:
-            kind = Loop if iscoroutinefunction(self.handler) else Threads
-            self._parts.append(kind(desk, self.handler))
+            is_async = iscoroutinefunction(self.handler)
+            self._parts.append(Loop(desk, self.handler, loop) if is_async else Threads(desk, self.handler))
         for part in self._parts:
             part.start()
         for _ in range(BEGIN_LOOKS):
             if self._member.begun.wait(LOOK_S) or desk.failure is not None:
                 break
         return self
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a handler has run for more than `max_poll` seconds and still does."""
+        return self._member is not None and self._member.stuck
 
     def wait_begun(self, timeout: float) -> bool:
         """Wait until the group has its positions, so that nothing published later is missed; raises what failed."""

@@ -9,6 +9,7 @@ from taskq import codec as codecs
 from taskq.errors import ConfigError
 from taskq.events.broadcast import Broadcast
 from taskq.events.log import Log
+from taskq.events.parts import OrderedPart, Part
 from taskq.events.properties import TopicOptions, TopicProperties, checked, decode
 from taskq.events.retention import Trimmed, trim
 from taskq.events.subscribing import OrderedSubscriptions
@@ -55,6 +56,10 @@ class Events:
     def declared(self) -> dict[str, Topic]:
         """The topics that were named here."""
         return dict(self._topics)
+
+    def parts(self) -> list[Part]:
+        """What functions were subscribed to here, each to be started by itself: ordered, shared and broadcast."""
+        return [*map(OrderedPart, self.ordered.consumers()), *self.subscriptions.made()]
 
     def topics(self) -> dict[str, TopicProperties]:
         """All topics of the namespace, as the broker knows them, by name."""

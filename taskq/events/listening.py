@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from taskq.codec import Codec
-from taskq.errors import BrokerUnavailable
+from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.events.hearing import Gap, Heard, Hearing, Tally
 from taskq.events.patterns import Pattern
 from taskq.store.links import Links
@@ -75,12 +75,30 @@ class BroadcastSubscription:
                 self._thread.start()
         return self
 
-    def close(self) -> None:
-        """End; a handler that runs is waited for."""
+    @property
+    def is_async(self) -> bool:
+        """Whether its handler is to run in an event loop."""
+        return iscoroutinefunction(self._handler)
+
+    @property
+    def failure(self) -> TaskqError | None:
+        """Why it has ended by itself: it does not."""
+        return None
+
+    def abandon(self) -> None:
+        """Nothing is held, so there is nothing to be given up."""
+
+    @property
+    def name(self) -> str:
+        """What is listened to, for people."""
+        return f"broadcast {self._name}"
+
+    def close(self, timeout: float = 30.0) -> None:
+        """End; a handler that runs is waited for, up to `timeout` seconds."""
         self._closed = True
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(timeout)
         ears, self._ears = self._ears, None
         if ears is not None:
             ears.close()
@@ -127,12 +145,12 @@ class BroadcastSubscription:
                 self._task = asyncio.get_running_loop().create_task(self._alisten(self._handler))
         return self
 
-    async def aclose(self) -> None:
+    async def aclose(self, timeout: float = 30.0) -> None:
         """`close`, awaited."""
         self._closed = True
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
-            await task
+            await asyncio.wait([task], timeout=timeout)
         ears, self._async_ears = self._async_ears, None
         if ears is not None:
             await ears.aclose()

@@ -34,6 +34,11 @@ class Member:
         self._stuck: list[Holding] = []
         self._thread = threading.Thread(target=self._run, name=f"taskq-member-{desk.plan.options.group}", daemon=True)
 
+    @property
+    def stuck(self) -> bool:
+        """Whether it has left the group because a handler runs for too long."""
+        return bool(self._stuck)
+
     def start(self) -> None:
         self._thread.start()
 

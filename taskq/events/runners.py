@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Future, wait
 
 from taskq.errors import TaskqError
 from taskq.events.desk import Desk, holding_of
@@ -91,17 +92,25 @@ class Threads:
 
 
 class Loop:
-    """Runs a coroutine function in an event loop of its own, on one thread."""
+    """Runs a coroutine function in an event loop that it is given, or in one of its own, on one thread."""
 
-    def __init__(self, desk: Desk, handler: Handler) -> None:
+    def __init__(self, desk: Desk, handler: Handler, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.desk, self.handler = desk, handler
+        self._loop = loop
+        self._serving: Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="taskq-run-loop", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        if self._loop is None:
+            self._thread.start()
+        else:
+            self._serving = asyncio.run_coroutine_threadsafe(serve(self.desk, self.handler), self._loop)
 
     def end(self, timeout: float) -> None:
-        self._thread.join(timeout)
+        if self._serving is None:
+            self._thread.join(timeout)
+        else:
+            wait([self._serving], timeout)
 
     def _run(self) -> None:
         asyncio.run(self._main())

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from taskq.checks import Duration
-from taskq.errors import InvalidOption, Retry
+from taskq.errors import InvalidOption, Retry, TaskqError
 from taskq.events import shared_admin as admin
 from taskq.events.handling import Handler, Loop, Route, Runner, Threads
 from taskq.events.patterns import Pattern, is_pattern
@@ -96,7 +96,7 @@ class SharedSubscription:
 
     def close(self, timeout: float = 30.0) -> None:
         """End: nothing more begins; what runs may end within `timeout` seconds; the rest is given back."""
-        consumer, runner, self._consumer = self._consumer, self._runner, None
+        consumer, runner = self._consumer, self._runner
         if consumer is None or runner is None or self._pid != os.getpid():
             return
         consumer.ledger.close()
@@ -105,6 +105,7 @@ class SharedSubscription:
         else:
             runner.give_back()
         consumer.close(timeout)
+        self._consumer = None
         runner.close()
 
     async def aclose(self, timeout: float = 30.0) -> None:
@@ -179,6 +180,27 @@ class SharedSubscription:
         return self._feed
 
     # -- looking and steering
+
+    @property
+    def is_async(self) -> bool:
+        """Whether all its handlers are to run in an event loop."""
+        return bool(self._routes) and all(route.is_async for route in self._routes)
+
+    @property
+    def failure(self) -> TaskqError | None:
+        """Why it has ended by itself: it does not."""
+        return None
+
+    def abandon(self) -> None:
+        """Let a `close` that runs end now: what still runs is given back when its lease is over."""
+        if self._consumer is not None:
+            self._consumer.abandon()
+
+    @property
+    def name(self) -> str:
+        """The group and what it consumes, for people."""
+        target = self._where.target
+        return f"{target.text if isinstance(target, Pattern) else target} for {self.options.group} (shared)"
 
     @property
     def counts(self) -> Counts:

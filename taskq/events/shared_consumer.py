@@ -131,6 +131,12 @@ class SharedConsumer:
         if self._thread.ident is not None:
             self._thread.join()
 
+    def abandon(self) -> None:
+        """Let `close` wait no longer for what runs."""
+        self._give_up = 0.0
+        with self.ledger.changed:
+            self.ledger.changed.notify_all()
+
     def _arrived(self, items: list[Item]) -> None:
         if not items:
             return

@@ -16,7 +16,6 @@ from taskq.events.transaction import Enqueue
 from taskq.names import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
-BEGIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ class TopicKeys:
         """The keys of one partition."""
         return partition_keys(self.namespace, self.name, number)
 
+    def upkeep(self, what: str) -> str:
+        """Which worker does what has to be done for the topic from time to time: a string that expires."""
+        return f"{self.base}upkeep:{what}"
+
     def group(self, group: str, part: str) -> str:
         """One `part` of what is said of a group: epoch, members, owners, target ..."""
         return f"{self.base}group:{group}:{part}"

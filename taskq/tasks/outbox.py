@@ -1,4 +1,4 @@
-"""The outbox: follow-ups that the settling script stored, on their way to their own queues.
+"""The outbox: follow-ups and records that the settling script stored, on their way to their own queues and topics.
 
 The script that acknowledges a message writes its follow-up beside it, in the same slot. Whoever relays it enqueues it
 under an id made from the parent's, then strikes it off: however often that is repeated, one message comes of it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -33,8 +34,20 @@ def pack_follow(wire: dict[str, Any], parent: bytes) -> bytes:
     return bytes(digest) + orjson.dumps(wire)
 
 
-def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
-    """Enqueue what waits in a queue's outbox; answers how many messages were sent on.
+def pack_record(record: dict[str, Any], then: dict[str, Any] | None, parent: bytes) -> bytes:
+    """The same for a record that the outcome publishes, with the follow-up if there is one too.
+
+    A release that does not know records finds no follow-up in it, and leaves it where it is.
+    """
+    return pack_follow({"record": record} if then is None else {"record": record, "then": then}, parent)
+
+
+Publish = Callable[[Any], None]
+"""What publishes a record in the form of `Publishes.wire`, and does not publish it again when that is repeated."""
+
+
+def relay(broker: ListBroker, queue: str, limit: int = 250, publish: Publish | None = None) -> int:
+    """Send on what waits in a queue's outbox: messages to their queues, records by `publish`; answers how many entries.
 
     An entry that cannot be read here, or that its queue refuses, stays where it is and is told of in the log; others go
     on. No more than some `limit` entries are tried, and the next call goes on from there: heartbeats and outcomes
@@ -47,11 +60,7 @@ def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
         for follow, wire in zip(flat[::2], flat[1::2], strict=True):
             tried += 1
             try:
-                target, message = follow_outgoing(orjson.loads(wire), follow)
-                # Explicit: a worker and a supervisor may relay the same entry, one of them when it has already run.
-                # What was accepted before its queue was known to be a stream queue is not refused for its priority.
-                priority = message.priority if broker.features_of(target).priorities else 0
-                broker.enqueue(target, [message._replace(explicit=True, priority=priority)])
+                _send(broker, follow, orjson.loads(wire), publish)
             except BrokerUnavailable:
                 raise
             except (TaskqError, ValueError) as error:
@@ -67,6 +76,21 @@ def relay(broker: ListBroker, queue: str, limit: int = 250) -> int:
         if tried >= limit:
             _cursors[key] = cursor
             return sent
+
+
+def _send(broker: ListBroker, follow: bytes, wire: Any, publish: Publish | None) -> None:
+    if isinstance(wire, dict) and "record" in wire:
+        if publish is None:
+            raise TaskqError("it is a record, and nothing here publishes records")
+        publish(wire["record"])
+        wire = wire.get("then")
+        if wire is None:
+            return
+    target, message = follow_outgoing(wire, follow)
+    # Explicit: a worker and a supervisor may relay the same entry, one of them when it has already run.
+    # What was accepted before its queue was known to be a stream queue is not refused for its priority.
+    priority = message.priority if broker.features_of(target).priorities else 0
+    broker.enqueue(target, [message._replace(explicit=True, priority=priority)])
 
 
 def _complain(queue: str, follow: bytes, error: Exception) -> None:

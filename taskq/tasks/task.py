@@ -15,6 +15,7 @@ from taskq.tasks.handle import Handle
 from taskq.tasks.hooks import H, Hooks
 from taskq.tasks.outgoing import Call, Stamp, Target, follow_wire
 from taskq.tasks.producer import Producer
+from taskq.tasks.publishes import Publishes
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -112,6 +113,7 @@ class Task(Sender[P, T]):
         self.signature = signature
         self.defaults = defaults
         self.hooks = Hooks()
+        self.publishes: Publishes | None = None  # see TaskQ.publish_results
         wrapped: Any = self
         update_wrapper(wrapped, function)
 

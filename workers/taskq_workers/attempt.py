@@ -11,6 +11,7 @@ from taskq.middleware import Middlewares
 from taskq.options import RetryPolicy, TaskOptions
 from taskq.signature import Signature
 from taskq.tasks.broker import Delivery
+from taskq.tasks.publishes import Publishes
 
 Tell = Callable[["Attempt", float, float | None, str], None]
 """Takes what an attempt says of its progress; returns at once, raises nothing that concerns the broker."""
@@ -46,6 +47,7 @@ class Plan:
         "options",
         "pace",
         "progress",
+        "publishes",
         "retry",
         "task",
         "timeout",
@@ -76,6 +78,7 @@ class Plan:
         self.once = options.delivery == "at_most_once"
         self.ttl_ms = round(options.result_ttl * 1000)
         self.max_result = options.max_result
+        self.publishes: Publishes | None = getattr(task, "publishes", None)
         self.pace = SLOW_S  # unknown counts as slow: the first runs show
         self.call = wrap(self)
 

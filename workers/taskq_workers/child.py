@@ -9,20 +9,17 @@ supervisor does that, so a busy interpreter loses no lease.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import faulthandler
 import json
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq import message
 from taskq.errors import AppImportError, ConfigError, TaskqError
@@ -45,9 +42,13 @@ from taskq_workers.progress import Words
 from taskq_workers.report import Report
 from taskq_workers.settle import Settler
 from taskq_workers.slots import SlotPool, ThreadSlots
+from taskq_workers.surroundings import descriptor_left, end_with_parent, memory_mb
 from taskq_workers.table import State, Table
 from taskq_workers.ticker import Ticker
 from taskq_workers.tokens import TokenBook
+
+if TYPE_CHECKING:
+    from taskq_workers.consuming import Consuming
 
 log = logging.getLogger("taskq.worker")
 
@@ -55,6 +56,7 @@ SWITCH_INTERVAL_S = 0.001
 """How long a thread may keep the interpreter from others: the threads that fetch and settle must not wait for long."""
 
 _FLUSH_S = 10.0
+_LEAVE_S = 2.0  # for leaving groups, when handlers are not waited for
 
 
 class Child:
@@ -67,7 +69,7 @@ class Child:
         os.register_at_fork(after_in_child=self.table.disown)
         self.commands: SimpleQueue[str] = SimpleQueue()
         self._said = threading.Lock()
-        self.queues = settings.queues or tuple((name, 1) for name in app.task_queues())
+        self.queues = () if settings.events_only else settings.queues or tuple((name, 1) for name in app.task_queues())
         self.broker = app.broker(settings.url)
         self.seat = Seat()
         self.table.sign_in(self.seat.nonce)
@@ -101,6 +103,7 @@ class Child:
             self.broker, self.seat, source, self.tokens, demand, self._deliver, self.table.recall_number
         )
         self.ticker: Ticker | None = None
+        self.events = None if settings.no_events or not app.has_events else _consuming(settings, app, self.loop_slots)
         self._retiring = False
 
     # -- what the parts ask of each other ---------------------------------------------------------------------------
@@ -124,6 +127,9 @@ class Child:
     def _waiting(self) -> int:
         return len(self.threads.work) + (len(self._loop.work) if self._loop else 0)
 
+    def _consumes(self) -> bool:
+        return self.events is not None and not self.events.closed()
+
     def _completed(self) -> int:
         return self.threads.completed + (self._loop.completed if self._loop else 0)
 
@@ -140,7 +146,7 @@ class Child:
 
     def _relay(self, queue: str) -> None:
         try:
-            relay(self.broker, queue)
+            relay(self.broker, queue, publish=self.app.record_publisher() if self.app.has_events else None)
         except TaskqError as error:
             log.warning("follow-ups of %s wait in its outbox: %s", queue, error)
 
@@ -156,7 +162,7 @@ class Child:
         preload("tasks")
         stream_scripts()
         self.hooks.start(self.app.hooks.startup)
-        if any(task.is_async for task in self.app.tasks.values()):
+        if any(task.is_async for task in self.app.tasks.values()) or (self.events and self.events.is_async):
             self.loop_slots()
         self.ticker = Ticker(
             self.table, self.executor, self.threads, self._loop, self.tokens, self.report, self._each_second
@@ -182,29 +188,35 @@ class Child:
             if command == "run":
                 for name, _ in self.queues:
                     self._relay(name)  # a dead child may have left follow-ups that only the app's codecs can write
-                self.fetcher.start()
+                if not self.settings.events_only:
+                    self.fetcher.start()
+                if self.events is not None:
+                    self.events.start()
             elif command == "quiet":
                 self.table.set_state(State.QUIET)
                 self.fetcher.stop()
+                if self.events is not None:
+                    self.events.close(self.settings.drain_timeout)
             elif command in ("drain", "retire"):
                 return self._leave(self.settings.drain_timeout)
             elif command == "give back":
                 return self._leave(0.0)
 
     def _hello(self) -> dict[str, Any]:
-        limits = self.broker.limits
+        limits, tasks = self.broker.limits, not self.settings.events_only
         return {
             "app": self.settings.app,
             "namespace": self.app.namespace,
             "lease": limits.lease / 1000,
             "url": self.app.broker_url(self.settings.url).url,
             "source": self.app.broker_url(self.settings.url).source,
-            "tasks": self.plans.names,
-            "aliases": [name for name in self.app.tasks if name not in self.plans.names],
+            "tasks": self.plans.names if tasks else [],
+            "aliases": [name for name in self.app.tasks if name not in self.plans.names] if tasks else [],
             "queues": [name for name, _ in self.queues],
-            "task_queues": self.app.task_queues(),
+            "task_queues": self.app.task_queues() if tasks else [],
             "declared": [(one.name, one.transport, one.kept.wire()) for one in self.app.queues.values()],
-            "schedules": [str(one.wire, "utf-8") for one in self.app.schedules.declared()],
+            "schedules": [str(one.wire, "utf-8") for one in self.app.schedules.declared()] if tasks else [],
+            "consumes": self.events.names if self.events is not None else [],
             "python": sys.version.split()[0],
             "limits": {name: getattr(limits, name) for name in limits.__slots__},
         }
@@ -215,9 +227,11 @@ class Child:
             return
         if settings.max_tasks_per_child and completed >= settings.max_tasks_per_child:
             self._retire(f"{completed} tasks")
-        elif settings.max_memory_mb and (used := _memory_mb()) > settings.max_memory_mb:
+        elif settings.max_memory_mb and (used := memory_mb()) > settings.max_memory_mb:
             self._retire(f"{used} MiB of memory")
-        elif not _descriptor_left():
+        elif self.events is not None and self.events.stuck:
+            self._retire(self.events.stuck)
+        elif not descriptor_left():
             self._retire("its last file descriptor")
 
     def _retire(self, why: str) -> None:
@@ -233,12 +247,17 @@ class Child:
         self._give_back_waiting()
         self.threads.stop()
         deadline = time.monotonic() + drain
-        while self._busy() and time.monotonic() < deadline:
+        if self.events is not None:
+            self.events.close(drain)
+        while (self._busy() or self._consumes()) and time.monotonic() < deadline:
             try:
                 if self.commands.get(timeout=0.02) == "give back":
                     break
             except Empty:
                 self._give_back_waiting()
+        if self.events is not None and self._consumes():
+            log.warning("handlers of records were cut off; what they had comes again elsewhere")
+            self.events.abandon(_LEAVE_S)
         if self._loop is not None:
             self._loop.cut_off(1.0)
         cut_off = self.threads.busy
@@ -269,6 +288,13 @@ class Child:
                     break
 
 
+def _consuming(settings: ChildSettings, app: Any, slots: Callable[[], LoopSlots]) -> Consuming:
+    """What runs the handlers of records; only now are events imported."""
+    from taskq_workers.consuming import Consuming
+
+    return Consuming(app.events, lambda work, timeout: slots().call(work, timeout), settings.processes)
+
+
 def _listen(fd: int, commands: SimpleQueue[str]) -> None:
     """Obey the supervisor; when its end of the pipe is gone, so is this process: nobody extends its leases now."""
     words = {b"r": "run", b"q": "quiet", b"d": "drain", b"g": "give back"}
@@ -282,38 +308,10 @@ def _listen(fd: int, commands: SimpleQueue[str]) -> None:
             commands.put(words[byte])
 
 
-def _end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies (Linux); elsewhere the pipe tells."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(exits.FORCED)
-
-
-def _memory_mb() -> int:
-    """Resident memory in MiB; the peak where the present value cannot be had."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-        return pages * resource.getpagesize() // 1_048_576
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak // (1_048_576 if sys.platform == "darwin" else 1024)
-
-
-def _descriptor_left() -> bool:
-    """Whether this process could open one more file: tasks that leak them leave none, and it does not get better."""
-    try:
-        os.close(os.dup(0))
-    except OSError as error:
-        return error.errno not in (errno.EMFILE, errno.ENFILE)
-    return True
-
-
 def main() -> None:
     """The process; always leaves through `os._exit`, so that a thread of a task cannot keep it."""
     settings = ChildSettings.from_json(os.environ.pop(CHILD_VARIABLE))
-    _end_with_parent(settings.parent)
+    end_with_parent(settings.parent)
     for number in (signal.SIGINT, signal.SIGTERM):
         # Ctrl+C reaches the whole group; the supervisor decides. A handler, since ignoring is inherited by programs.
         signal.signal(number, lambda *_: None)
@@ -357,6 +355,10 @@ def _serve(settings: ChildSettings) -> int:
     except ImportError as error:
         raise AppImportError(f"cannot import a module of include=: {error}") from error
     _check_broker(settings, app)
+    if settings.events_only and not app.has_events:
+        raise ConfigError(
+            "events-only, and this app is subscribed to nothing: put @app.subscribe(...) above a function"
+        )
     child = Child(settings, app)
     threading.Thread(target=_listen, args=(settings.down_fd, child.commands), name="taskq-orders", daemon=True).start()
     return child.run()

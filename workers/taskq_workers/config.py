@@ -25,7 +25,8 @@ class ChildSettings:
     `url` is what the command line said, None leaves the choice to the app. `queues` are names and weights, none means
     every queue of the app's tasks. `worker` is the id of the supervisor, `index` the child's number in it, `parent` the
     supervisor's process. An `alone` child has one slot, takes only what must run alone, and ends when there is nothing
-    of that. `drain_timeout` in seconds, `max_memory_mb` in MiB; a limit of 0 is none. The process inherits the three
+    of that. With `no_events` it handles no records, with `events_only` it runs no tasks; its worker has `processes` of
+    its kind. `drain_timeout` in seconds, `max_memory_mb` in MiB; a limit of 0 is none. The process inherits the three
     descriptors; its table has `concurrency` slots.
     """
 
@@ -42,6 +43,9 @@ class ChildSettings:
     concurrency: int = 8
     burst: bool = False
     alone: bool = False
+    no_events: bool = False
+    events_only: bool = False
+    processes: int = 1
     lease: float | None = None
     drain_timeout: float = 25.0
     max_tasks_per_child: int = 0
@@ -81,6 +85,8 @@ class WorkerConfig:
     burst: bool = False
     reload: bool = False
     allow_eviction: bool = False
+    no_events: bool = False
+    events_only: bool = False
     drain_timeout: float = 25.0
     kill_grace: float = 30.0
     max_tasks_per_child: int = 0
@@ -103,6 +109,9 @@ class WorkerConfig:
                 checks.whole(getattr(self, name), name.replace("_", "-"), 0, 65_535)
         if self.burst and self.reload:
             raise ConfigError("burst ends when the queues are empty, reload waits for changes: choose one of them")
+        if self.events_only and (self.no_events or self.burst or self.queues):
+            other = "no-events" if self.no_events else "burst" if self.burst else "queues"
+            raise ConfigError(f"events-only runs no tasks, so it does not go with {other}: choose one of them")
 
     def child(self, worker: str, index: int, *, alone: bool = False) -> ChildSettings:
         """The settings of one child, still without its descriptors."""
@@ -117,6 +126,9 @@ class WorkerConfig:
             concurrency=1 if alone else self.concurrency,
             burst=self.burst or alone,  # it ends when nothing is left for it
             alone=alone,
+            no_events=self.no_events or self.burst or alone,  # these end by themselves, and topics do not
+            events_only=self.events_only,
+            processes=self.processes,
             drain_timeout=self.drain_timeout,
             max_tasks_per_child=self.max_tasks_per_child,
             max_memory_mb=self.max_memory_mb,

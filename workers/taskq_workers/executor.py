@@ -18,7 +18,7 @@ from taskq.store.scripts import run
 from taskq.tasks import calls, failure
 from taskq.tasks.broker import Buried, Finished, Flags, Held, Mark, Retried
 from taskq.tasks.lists import ListBroker
-from taskq.tasks.outbox import pack_follow
+from taskq.tasks.outbox import pack_follow, pack_record
 from taskq.tasks.policy import decide
 from taskq.tasks.statistics import counted
 from taskq_workers.attempt import Attempt
@@ -126,18 +126,23 @@ class Executor:
     # -- outcomes ---------------------------------------------------------------------------------------------------
 
     def succeed(self, attempt: Attempt, value: Any) -> None:
-        """The task returned: its result, if one is kept, and its follow-up go with the acknowledgement."""
+        """The task returned: its result, if one is kept, its follow-up and its record go with the acknowledgement."""
         plan, delivery, options = attempt.plan, attempt.delivery, attempt.message.options
         then = options.get("then") if options else None
         delivery.stats = as_done(attempt)
-        if plan.ttl_ms == 0 and then is None:
+        if plan.ttl_ms == 0 and then is None and plan.publishes is None:
             self._put((delivery.queue, delivery))
         else:
             try:
-                result = b""
+                result = encoded = b""
+                if plan.ttl_ms or plan.publishes is not None:
+                    encoded = encode_result(plan.encode_result(value), limit=plan.max_result)
                 if plan.ttl_ms:
-                    result = b"d" + encode_result(plan.encode_result(value), limit=plan.max_result)
+                    result = b"d" + encoded
                 follow = b"" if then is None else pack_follow(then, delivery.id)
+                if plan.publishes is not None:
+                    record = plan.publishes.wire(plan.name, delivery.id, value, encoded or b"null")
+                    follow = pack_record(record, then, delivery.id)
             except Exception as error:  # noqa: BLE001 - what a task returned may do anything when it is looked at
                 self._bury(attempt, error, "result")
                 return

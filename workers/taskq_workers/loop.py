@@ -75,9 +75,9 @@ class LoopSlots:
     def wake(self) -> None:
         self._loop.call_soon_threadsafe(self._pump)
 
-    def call(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine on the loop and wait for it; for hooks."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+    def call(self, work: Coroutine[Any, Any, Any], timeout: float | None = None) -> Any:
+        """Run a coroutine on the loop and wait for it; for hooks. Raises TimeoutError after `timeout` seconds."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
 
     def post(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine on the loop without waiting for it."""

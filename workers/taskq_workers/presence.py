@@ -61,6 +61,7 @@ class Presence:
             "python": platform.python_version(),
             "app": hello.app,
             "queues": list(hello.queues),
+            "consumes": list(hello.consumes),
             "processes": config.processes,
             "concurrency": config.concurrency,
             "started": int(time.time() * 1000),

@@ -33,7 +33,7 @@ class Hello:
 
     `url` may hold a password; `lease` in seconds; `aliases` are the names besides `tasks` under which it runs messages.
     `queues` are those that it serves, `task_queues` those of its tasks, `declared` those of which the app says more.
-    `schedules` are what its code declares, as they are stored.
+    `schedules` are what its code declares, as they are stored, `consumes` says which records it handles.
     """
 
     app: str
@@ -50,6 +50,7 @@ class Hello:
     python: str = ""
     version: str = ""
     declared: tuple[Queue, ...] = ()
+    consumes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Hello:
@@ -69,6 +70,7 @@ class Hello:
                 task_queues=tuple(fields.get("task_queues", ())),
                 declared=tuple(_queue(*item) for item in fields.get("declared", ())),
                 schedules=tuple(fields.get("schedules", ())),
+                consumes=tuple(map(str, fields.get("consumes", ()))),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:

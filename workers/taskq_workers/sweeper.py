@@ -17,6 +17,7 @@ from taskq.tasks.outbox import relay
 from taskq.tasks.statistics import SLOT_MS, sample
 from taskq_workers.deaths import bury
 from taskq_workers.outage import Parts
+from taskq_workers.results_out import publisher
 from taskq_workers.tending import Tending
 from taskq_workers.wires import Wire
 
@@ -68,6 +69,7 @@ class Sweeper:
         self._tasks = frozenset([*tasks, *(layout_name(number) for number in range(1, LAYOUT + 1))])
         self._alone = alone
         self._tending = Tending(broker)
+        self._publish = publisher(broker)
         # The stall guard of the script counts a gap of half a lease: sweeps come at least twice as often.
         self._every = min(SWEEP_EVERY_S, broker.limits.lease / 4000)
         self._next = dict.fromkeys(queues, 0.0)
@@ -151,7 +153,7 @@ class Sweeper:
         if swept.alone:
             self._alone()
         if swept.outbox:
-            relay(broker, queue)
+            relay(broker, queue, publish=self._publish)
         if swept.parked_since is not None:
             if swept.now - swept.parked_since >= broker.limits.parked_age:
                 self._expire_parked(queue, swept.now)

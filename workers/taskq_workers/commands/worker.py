@@ -1,4 +1,4 @@
-"""`taskq worker`: run the tasks of an app."""
+"""`taskq worker`: run the tasks of an app, and its handlers of records."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ _OPTIONS = (
         help="Queues to serve, by weight; else every queue of the app's tasks.",
     ),
     click.option("--strict-order", is_flag=True, help="Serve queues in the order given, not by weight."),
+    click.option("--no-events", is_flag=True, help="Run tasks only; handle no records of topics."),
+    click.option("--events-only", is_flag=True, help="Handle records of topics only; run no tasks."),
     click.option("--drain-timeout", type=float, default=25.0, show_default=True, help="Seconds to finish at the end."),
     click.option(
         "--kill-grace",
@@ -88,7 +90,7 @@ def worker_options(command: F) -> F:
 @click.option("--allow-eviction", is_flag=True, help="Run on a broker that evicts keys, and may lose messages.")
 @click.pass_context
 def worker(ctx: click.Context, /, app: str | None, **options: Any) -> None:
-    """Run tasks of an app.
+    """Run tasks of an app, and its handlers of records.
 
     TERM or INT once: finish what runs. Twice: give it back now (exit code 5). USR1: start nothing new. USR2: show the
     stacks of all threads. Without MODULE:APP the app in [tool.taskq] is meant.
@@ -185,12 +187,17 @@ def _hint_at_queues(hello: Hello, link: SyncLink) -> None:
             )
 
 
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
 def _show(config: WorkerConfig, hello: Hello, worker_id: str, about: str) -> None:
     """What was chosen, and from where: on stderr, before the first log line of a task."""
     weights = dict(config.queues)
     queues = ", ".join(f"{name}:{weights[name]}" if weights.get(name, 1) > 1 else name for name in hello.queues)
-    tasks = ", ".join(hello.tasks[:_NAMES_SHOWN])
-    more = len(hello.tasks) - _NAMES_SHOWN
+    tasks, events = _some(hello.tasks), _some(hello.consumes)
+    none = "none: does the app import their modules?" if not (config.events_only or events) else "none"
     slots = (
         f"{config.concurrency} in one child"
         if config.processes == 1
@@ -200,8 +207,9 @@ def _show(config: WorkerConfig, hello: Hello, worker_id: str, about: str) -> Non
         ("taskq", f"{__version__}, Python {platform.python_version()}, worker {worker_id}"),
         ("app", f"{hello.app}, namespace {hello.namespace}"),
         ("broker", f"{masked(hello.url)} {about}"),
-        ("tasks", (tasks + (f" and {more} more" if more > 0 else "")) or "none: does the app import their modules?"),
+        ("tasks", tasks or none),
         ("queues", queues or "none"),
+        *([("events", events)] if events else []),
         ("slots", f"{slots}; Ctrl+C to drain"),
     )
     if config.log_format == "json":
