@@ -27,7 +27,10 @@ def bill(record: Record) -> None:
 
 
 app.bridge(
-    "sold", group="mail", reset="earliest", call=lambda record: send_receipt.call(record.key, record.value["order"])
+    "sold",
+    group="mail",
+    reset="earliest",
+    call=lambda record: send_receipt.call(record.key or "?", record.value["order"]),
 )
 app.publish_results(send_receipt, "receipts", key=lambda result: result["customer"])
 
