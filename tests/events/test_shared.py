@@ -360,7 +360,7 @@ def test_a_group_of_another_kind_is_refused(app: TaskQ, orders: Topic) -> None:
 )
 def test_what_cannot_be_meant_is_named(orders: Topic, said: Any, text: str) -> None:
     with pytest.raises(InvalidOption, match=text):
-        orders.subscribe(group="mail", mode="shared", **said)
+        orders.subscribe(group="mail", **{"mode": "shared", **said})
 
 
 def test_retry_policy_is_taken_as_for_tasks(orders: Topic) -> None:
