@@ -187,7 +187,9 @@ class TopicInspector:
                 rest = (look.letters, look.waiting, look.pending, int(look.counts.get("lost", 0)))
                 where = _text(at or b"0-0")
                 behind = look.unread + look.pending
-                positions.append(PositionInfo(number, where, behind, look.unread_bytes, age, "", int(epoch), *rest))
+                positions.append(
+                    PositionInfo(number, where, behind, look.unread_bytes, age, "", int(epoch or 0), *rest)
+                )
             epoch = max((one.epoch for one in positions), default=0)
             found.append(_group(one, epoch, tuple(map(GroupMember, sorted(consumers))), positions))
         return found

@@ -20,7 +20,7 @@ Run = Callable[[str], str]
 def test_every_example_has_a_test_and_says_how_it_is_run() -> None:
     here = Path(__file__).read_text("utf-8")
     examples = [path for path in EXAMPLES.iterdir() if re.match(r"\d\d_", path.name)]
-    assert len(examples) == 13
+    assert len(examples) == 14
     for path in examples:
         assert f'"{path.stem}' in here, f"{path.name} has no test"
         sources = [path] if path.is_file() else sorted(path.glob("test_*.py"))
@@ -95,6 +95,10 @@ def test_events(bench: Bench) -> None:
         "somebody was quicker: the account has version 2",
         "the account has 75 at version 3",
     ]
+
+
+def test_events_in_a_worker(run_example: Run) -> None:
+    assert run_example("14_events_in_a_worker").splitlines() == ["billed in order: 1 3 5 7 9", "receipts: 5"]
 
 
 def test_unique_payment_with_fence(run_example: Run) -> None:

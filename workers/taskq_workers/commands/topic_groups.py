@@ -130,7 +130,8 @@ def replay(
     """
     control, word = control_of(desk), label or new_label()
     begin, end = where(desk, since), None if until is None else where(desk, until)
-    control.topic(name), control.topic(into)
+    for one in (name, into):
+        control.topic(one)  # it has to be there, before anybody is asked
     agree(f"Publish records of topic {clean(name)} to topic {clean(into)}?", yes)
     if not label:
         warn(f"label {word}: give it with --label to go on if this is stopped")
