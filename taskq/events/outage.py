@@ -42,8 +42,8 @@ class Outage:
             return self._pause
 
     def over(self) -> None:
-        """A call was answered."""
-        if self._since:
+        """A call was answered; at first it may be one that was answered before others found no broker."""
+        if self._since and time.monotonic() - self._since > _LONGEST_PAUSE_S:
             with self._lock:
                 since, self._since, self._pause = self._since, 0.0, 0.0
             if since:
