@@ -176,7 +176,12 @@ def test_what_is_published_is_seen_by_tail_and_nothing_in_it_reaches_the_termina
 def test_tail_follows_until_it_is_interrupted(taskq: Operator, app: TaskQ) -> None:
     filled(app, 2)
     command = taskq.command("topic", "tail", "orders", "--follow", "--json", "-n", "1")
-    with subprocess.Popen(command, cwd=taskq.folder, env=taskq.env, stdout=subprocess.PIPE, text=True) as process:
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a suite in the background ignores it, and so would tail
+    try:
+        process = subprocess.Popen(command, cwd=taskq.folder, env=taskq.env, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["value"] == {"order": 1}
         app.topic("orders").publish({"order": "new"})
