@@ -65,6 +65,7 @@ def test_no_page_installs_the_strangers_distribution_or_points_nowhere(page: str
 
 def test_the_page_on_the_inside_names_files_that_exist() -> None:
     text = (ROOT / "docs/internals.md").read_text("utf-8")
-    places = [ROOT / "workers/taskq_workers", ROOT / "taskq/tasks", ROOT / "taskq/events", ROOT]
+    folders = ("workers/taskq_workers", "dashboard/taskq_dashboard", "taskq/tasks", "taskq/events", "taskq", ".")
+    places = [ROOT / folder for folder in folders]
     for name in sorted(set(re.findall(r"`([\w/]+\.py)`", text))):
         assert any((place / name).is_file() for place in places), name
