@@ -120,7 +120,8 @@ Detail: TypeAlias = Message | ScheduleInfo
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All of it. `at` is the selected row of each view by its key; `marked` are ids of the list that is shown.
+    """All of it. `at` is the selected row of each view by its key, `moved` the views where somebody chose it; `marked`
+    are ids of the list that is shown.
 
     `every` means all that the filter fits, marked by one key, with their number once it is counted. `typing` is what is
     being typed into the filter. `before` are the cursors of the pages before this one.
@@ -132,6 +133,7 @@ class State:
     lost: float | None = None  # since when the broker is away, ms of our clock
     problem: str = ""
     at: Mapping[str, str] = field(default_factory=dict, hash=False)
+    moved: frozenset[View] = frozenset()
     filters: Mapping[str, str] = field(default_factory=dict, hash=False)
     typing: str | None = None
     queue: str = ""
