@@ -110,13 +110,18 @@ def _found(state: State, message: Message) -> State:
 
 
 def _key(state: State, name: str) -> Next:
+    if state.too_small and name != "q":
+        # Nobody sees what a key would do, nor what is asked: only a no is safe.
+        return answer(state, name) if name in ("n", "esc") else (state, [])
     state = replace(state, notice=None)
+    if state.too_small:
+        return _leave(state)
     if state.ask is not None:
         return answer(state, name)
     if state.typing is not None:
         return _typed(state, state.typing, name)
     if name == "q":
-        return (_stopping(state), [Stop(), Quit()]) if state.work is not None else (state, [Quit()])
+        return _leave(state)
     if name == "?" or (state.help and name in ("esc", "enter")):
         return replace(state, help=not state.help), []
     if state.help:
@@ -130,6 +135,10 @@ def _key(state: State, name: str) -> Next:
     if state.detail is not None:
         return _in_detail(state, name)
     return _in_list(state, name)
+
+
+def _leave(state: State) -> Next:
+    return (_stopping(state), [Stop(), Quit()]) if state.work is not None else (state, [Quit()])
 
 
 def _stopping(state: State) -> State:

@@ -21,6 +21,9 @@ TABS: Mapping[View, tuple[Listed, ...]] = {
     "dead": ("dead", "quarantined", "failures"),
 }
 
+LEAST_WIDTH, LEAST_HEIGHT = 40, 10
+"""The smallest screen on which anything is shown, in cells."""
+
 PAGE = 200
 """Messages that are read at once."""
 
@@ -158,6 +161,11 @@ class State:
     def snapshot(self) -> Snapshot | None:
         """The last look, if there was one."""
         return self.picture.snapshot if self.picture is not None else None
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the screen has no room for any of it, but for saying so."""
+        return self.width < LEAST_WIDTH or self.height < LEAST_HEIGHT
 
     @property
     def text(self) -> str:

@@ -402,6 +402,32 @@ def test_a_size_and_help_are_only_about_the_screen() -> None:
     assert play(state, "esc")[0].help is False
 
 
+@pytest.mark.parametrize("size", [(39, 24), (80, 9), (1, 1)])
+def test_a_screen_that_shows_nothing_takes_no_key_but_q(size: tuple[int, int]) -> None:
+    small = play(dead(), Resized(*size))[0]
+    for key in ("D", "r", "space", "A", "2", "/", "?", "enter", "tab", "j"):
+        after, wishes = play(small, key)
+        assert (after, wishes) == (small, []), key
+    assert play(small, "q")[1] == [Quit()]
+    assert play(small, Resized(40, 10), "D")[1] != []
+
+
+def test_a_question_that_is_not_seen_is_answered_by_no_alone() -> None:
+    asked = play(dead(), "space", "space", "D", Resized(30, 5))[0]
+    for key in ("y", "Y", "enter", "space"):
+        assert play(asked, key) == (asked, [])
+    for key in ("n", "esc"):
+        state, wishes = play(asked, key)
+        assert (state.ask, wishes, len(state.marked)) == (None, [], 2)
+    assert play(asked, "q")[1] == [Quit()]
+    assert orders(play(asked, Resized(80, 24), "y")[1]) == [asked.ask]
+
+
+def test_q_is_no_letter_of_a_filter_that_is_not_seen() -> None:
+    state, wishes = play(opened("/", "a"), Resized(30, 5), "u", "q")
+    assert (state.typing, wishes) == ("a", [Quit()])
+
+
 def test_nothing_that_is_pressed_before_the_first_look_breaks() -> None:
     keys = ["j", "k", "G", "enter", "space", "A", "r", "p", "C", "D", "tab", "left", "pgdn", "/", "x", "enter", "esc"]
     state = State()
