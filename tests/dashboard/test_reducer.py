@@ -157,10 +157,12 @@ def test_a_list_is_read_again_now_and_then() -> None:
 # -- what is looked at is what is acted on
 
 
-def numbered(*numbers: int, want: Want = Want("mail", "dead")) -> Read:
+def numbered(*numbers: int, want: Want | None = None) -> Read:
     """A page of the dead letters of mail with these numbers."""
     made = rows(max(numbers) + 1)
-    return Read(Listing(want, tuple(made[number] for number in numbers), len(numbers), len(numbers)))
+    return Read(
+        Listing(want or Want("mail", "dead"), tuple(made[number] for number in numbers), len(numbers), len(numbers))
+    )
 
 
 def orders(wishes: list[Effect]) -> list[Order]:

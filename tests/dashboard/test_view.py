@@ -209,6 +209,13 @@ def test_a_paused_queue_is_seen_with_and_without_colour() -> None:
         assert any("mail" in line and "||" in line for line in seen(look, key, paint=Paint(ASCII)).splitlines())
 
 
+def test_what_a_worker_that_has_gone_had_done_is_not_known() -> None:
+    text = seen(snapshot(workers=(worker("host-1"), worker("host-2", present=False))), "4")
+    here, gone = (next(line.split() for line in text.splitlines() if name in line) for name in ("host-1 ", "host-2 "))
+    assert here[here.index("running") :][3:5] == ["5", "1"]
+    assert gone[gone.index("gone") :][1:4] == ["-", "-", "-"]
+
+
 def test_a_cut_list_says_how_much_there_is() -> None:
     text = seen(busy(50), size=(80, 24))
     assert "of 50" in text

@@ -163,6 +163,13 @@ def test_stats_add_up_and_show_rates(operator: Operator) -> None:
     assert "0.0/s" in operator.ok("stats", "--over", "0.1")
 
 
+@pytest.mark.parametrize("over", ["0", "0.0", "0ms"])
+def test_rates_over_no_time_are_refused(operator: Operator, over: str) -> None:
+    done = operator("stats", "--over", over)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "more than zero" in done.stderr
+
+
 def count_tasks(operator: Operator, number: int) -> None:
     """So many are done in 12 ms after 2 s, and one has failed."""
     shop = operator.shop

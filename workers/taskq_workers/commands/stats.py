@@ -12,7 +12,7 @@ from taskq.buckets import Histogram
 from taskq.inspector import QueueInfo
 from taskq.snapshot import Snapshot, TaskStats
 from taskq.watching import Watch
-from taskq_workers.commands.operating import Desk, duration, operator_options, print_rows, warn
+from taskq_workers.commands.operating import Desk, lasting, operator_options, print_rows, warn
 from taskq_workers.commands.queue import queues_of
 from taskq_workers.commands.shared import json_option, print_json
 from taskq_workers.terminal import span
@@ -32,7 +32,7 @@ _TASKS_HEAD = (
 @click.argument("names", metavar="[QUEUE]...", nargs=-1)
 @click.option(
     *("--over", "--for", "over"),
-    type=duration,
+    type=lasting,
     metavar="DURATION",
     help="Look twice, so far apart, and show rates per second.",
 )
