@@ -313,6 +313,8 @@ def queue_panel(
     """The queues as a part of the overview, around the selected one."""
     first, end = window(len(found), height - 2, at)
     note = f"{first + 1}-{end} of {len(found)}" if end - first < len(found) else ""
-    head = title(paint, f"queues {len(found)}", width, note)
+    look = picture.snapshot
+    every = "queues" in look.truncated and len(found) == len(look.queues)
+    head = title(paint, f"queues {len(found)}" + (f" of {look.queue_count}" if every else ""), width, note)
     here = at - first if found else None
     return filled([head, *queue_table(picture, found[first:end], paint, width, here)], width, height)

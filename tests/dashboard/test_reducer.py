@@ -160,9 +160,8 @@ def test_a_list_is_read_again_now_and_then() -> None:
 def numbered(*numbers: int, want: Want | None = None) -> Read:
     """A page of the dead letters of mail with these numbers."""
     made = rows(max(numbers) + 1)
-    return Read(
-        Listing(want or Want("mail", "dead"), tuple(made[number] for number in numbers), len(numbers), len(numbers))
-    )
+    shown = tuple(made[number] for number in numbers)
+    return Read(Listing(want or Want("mail", "dead"), shown, len(shown), len(shown)))
 
 
 def orders(wishes: list[Effect]) -> list[Order]:

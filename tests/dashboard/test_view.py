@@ -225,6 +225,19 @@ def test_a_cut_list_says_how_much_there_is() -> None:
     assert "not complete: queue news" in seen(replace(busy(1), truncated=("queue news",)))
 
 
+@pytest.mark.parametrize("key", "12")
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_queues_that_were_not_all_read_are_told(key: str, size: tuple[int, int]) -> None:
+    look = replace(busy(50), truncated=("queues", "queue news"), queue_count=4_321)
+    text = seen(look, key, size=size)
+    assert "queues 50 of 4321" in text
+    assert "not complete: queues" in text
+    text = seen(look, key, "/", "n", "o", size=size)
+    assert "nothing fits the filter; not all queues were read" in text
+    assert "not all" not in seen(busy(50), key, "/", "n", "o", size=size)
+    assert "not all" not in seen(look, "6", "/", "n", "o", size=size), "schedules were all read"
+
+
 def test_the_overview_at_80_by_24_keeps_what_matters_most() -> None:
     text = seen(busy(4), size=(80, 24))
     for word in ("flow", "queues 4", "running now", "queue-00"):
