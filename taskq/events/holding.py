@@ -53,7 +53,7 @@ class Holding:
         self.frontier = 0  # ms: all records with smaller ids have been fetched
         self.lanes_run: Callable[[], bool] = _none  # whether a handler runs for a part of it, beside turns of its own
         start = claimed.place.offset
-        self.cursor = before(start) if packed and start > (0,) else start.entry
+        self.cursor = before(start) if packed and start > Offset(0) else start.entry
         self.last = claimed.place  # the last record that was fetched
         self._read = read
         self._fetched: deque[Sequence[Any]] = deque()
