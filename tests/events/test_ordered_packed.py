@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -23,7 +24,7 @@ def packed(scene: Scene) -> Topic:
     return scene.new_app().topic("p", partitions=1, packed=True)
 
 
-def handled(topic: Topic, reset: str, last: int) -> list[int]:
+def handled(topic: Topic, reset: Literal["earliest", "latest"], last: int) -> list[int]:
     """What a loop gets, up to this value."""
     found: list[int] = []
     with topic.subscribe(group="g", reset=reset) as reading:
