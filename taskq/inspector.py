@@ -59,6 +59,7 @@ MOST_WORKERS = 1_000
 SCAN = 10_000
 """Dead letters that one call of `dead` looks at before it gives back what it has."""
 
+_MOST_NAMES = 20_000  # of queues; a set has no order, so the first by name are known once all were read
 _ROUND = 50  # scripts in one round trip
 
 
@@ -102,12 +103,15 @@ class Inspector:
     # -- queues -----------------------------------------------------------------------------------------------------
 
     def queue_names(self, limit: int = MOST_QUEUES) -> tuple[list[str], bool]:
-        """The names of queues that were ever enqueued to, sorted, and whether there are more than `limit`."""
+        """The names of queues that were ever enqueued to, sorted, and whether there are more than `limit`.
+
+        These are the first by name, as long as there are at most 20,000: of more, not all names are read.
+        """
         key, cursor, names = keys.queues(self.namespace), b"0", set[str]()
         while True:
-            cursor, some = self.link.execute("SSCAN", key, cursor, "COUNT", 500)
+            cursor, some = self.link.execute("SSCAN", key, cursor, "COUNT", 1_000)
             names.update(str(name, "utf-8", "replace") for name in some)
-            if cursor == b"0" or len(names) > limit:
+            if cursor == b"0" or len(names) > max(limit, _MOST_NAMES):
                 return sorted(names)[:limit], len(names) > limit
 
     def queues(self, limit: int = MOST_QUEUES) -> Listed:

@@ -31,6 +31,12 @@ def check_name(name: object, what: str = "queue") -> str:
     """
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
+    if what == "queue" and hasattr(type(name), "transport"):
+        inner: object = getattr(name, "name", "")
+        raise InvalidName(
+            f"queue name {shown(name, 30)} is not valid: give its name here, queue={shown(inner)}, "
+            "and the Queue in TaskQ(queues=[...])"
+        )
     raise InvalidName(f"{what} name {shown(name)} is not valid: use {RULE}")
 
 

@@ -101,7 +101,8 @@ class Snapshot:
     """Everything at one moment; `now` is ms of the server's clock. `truncated` names what is not complete.
 
     `queues` are sorted by name, `workers` those that spoke last first, `failures` newest first, `schedules` by their
-    next slot. `samples` are by queue, oldest first, of the last ten minutes at most.
+    next slot. `samples` are by queue, oldest first, of the last ten minutes at most. `queue_count` is how many queues
+    there are, also those that were not read.
     """
 
     namespace: str
@@ -114,3 +115,4 @@ class Snapshot:
     failures: tuple[FailureInfo, ...] = ()
     schedules: tuple[ScheduleInfo, ...] = ()
     truncated: tuple[str, ...] = ()
+    queue_count: int = 0

@@ -46,9 +46,11 @@ def cut(text: object, width: int = CELL) -> str:
     return shown if len(shown) <= width else shown[: width - 3] + "..."
 
 
-def has_colour(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that may be coloured: not a pipe, not dumb, and NO_COLOR is not set."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def has_colour(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal that may be coloured: not closed, no pipe, not dumb, and NO_COLOR is not set."""
+    if stream is None or not stream.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def encodable(text: str, stream: TextIO | None = None) -> str:

@@ -69,6 +69,7 @@ class _Seen:
     schedules: list[Any] = field(default_factory=list)
     info: dict[str, str] = field(default_factory=dict)
     missing: dict[str, None] = field(default_factory=dict)
+    queue_count: int = 0
 
 
 class _Names:
@@ -147,6 +148,7 @@ class Watch:
             failures=tuple(sorted(seen.failures, key=lambda one: -one.at)),
             schedules=tuple(self._schedule_infos(seen)),
             truncated=tuple(seen.missing),
+            queue_count=max(seen.queue_count, len(self._queues.known)),
         )
 
     # -- one round --------------------------------------------------------------------------------------------------
@@ -185,6 +187,9 @@ class Watch:
         def info(reply: Any) -> None:
             seen.info |= _info(reply)
 
+        def count(reply: Any) -> None:
+            seen.queue_count = int(reply)
+
         space, asked = self.namespace, self._workers
         asks = [
             _Ask("time", ("TIME",), time),
@@ -192,6 +197,8 @@ class Watch:
             _Ask("schedules", self._schedules.wire(), self._schedules.take),
             _Ask("workers", ("ZREVRANGE", store_keys.workers(space), 0, MOST_WORKERS, "WITHSCORES"), beats),
         ]
+        if self._queues.cut:
+            asks.append(_Ask("queues", ("SCARD", store_keys.queues(space)), count))
         if asked:
             wire = ("MGET", *(store_keys.worker_record(space, name) for name in asked))
             asks.append(_Ask("workers", wire, lambda reply: records(asked, reply)))

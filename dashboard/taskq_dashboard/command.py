@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -10,13 +11,26 @@ from taskq.desk import open_desk
 from taskq.settings import URL_VARIABLE
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    """NaN is in every range, since it compares with nothing."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of seconds", ctx, param)
+    return value
+
+
 @click.command()
 @click.option("--once", is_flag=True, help="Print one plain screen and end; so it does without a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print one look as JSON, for scripts.")
-@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write one screen there.")
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write one screen there; - is standard output.",
+)
 @click.option(
     "--interval",
     type=click.FloatRange(min=0.1, max=3_600.0),
+    callback=_finite,
     default=0.5,
     show_default=True,
     metavar="SECONDS",
@@ -51,6 +65,8 @@ def dashboard(
 
     It reads with one short round trip per look, whatever the queues hold. Exit code 0 after q, 130 after Ctrl+C.
     """
+    if as_json and svg is not None:
+        raise click.UsageError("--json and --svg are two things: give one of them")
     # rich comes with these, and help needs none of it.
     from taskq_dashboard.source import Live
     from taskq_dashboard.start import Wishes, start

@@ -60,6 +60,9 @@ def _side(left: Line, right: Line) -> Line:
 
 def _nothing(state: State, paint: Paint, width: int) -> Line:
     text = "nothing fits the filter" if state.text else "nothing yet"
+    by_queue = state.view in ("overview", "queues") or (state.view in TABS and state.tab == "failures")
+    if state.text and by_queue and state.snapshot is not None and "queues" in state.snapshot.truncated:
+        text += "; not all queues were read"
     return trim([(f"  {text}", "dim")], width, paint.signs.more)
 
 

@@ -186,8 +186,8 @@ def worker_rows(snapshot: Snapshot, paint: Paint) -> list[list[Piece]]:
                 (plain(one.id), "" if one.present else "dim"),
                 (plain(state), ("done" if state == "running" else "warn") if one.present else "dead"),
                 (f"{bar} {count(room.used)}/{count(room.all)}" if one.present else "-", "run" if room.used else "dim"),
-                figure(number(counters.get("done"))),
-                figure(number(counters.get("failed")), "retry"),
+                figure(number(counters.get("done"))) if one.present else ("-", "dim"),
+                figure(number(counters.get("failed")), "retry") if one.present else ("-", "dim"),
                 duration(max(snapshot.now - one.beat, 0) / 1000, "" if one.present else "dim"),
                 (plain(", ".join(map(str, queues))) if isinstance(queues, list) else "-", "dim"),
                 (plain(one.record.get("version", "-")), "dim"),
@@ -313,6 +313,8 @@ def queue_panel(
     """The queues as a part of the overview, around the selected one."""
     first, end = window(len(found), height - 2, at)
     note = f"{first + 1}-{end} of {len(found)}" if end - first < len(found) else ""
-    head = title(paint, f"queues {len(found)}", width, note)
+    look = picture.snapshot
+    every = "queues" in look.truncated and len(found) == len(look.queues)
+    head = title(paint, f"queues {len(found)}" + (f" of {look.queue_count}" if every else ""), width, note)
     here = at - first if found else None
     return filled([head, *queue_table(picture, found[first:end], paint, width, here)], width, height)

@@ -11,7 +11,7 @@ from taskq.snapshot import ScheduleInfo
 from taskq_dashboard.offers import offered
 from taskq_dashboard.orders import advance, answer, demand, finish
 from taskq_dashboard.picture import develop
-from taskq_dashboard.rows import Run, items, key_of, place, selected
+from taskq_dashboard.rows import Run, items, key_of, place, selected, settled
 from taskq_dashboard.state import (
     TABS,
     VIEWS,
@@ -52,6 +52,11 @@ _LONGEST_FILTER = 200
 
 def reduce(state: State, event: Event) -> Next:
     """The state after the event, and what is to be done about it."""
+    after, effects = _after(state, event)
+    return settled(state, after), effects
+
+
+def _after(state: State, event: Event) -> Next:
     match event:
         case Key(name):
             return _key(state, name)
@@ -105,13 +110,18 @@ def _found(state: State, message: Message) -> State:
 
 
 def _key(state: State, name: str) -> Next:
+    if state.too_small and name != "q":
+        # Nobody sees what a key would do, nor what is asked: only a no is safe.
+        return answer(state, name) if name in ("n", "esc") else (state, [])
     state = replace(state, notice=None)
+    if state.too_small:
+        return _leave(state)
     if state.ask is not None:
         return answer(state, name)
     if state.typing is not None:
         return _typed(state, state.typing, name)
     if name == "q":
-        return (_stopping(state), [Stop(), Quit()]) if state.work is not None else (state, [Quit()])
+        return _leave(state)
     if name == "?" or (state.help and name in ("esc", "enter")):
         return replace(state, help=not state.help), []
     if state.help:
@@ -125,6 +135,10 @@ def _key(state: State, name: str) -> Next:
     if state.detail is not None:
         return _in_detail(state, name)
     return _in_list(state, name)
+
+
+def _leave(state: State) -> Next:
+    return (_stopping(state), [Stop(), Quit()]) if state.work is not None else (state, [Quit()])
 
 
 def _stopping(state: State) -> State:
@@ -158,7 +172,7 @@ def _to_view(state: State, number: int) -> Next:
     view = VIEWS[number]
     if view == state.view:
         return replace(state, detail=None, scroll=0), []
-    chosen = state.at.get(state.view, "") if state.view in ("overview", "queues") else ""
+    chosen = state.at.get(state.view, "") if state.view in ("overview", "queues") and state.view in state.moved else ""
     state = replace(state, view=view, detail=None, scroll=0, listing=None, before=(), queue=chosen or state.queue)
     return _reading(_with_queue(_unmarked(state), afresh=view == "dead"))
 
@@ -211,7 +225,7 @@ def _move(state: State, name: str) -> Next:
         if step < 0 and here == 0 and state.before:
             return _reading(replace(state, before=state.before[:-1]), state.before[-1])
     to = rows[min(max(here + step, 0), last)]
-    return replace(state, at={**state.at, state.view: key_of(to)}), []
+    return replace(state, at={**state.at, state.view: key_of(to)}, moved=state.moved | {state.view}), []
 
 
 def _mark(state: State) -> Next:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from taskq.inspector import QueueInfo, WorkerInfo
@@ -58,9 +58,24 @@ def has(text: str, *places: str) -> bool:
 
 
 def place(state: State, rows: list[Item]) -> int:
-    """The index of the selected row; 0 if it has gone."""
+    """The index of the selected row; 0 as long as none is."""
     wanted = state.at.get(state.view)
     return next((at for at, item in enumerate(rows) if key_of(item) == wanted), 0)
+
+
+def settled(before: State, after: State) -> State:
+    """`after` with the key of its selected row: that of the first when a list is first shown, so that what comes later
+    never stands under the finger. If the row has gone, the next one of `before` that is still there takes its place.
+    """
+    rows, wanted = [key_of(item) for item in items(after)], after.at.get(after.view)
+    if not rows or wanted in rows:
+        return after
+    old = [key_of(item) for item in items(before)] if before.view == after.view else []
+    here = old.index(wanted) if wanted in old else 0
+    there = set(rows)
+    near = next((key for key in (*old[here:], *reversed(old[:here])) if key in there), None)
+    key = near if near is not None else rows[min(here, len(rows) - 1)]
+    return replace(after, at={**after.at, after.view: key})
 
 
 def selected(state: State) -> Item | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+import click
 from rich.color import ColorSystem
 
 from taskq.terminal import encodable, has_colour
@@ -47,7 +48,7 @@ def start(source: Source, wishes: Wishes) -> int:
     return loop.run(source, State(read_only=wishes.read_only), paint, wishes.interval, screen)
 
 
-def paint_for(stream: TextIO, wishes: Wishes) -> Paint:
+def paint_for(stream: TextIO | None, wishes: Wishes) -> Paint:
     """What may be shown there: ASCII only without UTF-8, and no colours where nobody wants or sees any."""
     encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "").replace("_", "")
     signs = FULL if encoding == "utf8" and not wishes.ascii else ASCII
@@ -67,7 +68,11 @@ def _once(source: Source, wishes: Wishes, paint: Paint) -> int:
     state = State(picture=picture, width=width, height=max(lines, still.HEIGHT), now=float(picture.snapshot.now))
     if wishes.svg is not None:
         frame = plain_view(state, Paint(ASCII if wishes.ascii else FULL))
-        wishes.svg.write_text(still.svg(frame, f"taskq dashboard, {picture.snapshot.namespace}"), encoding="utf-8")
+        image = still.svg(frame, f"taskq dashboard, {picture.snapshot.namespace}").encode("utf-8")
+        if str(wishes.svg) == "-":
+            click.echo(image, nl=False)  # as bytes: the encoding is the picture's, not the terminal's
+        else:
+            wishes.svg.write_bytes(image)
         return 0
     for line in plain_view(state, paint).lines:
         text = paint.ansi(line) if has_colour(sys.stdout) else "".join(part for part, _ in line)

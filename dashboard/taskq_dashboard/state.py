@@ -21,6 +21,9 @@ TABS: Mapping[View, tuple[Listed, ...]] = {
     "dead": ("dead", "quarantined", "failures"),
 }
 
+LEAST_WIDTH, LEAST_HEIGHT = 40, 10
+"""The smallest screen on which anything is shown, in cells."""
+
 PAGE = 200
 """Messages that are read at once."""
 
@@ -120,7 +123,8 @@ Detail: TypeAlias = Message | ScheduleInfo
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All of it. `at` is the selected row of each view by its key; `marked` are ids of the list that is shown.
+    """All of it. `at` is the selected row of each view by its key, `moved` the views where somebody chose it; `marked`
+    are ids of the list that is shown.
 
     `every` means all that the filter fits, marked by one key, with their number once it is counted. `typing` is what is
     being typed into the filter. `before` are the cursors of the pages before this one.
@@ -132,6 +136,7 @@ class State:
     lost: float | None = None  # since when the broker is away, ms of our clock
     problem: str = ""
     at: Mapping[str, str] = field(default_factory=dict, hash=False)
+    moved: frozenset[View] = frozenset()
     filters: Mapping[str, str] = field(default_factory=dict, hash=False)
     typing: str | None = None
     queue: str = ""
@@ -156,6 +161,11 @@ class State:
     def snapshot(self) -> Snapshot | None:
         """The last look, if there was one."""
         return self.picture.snapshot if self.picture is not None else None
+
+    @property
+    def too_small(self) -> bool:
+        """Whether the screen has no room for any of it, but for saying so."""
+        return self.width < LEAST_WIDTH or self.height < LEAST_HEIGHT
 
     @property
     def text(self) -> str:

@@ -9,16 +9,14 @@ from taskq_dashboard.pages import body
 from taskq_dashboard.paint import Frame, Line, Paint, Piece, faded, trim, wide
 from taskq_dashboard.panels import filled
 from taskq_dashboard.rows import runs, slots
-from taskq_dashboard.state import Message, Order, State
-
-LEAST_WIDTH, LEAST_HEIGHT = 40, 10
+from taskq_dashboard.state import LEAST_HEIGHT, LEAST_WIDTH, Message, Order, State
 
 
 def view(state: State, paint: Paint) -> Frame:
     """The screen in exactly `state.width` times `state.height` cells."""
     width, height = state.width, state.height
-    if width < LEAST_WIDTH or height < LEAST_HEIGHT:
-        text = f"too small: {LEAST_WIDTH} by {LEAST_HEIGHT} at least"
+    if state.too_small:
+        text = f"too small: {LEAST_WIDTH} by {LEAST_HEIGHT} at least, q quits"
         return Frame(tuple(filled([trim([(text, "warn")], width, paint.signs.more)], width, height)), width)
     middle = _middle(state, paint, width, height - 3)
     if state.lost is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -186,6 +187,44 @@ def test_a_picture_is_written_to_a_file(scene: Scene) -> None:
     done = once(scene, "--svg", "screen.svg", COLUMNS="160")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert (scene.operator.folder / "screen.svg").read_text("utf-8").startswith("<svg")
+
+
+def test_a_picture_goes_to_standard_output_too(scene: Scene) -> None:
+    done = once(scene, "--svg", "-", COLUMNS="160", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("<svg")
+    assert done.stdout.endswith("</svg>\n")
+    assert not (scene.operator.folder / "-").exists()
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "0"])
+def test_an_interval_that_is_no_time_is_refused(scene: Scene, value: str) -> None:
+    done = once(scene, "--once", f"--interval={value}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--interval" in done.stderr
+
+
+def test_json_and_a_picture_are_two_wishes(scene: Scene) -> None:
+    done = once(scene, "--json", "--svg", "screen.svg")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--json and --svg" in done.stderr
+    assert not (scene.operator.folder / "screen.svg").exists()
+
+
+@pytest.mark.parametrize("option", ["--once", "--json"])
+def test_a_closed_standard_output_is_borne(scene: Scene, option: str) -> None:
+    line = " ".join(shlex.quote(part) for part in scene.command("--interval", "0.1", option))
+    done = subprocess.run(
+        ["sh", "-c", f"exec {line} >&-"],
+        cwd=scene.operator.folder,
+        env=scene.operator.env | {"PYTHONPATH": ROOTS},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_broker_that_is_not_there_is_an_error_at_the_start(scene: Scene) -> None:

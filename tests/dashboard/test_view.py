@@ -209,6 +209,13 @@ def test_a_paused_queue_is_seen_with_and_without_colour() -> None:
         assert any("mail" in line and "||" in line for line in seen(look, key, paint=Paint(ASCII)).splitlines())
 
 
+def test_what_a_worker_that_has_gone_had_done_is_not_known() -> None:
+    text = seen(snapshot(workers=(worker("host-1"), worker("host-2", present=False))), "4")
+    here, gone = (next(line.split() for line in text.splitlines() if name in line) for name in ("host-1 ", "host-2 "))
+    assert here[here.index("running") :][3:5] == ["5", "1"]
+    assert gone[gone.index("gone") :][1:4] == ["-", "-", "-"]
+
+
 def test_a_cut_list_says_how_much_there_is() -> None:
     text = seen(busy(50), size=(80, 24))
     assert "of 50" in text
@@ -216,6 +223,19 @@ def test_a_cut_list_says_how_much_there_is() -> None:
     text = seen(busy(1), "5", Read(replace(listed, want=Want("queue-00", "dead"))))
     assert "of 200 listed, 48.2k in all, 10.0k looked at" in text
     assert "not complete: queue news" in seen(replace(busy(1), truncated=("queue news",)))
+
+
+@pytest.mark.parametrize("key", "12")
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_queues_that_were_not_all_read_are_told(key: str, size: tuple[int, int]) -> None:
+    look = replace(busy(50), truncated=("queues", "queue news"), queue_count=4_321)
+    text = seen(look, key, size=size)
+    assert "queues 50 of 4321" in text
+    assert "not complete: queues" in text
+    text = seen(look, key, "/", "n", "o", size=size)
+    assert "nothing fits the filter; not all queues were read" in text
+    assert "not all" not in seen(busy(50), key, "/", "n", "o", size=size)
+    assert "not all" not in seen(look, "6", "/", "n", "o", size=size), "schedules were all read"
 
 
 def test_the_overview_at_80_by_24_keeps_what_matters_most() -> None:

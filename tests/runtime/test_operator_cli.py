@@ -163,6 +163,22 @@ def test_stats_add_up_and_show_rates(operator: Operator) -> None:
     assert "0.0/s" in operator.ok("stats", "--over", "0.1")
 
 
+def test_the_sum_of_queues_that_are_not_all_is_not_called_all(operator: Operator) -> None:
+    link, space = operator.shop.broker.link, operator.shop.app.namespace
+    link.execute("SADD", keys.queues(space), *(f"q-{number:04}" for number in range(1_001)))
+    done = operator("stats")
+    lines = done.stdout.splitlines()
+    assert (lines[1].split()[0], lines[-2].split()[0], lines[-1].split()[0]) == ("q-0000", "q-0999", "shown")
+    assert "only the first 1000 queues are shown" in done.stderr
+
+
+@pytest.mark.parametrize("over", ["0", "0.0", "0ms"])
+def test_rates_over_no_time_are_refused(operator: Operator, over: str) -> None:
+    done = operator("stats", "--over", over)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "more than zero" in done.stderr
+
+
 def count_tasks(operator: Operator, number: int) -> None:
     """So many are done in 12 ms after 2 s, and one has failed."""
     shop = operator.shop

@@ -99,6 +99,13 @@ def test_all_queues_are_listed_by_name_and_a_cut_is_told(here: Shop) -> None:
     assert ([info.name for info in cut.queues], cut.truncated) == (["ant", "mail"], True)
 
 
+def test_the_queues_that_are_read_of_very_many_are_the_first_by_name(here: Shop) -> None:
+    names = [f"q-{number:05}" for number in range(4_000)]
+    here.broker.link.execute("SADD", keys.queues(here.app.namespace), *names)
+    assert here.inspector.queue_names() == (names[:1_000], True)
+    assert here.inspector.queue_names(4_000) == (names, False)
+
+
 def test_figures_that_are_too_low_are_named(here: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operator_calls, "MOST_LOOKS", 2)
     monkeypatch.setattr(operator_calls, "MOST_LEASES", 2)

@@ -87,6 +87,7 @@ def test_a_look_is_one_round_trip_and_has_everything(here: Shop, watch: Watch, m
         ]
         assert len(seen.failures) == 4
         assert (seen.namespace, seen.truncated) == (here.app.namespace, ())
+        assert seen.queue_count == len(seen.queues)
         assert seen.server.kind in ("redis", "valkey")
         assert seen.server.memory > 0
         assert seen.server.clients > 0
@@ -178,6 +179,7 @@ def test_more_names_than_are_looked_at_are_told(here: Shop, watch: Watch, monkey
     assert [one.name for one in seen.queues] == ["a", "b"]
     assert len(seen.workers) == 2
     assert {"queues", "workers"} <= set(seen.truncated)
+    assert seen.queue_count == 3
 
 
 def test_a_look_at_no_server_says_so(here: Shop, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:

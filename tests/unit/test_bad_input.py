@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from taskq import RetryPolicy, TaskQ
+from taskq import Queue, RetryPolicy, TaskQ
 from taskq.errors import (
     EventLoopRunning,
     InvalidArguments,
@@ -213,6 +213,14 @@ def test_queue_names_outside_the_rule(name: Any, q: Memory) -> None:
     refused(Case(lambda: app.handle("x", name), InvalidName, text), q)
     refused(Case(lambda: TaskQ(name), InvalidName, text), q)
     refused(Case(lambda: app.task(queue=name)(plain), InvalidName, f"task {__name__}.plain: queue name"), q)
+
+
+def test_a_queue_is_named_where_a_task_is_told_its_own(q: Memory) -> None:
+    declared: Any = Queue("audit", transport="stream")
+    text = "give its name here, queue='audit', and the Queue in TaskQ(queues=[...])"
+    refused(Case(lambda: app.task(queue=declared)(plain), InvalidName, text), q)
+    refused(Case(lambda: add.options(queue=declared).enqueue(1), InvalidName, text), q)
+    refused(Case(lambda: app.remote("shop.send", queue=declared).enqueue(1), InvalidName, text), q)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a..b", None, add, "n" * 300])

@@ -73,6 +73,14 @@ def duration(value: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def lasting(value: str) -> float:
+    """The same, of more than zero seconds."""
+    found = duration(value)
+    if not found:
+        raise click.BadParameter(f"{clean(value)!r} is no time to wait: give more than zero")
+    return found
+
+
 # -- output ------------------------------------------------------------------------------------------------------------
 
 

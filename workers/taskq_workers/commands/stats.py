@@ -12,7 +12,7 @@ from taskq.buckets import Histogram
 from taskq.inspector import QueueInfo
 from taskq.snapshot import Snapshot, TaskStats
 from taskq.watching import Watch
-from taskq_workers.commands.operating import Desk, duration, operator_options, print_rows, warn
+from taskq_workers.commands.operating import Desk, lasting, operator_options, print_rows, warn
 from taskq_workers.commands.queue import queues_of
 from taskq_workers.commands.shared import json_option, print_json
 from taskq_workers.terminal import span
@@ -32,7 +32,7 @@ _TASKS_HEAD = (
 @click.argument("names", metavar="[QUEUE]...", nargs=-1)
 @click.option(
     *("--over", "--for", "over"),
-    type=duration,
+    type=lasting,
     metavar="DURATION",
     help="Look twice, so far apart, and show rates per second.",
 )
@@ -60,7 +60,7 @@ def stats(desk: Desk, names: tuple[str, ...], over: float | None, by_task: bool,
             print_json(asdict(info) | {"rates": rates.get(info.name)})
     elif infos:
         rows = [_row(info, rates.get(info.name)) for info in infos]
-        print_rows(_HEAD, [*rows, _total(rows)] if len(rows) > 1 and not rates else rows)
+        print_rows(_HEAD, [*rows, _total(rows, truncated)] if len(rows) > 1 and not rates else rows)
     else:
         warn(f"namespace {desk.namespace!r} has no queues yet")
     if truncated:
@@ -74,8 +74,8 @@ def _row(info: QueueInfo, rates: dict[str, float] | None) -> list[Any]:
     return [info.name, waiting, info.leased, *(f"{rates.get(name, 0.0):.1f}/s" for name in _COUNTERS)]
 
 
-def _total(rows: list[list[Any]]) -> list[Any]:
-    return ["all", *(sum(row[at] for row in rows) for at in range(1, len(_HEAD)))]
+def _total(rows: list[list[Any]], truncated: bool) -> list[Any]:
+    return ["shown" if truncated else "all", *(sum(row[at] for row in rows) for at in range(1, len(_HEAD)))]
 
 
 def _rates(before: list[QueueInfo], after: list[QueueInfo]) -> dict[str, dict[str, float]]:
