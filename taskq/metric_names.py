@@ -70,7 +70,7 @@ RUN_SECONDS = Metric(
 WAIT_SECONDS = Metric(
     "taskq_message_wait_seconds",
     "histogram",
-    "How long messages that could run waited for their first attempt; the sum is estimated from the buckets.",
+    "From creation to the first attempt, a delay included; the sum is estimated from the buckets.",
     ("queue", "task"),
 )
 QUEUE_MESSAGES = Metric(

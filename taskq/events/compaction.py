@@ -112,6 +112,8 @@ def _swap(keys: PartitionKeys, nonce: bytes, last: str) -> Steps[bool]:
         if code != 2:
             return bool(code == 0)
         rows: list[Row] = yield keys_call(keys, f"({last}", "+")
+        if not rows:  # retention has taken them meanwhile
+            continue
         if (yield copy_call(keys, nonce, f"({last}", rows[-1][0], [])):
             return False
         last = rows[-1][0].decode()

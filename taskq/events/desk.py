@@ -108,7 +108,7 @@ class Desk:
         self.member_wanted.set()
         self.fetch_wanted.set()
 
-    def broke(self, error: Exception) -> None:
+    def broke(self, error: BaseException) -> None:
         """Something happened that nobody foresaw: better stop, and say so, than go on with a part missing."""
         log.error("%s: stops because of an error of taskq or of a codec", self.plan.name, exc_info=error)
         failure = TaskqError(f"{self.plan.name} stopped: {type(error).__name__}: {error}")

@@ -11,6 +11,7 @@ from inspect import iscoroutinefunction
 from typing import Any, Protocol
 
 from taskq.errors import DecodeError
+from taskq.events.performing import cancelled
 from taskq.events.record import Record, Undecodable
 from taskq.events.shared_consumer import SharedConsumer
 from taskq.events.shared_options import Filter
@@ -200,10 +201,10 @@ class Loop:
     async def _handle(consumer: SharedConsumer, item: Item, record: Record, route: Route) -> None:
         try:
             await route.handler(record)
-        except asyncio.CancelledError:
-            consumer.give_back(item)
-            raise
-        except BaseException as error:  # noqa: BLE001 - SystemExit and its kin end a record, not the consumer
+        except BaseException as error:  # SystemExit and its kin end a record, not the consumer
+            if cancelled(error):
+                consumer.give_back(item)
+                raise
             consumer.failed(item, error)
         else:
             consumer.done(item)

@@ -6,6 +6,7 @@ import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from taskq.events.group_calls import Claimed, Mark, Position, Step
@@ -53,7 +54,7 @@ class Holding:
         self.frontier = 0  # ms: all records with smaller ids have been fetched
         self.lanes_run: Callable[[], bool] = _none  # whether a handler runs for a part of it, beside turns of its own
         start = claimed.place.offset
-        self.cursor = before(start) if packed and start > (0,) else start.entry
+        self.cursor = before(start) if packed and start > Offset(0) else start.entry
         self.last = claimed.place  # the last record that was fetched
         self._read = read
         self._fetched: deque[Sequence[Any]] = deque()
@@ -117,6 +118,26 @@ class Holding:
             found = found[: max(1, bisect_left(sizes, self.place.bytes + max_bytes + 1))]
         return found
 
+    def entry_of(self, record: Record) -> Any:
+        """The entry that one of the records in front was read from."""
+        return self._entries[bisect_left(self._entries, record.number, key=_number_of)]
+
+    def read_again(self, entry: Any, record: Record) -> Record:
+        """The record decoded anew from its entry: a handler that failed may have changed its value."""
+        return next((one for one in self._read([entry]) if one.offset == record.offset), record)
+
+    def again(self, records: Sequence[Record]) -> list[Record]:
+        """These of the records in front, decoded anew; they are what `peek` finds from now on."""
+        if not records:
+            return []
+        begin = bisect_left(self._entries, records[0].number, key=_number_of)
+        end = bisect_left(self._entries, records[-1].number, key=_number_of) + 1
+        found = {one.offset: one for one in self._read(self._entries[begin:end])}
+        fresh = [found.get(one.offset, one) for one in records]
+        at = bisect_left(self._front, records[0].number, key=attrgetter("number"))
+        self._front[at : at + len(fresh)] = fresh
+        return fresh
+
     def place_after(self, count: int) -> Position:
         """Where the group stands once `count` more records are done."""
         if not count:
@@ -157,6 +178,10 @@ class Holding:
 
 def _none() -> bool:
     return False
+
+
+def _number_of(entry: Any) -> int:
+    return int(entry[1][1].partition(b",")[0])
 
 
 def before(offset: Offset) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -38,10 +39,10 @@ class _Walk:
             self.done += 1 if run.each else len(run.records)
             self.given = False
         holding = self.holding
-        if self.done >= len(run.records) or not holding.may_run():
+        if self.done >= len(run.records) or not run.may_begin():
             return None
         now = time.monotonic()
-        if self.done and now - self.begun > COMMIT_S:
+        if self.done and now - self.begun > COMMIT_S and not run.committed:
             return None
         self.begun = self.begun or now
         holding.began, self.given = now, True
@@ -51,6 +52,12 @@ class _Walk:
         """What became of the run."""
         self.holding.began, self.run, self.given = 0.0, None, False
         return Outcome(self.done)
+
+    def leave(self) -> Outcome:
+        """What became of it when the loop is left: the record in hand is not done, unless it was committed before."""
+        if self.run is not None and self.run.committed and self.given:
+            self.done += 1 if self.run.each else len(self.run.records)
+        return self.outcome()
 
     def start(self, run: Run) -> None:
         self.run, self.done, self.begun = run, 0, 0.0
@@ -70,6 +77,7 @@ class Reading:
         self._started = False
         self._walk: _Walk | None = None
         self._changed: asyncio.Event | None = None
+        self._step: asyncio.Task[None] | None = None  # goes on if who awaits it is cancelled
 
     # -- in threads -------------------------------------------------------------------------------------------------
 
@@ -163,8 +171,7 @@ class Reading:
     def _abandon(self) -> None:
         walk = self._walk
         if walk is not None and walk.run is not None:
-            walk.given = False
-            self._drive(walk.outcome())
+            self._drive(walk.leave())
 
     # -- in an event loop -------------------------------------------------------------------------------------------
 
@@ -180,6 +187,7 @@ class Reading:
         return self
 
     async def __anext__(self) -> Any:
+        await self._finish()
         await self._astart()
         while True:
             if self._walk is None:
@@ -196,6 +204,7 @@ class Reading:
 
     async def acommit(self) -> None:
         """`commit`, awaited."""
+        await self._finish()
         walk = self._walk
         if walk is not None and walk.run is not None:
             walk.next()
@@ -203,15 +212,20 @@ class Reading:
 
     async def aclose(self) -> None:
         """`close`, awaited."""
+        await self._finish()
         walk = self._walk
         if walk is not None and walk.run is not None:
-            walk.given = False
-            await self._adrive(walk.outcome())
+            await self._adrive(walk.leave())
         if self._started:
             await asyncio.to_thread(self.consumer.stop_reading, self._drain)
 
     async def _astart(self) -> Self:
-        if not self._started:
+        if self._changed is None:
+            await self._shielded(self._abegin())
+        return self
+
+    async def _abegin(self) -> None:
+        if self._changed is None:
             loop, changed = asyncio.get_running_loop(), asyncio.Event()
             await asyncio.to_thread(self.start)
 
@@ -223,7 +237,19 @@ class Reading:
 
             self.consumer.desk.ready.on_change(wake)
             self._changed = changed
-        return self
+
+    async def _shielded(self, steps: Coroutine[Any, Any, None]) -> None:
+        """Let these steps come to their end, also if we are cancelled: the next call waits for them first."""
+        self._step = asyncio.create_task(steps)
+        await self._finish()
+
+    async def _finish(self) -> None:
+        if self._step is not None:
+            try:
+                await asyncio.shield(self._step)
+            finally:
+                if self._step.done():
+                    self._step = None
 
     async def _atake(self) -> Holding | None:
         desk, changed = self.consumer.desk, self._changed
@@ -243,6 +269,9 @@ class Reading:
         return None
 
     async def _adrive(self, answer: Any) -> None:
+        await self._shielded(self._adriven(answer))
+
+    async def _adriven(self, answer: Any) -> None:
         walk, desk = self._walk, self.consumer.desk
         assert walk is not None
         try:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from taskq.events.group_calls import Mark, Position, Step
 from taskq.events.holding import Holding
@@ -34,6 +34,7 @@ class Slot:
 
     record: Record
     place: Position
+    entry: Any  # as it was read
     steps: list[Step] = field(default_factory=list)
     done: bool = False
 
@@ -98,7 +99,7 @@ def dispatch(holding: Holding, window: Window, plan: Plan) -> list[Lane]:
                 lane = window.lanes.get(key)
                 if lane is None:
                     lane = window.lanes[key] = Lane(holding, window, key)
-                slot = Slot(record, holding.place_after(at))
+                slot = Slot(record, holding.place_after(at), holding.entry_of(record))
                 lane.slots.append(slot)
                 window.slots.append(slot)
                 touched[id(lane)] = lane
@@ -146,7 +147,8 @@ def lane_turn(lane: Lane, plan: Plan) -> Turn:
 
 def _failed(lane: Lane, plan: Plan, error: BaseException) -> None:
     """The handler raised at the first record of the lane: only its key waits."""
-    holding, record = lane.holding, lane.slots[0].record
+    holding, slot = lane.holding, lane.slots[0]
+    record = slot.record = holding.read_again(slot.entry, slot.record)
     mark, text = holding.marks.get(record.offset, Mark()), line(error)
     decision = decide(error, mark.fails, plan.options.retry, plan.seed.random())
     if plan.options.on_error == "dead" or not decision.again:

@@ -14,7 +14,7 @@ from taskq.events.lanes import Lane
 from taskq.events.log import Log, check_partition
 from taskq.events.outgoing import BATCH_RECORDS, Batch
 from taskq.events.properties import TopicProperties
-from taskq.events.publishing import Publishing
+from taskq.events.publishing import Publishing, check_many
 from taskq.events.record import Event
 from taskq.events.sending import Receipts, Run, Sending
 from taskq.names import check_name
@@ -151,6 +151,7 @@ class NamedPublishing(Publishing):
     ) -> list[Batch]:
         if partition is not None:
             check_partition(self.log.name, partition, properties.partitions)
+            check_many(items)
             events = (item if type(item) is Event else Event(item) for item in items)
             items = [event._replace(partition=partition) for event in events]
         found = self.encode(properties, items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ def perform(handler: Handler, run: Run) -> Outcome:
     """Let a plain function have the records of a run, as far as it may."""
     holding, work = run.holding, run.transaction
     more = () if work is None else (work,)
-    if not holding.may_run():
+    if not run.may_begin():
         return Outcome(0)
     begin = holding.began = time.monotonic()
     done = 0
@@ -37,7 +38,7 @@ def perform(handler: Handler, run: Run) -> Outcome:
             if holding.revoking or holding.lost or now - begin > COMMIT_S or not holding.may_run():
                 break
         return Outcome(done)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the policy of the group decides
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the policy of the group decides
         if work is not None:
             work.drop()
         return Outcome(done, error)
@@ -49,7 +50,7 @@ async def perform_async(handler: Handler, run: Run) -> Outcome:
     """The same for a coroutine function."""
     holding, work = run.holding, run.transaction
     more = () if work is None else (work,)
-    if not holding.may_run():
+    if not run.may_begin():
         return Outcome(0)
     begin = holding.began = time.monotonic()
     done = 0
@@ -71,9 +72,17 @@ async def perform_async(handler: Handler, run: Run) -> Outcome:
             if holding.revoking or holding.lost or now - begin > COMMIT_S or not holding.may_run():
                 break
         return Outcome(done)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the policy of the group decides
+    except BaseException as error:
         if work is not None:
             work.drop()
+        if cancelled(error):
+            raise
         return Outcome(done, error)
     finally:
         holding.began = 0.0
+
+
+def cancelled(error: BaseException) -> bool:
+    """Whether our own task is cancelled; a CancelledError that the handler made is a failure like others."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -11,7 +11,7 @@ from taskq.checks import Duration, seconds, whole
 from taskq.errors import EventLoopRunning, InvalidOption, PublishUnconfirmed, SerializationError
 from taskq.events.log import Log
 from taskq.events.named import NamedPublishing
-from taskq.events.publishing import Publishing
+from taskq.events.publishing import Publishing, check_many
 from taskq.events.record import Event, Published
 from taskq.events.sending import Receipts
 from taskq.loops import warn_of_blocking
@@ -124,6 +124,7 @@ class Publisher:
             self._named()
         if partition is None:
             return events
+        check_many(events)
         ready = (item if type(item) is Event else Event(item) for item in events)
         return [event._replace(partition=partition) for event in ready]
 

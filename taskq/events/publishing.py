@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskq.backoff import pauses
-from taskq.errors import ConfigError, PublishUnconfirmed
+from taskq.errors import ConfigError, InvalidOption, PublishUnconfirmed
 from taskq.events.lanes import LanePool
 from taskq.events.log import Log
 from taskq.events.outgoing import Batch, batches
@@ -46,6 +46,7 @@ class Publishing:
 
     def encode(self, properties: TopicProperties, items: Iterable[Any]) -> list[Batch]:
         """Events or values as batches."""
+        check_many(items)
         build = packed_batches if properties.packed else batches
         return build(self.log.name, properties, self.log.codec(properties), items, self.spread)
 
@@ -97,6 +98,12 @@ class Publishing:
     async def aconfirm(self, error: PublishUnconfirmed) -> Receipts:
         """`confirm`, awaited."""
         return await self.asend(_rest(error))
+
+
+def check_many(items: object) -> None:
+    """Raises InvalidOption for what is not many."""
+    if not isinstance(items, Iterable):
+        raise InvalidOption(f"events={shown(items)}: give a list of events or values; one alone is for `publish`")
 
 
 def _rest(error: object) -> Sending:

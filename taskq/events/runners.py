@@ -30,7 +30,7 @@ def walk(desk: Desk, item: Item, handler: Handler) -> None:
         desk.lose(holding, lost.epoch)
     except TaskqError as error:
         desk.put_off(holding, error)
-    except Exception as error:  # noqa: BLE001 - said in full, and the consumer ends
+    except BaseException as error:  # noqa: BLE001 - said in full, and the consumer ends
         desk.broke(error)
     finally:
         desk.done(item)

@@ -57,9 +57,9 @@ def line(error: BaseException) -> str:
     """An error on one line, as marks and dead letters keep it."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - an error whose text raises is still an error
+    except BaseException:  # noqa: BLE001 - an error whose text raises is still an error
         text = type(error).__name__
-    return " ".join(text.split())[:MAX_ERROR]
+    return " ".join(text.split())[:MAX_ERROR].encode("utf-8", "backslashreplace").decode()
 
 
 def killed(mark: Mark | None) -> bool:

@@ -30,6 +30,7 @@ from taskq.store.scripts import Call
 log = logging.getLogger("taskq.events")
 
 CHUNK: Final = 500  # records between two commits, where the handler takes them one by one
+LETTERS: Final = 250  # dead letters of one commit
 COMMIT_S: Final = 1.0  # and so many seconds, if they take long
 
 
@@ -40,6 +41,11 @@ class Run(NamedTuple):
     records: Sequence[Record]
     each: bool
     transaction: Transaction | None = None
+    committed: bool = False
+
+    def may_begin(self) -> bool:
+        """Whether a handler may begin; nobody else gets what is committed, so only a loss keeps it from that."""
+        return not self.holding.lost if self.committed else self.holding.may_run()
 
 
 class Outcome(NamedTuple):
@@ -199,7 +205,8 @@ def _parked(holding: Holding, plan: Plan, digest: str) -> Turn:
             done = outcome.done
             steps = _unmarked(holding, records[:done]) + _effects(holding, work)
             if done < len(records) and outcome.error is not None:
-                record, text = records[done], line(outcome.error)
+                record = parking.record_of(plan.topic, holding.number, stored[done], plan.codec)
+                text = line(outcome.error)
                 mark = holding.marks.get(record.offset, Mark())
                 decision = decide(outcome.error, mark.fails, options.retry, plan.seed.random())
                 if decision.again:
@@ -281,15 +288,20 @@ def _unmarked(holding: Holding, records: Sequence[Record]) -> list[Step]:
 
 
 def _at_most_once(holding: Holding, plan: Plan, records: Sequence[Record]) -> Turn:
-    yield from save(holding, plan, len(records))
-    outcome: Outcome = yield Run(holding, records, not plan.options.batch)
-    if outcome.error is None:
+    if not holding.may_run():
         return
-    text = line(outcome.error)
-    failed = records[outcome.done :] if plan.options.batch else records[outcome.done : outcome.done + 1]
+    yield from save(holding, plan, len(records))
+    outcome: Outcome = yield Run(holding, records, not plan.options.batch, committed=True)
+    failed = holding.again(records[outcome.done :])
+    if not failed:
+        return
+    text = "it was committed, and not handled before its consumer ended"
+    if outcome.error is not None:
+        text = line(outcome.error)
     log.error("%s: %s failed and is not run again: %s", plan.name, failed[0].id, text)
-    steps = [dead_letter(record, Mark(), "error", text, plan.codec) for record in failed[:250]]
-    yield from save(holding, plan, 0, steps)
+    steps = [dead_letter(record, Mark(), "error", text, plan.codec) for record in failed]
+    for at in range(0, len(steps), LETTERS):
+        yield from save(holding, plan, 0, steps[at : at + LETTERS])
 
 
 def _again(holding: Holding, plan: Plan, record: Record, mark: Mark, decision: Decision, text: str) -> list[Step]:
@@ -308,15 +320,14 @@ def _effects(holding: Holding, work: Transaction | None) -> list[Step]:
 def _failed(holding: Holding, plan: Plan, records: Sequence[Record], outcome: Outcome, steps: list[Step]) -> Committing:
     """The handler raised: the records before are done, this one runs again later or is a dead letter."""
     assert outcome.error is not None
+    records = [*records[: outcome.done], *holding.again(records[outcome.done :])]
+    text = line(outcome.error)
     if plan.options.batch and len(records) > 1:  # which one it was shows when they are handled singly
-        log.warning(
-            "%s: a batch of %d failed; its records are handled singly: %s", plan.name, len(records), outcome.error
-        )
+        log.warning("%s: a batch of %d failed; its records are handled singly: %s", plan.name, len(records), text)
         holding.singly = records[-1].number
         return
     record = records[outcome.done]
     mark = holding.marks.get(record.offset, Mark())
-    text = line(outcome.error)
     options = plan.options
     decision = decide(outcome.error, mark.fails, options.retry, plan.seed.random())
     if options.on_error == "dead":

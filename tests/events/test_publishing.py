@@ -118,6 +118,17 @@ def test_one_bad_event_is_named_and_nothing_is_stored(
     assert everything(topic) == {0: [], 1: []}
 
 
+@packings
+def test_one_value_is_not_many(app: TaskQ, packed: bool) -> None:
+    one: Any = 5
+    topic = app.topic("t", partitions=2, packed=packed)
+    for publish in (topic.publish_many, topic.publisher().publish_many, topic.publisher("name").publish_many):
+        with pytest.raises(InvalidOption, match="events=5: give a list"):
+            publish(one)
+    with pytest.raises(InvalidOption, match="events=5: give a list"):
+        topic.publisher().publish_many(one, partition=0)
+
+
 def test_large_records_go_alone(app: TaskQ) -> None:
     topic = app.topic("t", partitions=1)
     sizes = [300_000, 10, 200_000, 200_000, 1_000_000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from taskq import Record, Reject, Retry, TaskQ
@@ -84,6 +85,20 @@ def test_a_handler_steers_by_retry_and_reject(app: TaskQ) -> None:
         settled(subscription)
         assert sorted(noted.all) == [("no", 1), *[("wait", 1)] * 3]
         assert [one.record.value for one in subscription.dead()] == ["no"]
+
+
+def test_a_cancellation_that_the_handler_made_is_a_failed_attempt(app: TaskQ) -> None:
+    topic = app.topic("one", partitions=1)
+    topic.publish_many(["a", "b"])
+
+    async def handler(record: Record) -> None:
+        if record.value == "a":
+            raise asyncio.CancelledError
+
+    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=QUICK) as subscription:
+        settled(subscription)
+        (letter,) = subscription.dead()
+    assert (letter.record.value, letter.attempts) == ("a", 3)
 
 
 class _Picky:

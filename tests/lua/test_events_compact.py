@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -100,6 +101,27 @@ def test_s94_a_pass_that_is_killed_at_any_step_leaves_the_log_as_it_was(partitio
         stop += 1
     assert stop > 6
     assert walk(partition, namespace)
+    assert len(partition.records()) == 7
+
+
+def test_s94_a_pass_goes_on_if_retention_takes_what_it_was_to_catch_up_with(
+    partition: Partition, namespace: str
+) -> None:
+    fill(partition, 600)
+    passing, reply, swaps = steps(partition, namespace), None, list[int]()
+    with contextlib.suppress(StopIteration):
+        while True:
+            step = passing.send(reply)
+            swap = isinstance(step, Call) and len(step.keys) == 4
+            if swap and not swaps:
+                partition.now += 1
+                fill(partition, 300)
+            reply = asked(partition, step)
+            if swap:
+                swaps.append(reply)
+            if swap and reply == 2:
+                partition.link.execute("XDEL", partition.keys.log, *(entry for entry, _ in partition.entries()[600:]))
+    assert swaps == [2, 0]
     assert len(partition.records()) == 7
 
 

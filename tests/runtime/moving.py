@@ -52,9 +52,10 @@ def put(here: Shop, state: Shelf, count: int) -> list[bytes]:
 
 
 def nothing_left(here: Shop, queue: str = "mail") -> None:
-    """No trace of a message, but tombstones, counters, the history of a stream and results."""
+    """No trace of a message, but tombstones, counters, statistics, the history of a stream and results."""
     keys, link = here.broker.keys(queue), here.broker.link
     kept = {"meta", "wake", "tombs", "stream", "tally", "steps", "passed", "results", "results:due", "delayed"}
+    kept |= {"stats", "recent", "samples"}
     found = {name.decode()[len(keys.base) :] for name in link.execute("KEYS", keys.base + "*")}
     found -= {name for name in found if name.startswith(("lane:", "worker:", "moved:"))}
     assert found - kept == set()

@@ -50,6 +50,9 @@ def test_all_of_a_state_goes_and_stays_in_that_state(here: Shop, state: Shelf) -
     assert listed(here, "post", there) == ids
     assert listed(here, "mail", state) == []
     assert here.inspector.queue("mail").counters["moved"] == 5
+    before, after = here.inspector.queue("mail").counters, here.inspector.queue("post").counters
+    assert (after["arrived"], after.get("enqueued", 0)) == (5, 0), "they were enqueued at their first queue"
+    assert before["enqueued"] == 5
     if there == "ready":
         assert runs(here, "post") == ids
         assert runs(here, "mail") == []

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from taskq.events.log import check_partition
 from taskq.events.record import Record, Undecodable
 from taskq.events.topic import Topic
 from taskq.topics import TopicInfo
@@ -110,7 +111,8 @@ def tail(
     Without --from the last ones that are there; with it the first from there on, so that a larger --limit shows more.
     """
     of = control_of(desk).topic(name)
-    numbers = partitions or tuple(range(of.properties().partitions))
+    count = of.properties().partitions
+    numbers = tuple(check_partition(name, number, count) for number in partitions) or tuple(range(count))
     ends = of.ends()
     found: list[Record] = []
     if since is not None:

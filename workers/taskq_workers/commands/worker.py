@@ -85,7 +85,7 @@ def worker_options(command: F) -> F:
 @click.command()
 @click.argument("app", required=False, metavar="[MODULE:APP]", envvar=["TASKQ_WORKER_APP", "TASKQ_APP"])
 @worker_options
-@click.option("--burst", is_flag=True, help="End when the queues are empty.")
+@click.option("--burst", is_flag=True, help="End when nothing is ready to run.")
 @click.option("--reload", is_flag=True, help="Restart the children when a Python file here changes.")
 @click.option("--allow-eviction", is_flag=True, help="Run on a broker that evicts keys, and may lose messages.")
 @click.pass_context

@@ -25,13 +25,14 @@ local at, n, b = meta[5] or '0-0', tonumber(meta[3]) or 0, tonumber(meta[4]) or 
 local function count(entry)
   local number, bytes = string.match(entry[2][1] == 'n' and entry[2][2] or '', '^(%d+),(%d+)$')
   at, n, b = entry[1], tonumber(number) or n, tonumber(bytes) or b
+  if entry[2][3] == 'c' and tonumber(entry[2][4]) > 1 then at = at .. ':' .. (entry[2][4] - 1) end -- all of a packed one
 end
 local before = where ~= 'start' and call('XREVRANGE', KEYS[2], where == 'end' and '+' or '(' .. where, '-', 'COUNT', 1)[1]
 if before then count(before) end
 if where == 'end' then
   local info = call('EXISTS', KEYS[2]) == 1 and call('XINFO', 'STREAM', KEYS[2]) or {}
   for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then at = info[i + 1] end
+    if info[i] == 'last-generated-id' and not (before and before[1] == info[i + 1]) then at = info[i + 1] end
   end
   n, b = tonumber(meta[1]) or n, tonumber(meta[2]) or b
 elseif item > 0 then

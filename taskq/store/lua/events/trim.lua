@@ -1,7 +1,7 @@
 -- Remove from the head of a partition what its retention does not keep, by whole nodes of the stream.
 -- KEYS  1 none  2 log  3 meta  then the hashes of the groups that are named
 -- ARGV  1 now in ms, or '' for the server's time   2 records, 3 bytes, 4 ms that are kept, each '' for no limit
---       5 how many entries to remove at most   6 an id, '' for none: nothing from it on is removed
+--       5 how many entries to remove at most (one more if compacted)   6 an id, '' for none: nothing from it on is removed
 --       then per group its name, with '!' before it if nothing may be removed that it has not handled
 -- Returns { removed records, whether there is more, first id that is left or '', group that holds it back or '', since when }
 -- Checked before the first write: types. The first write frees, so a full server is trimmed.
@@ -12,7 +12,7 @@ for i, key in ipairs(KEYS) do
   local kind, right = call('TYPE', key).ok, i == 2 and 'stream' or 'hash'
   if kind ~= 'none' and kind ~= right then return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. kind) end
 end
-local time, told = call('TIME'), call('HMGET', KEYS[3], 'n', 'b', 'gone', 'held', 'held_since', 'gone_b')
+local time, told = call('TIME'), call('HMGET', KEYS[3], 'n', 'b', 'gone', 'held', 'held_since', 'gone_b', 'version')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 local n, b, gone = tonumber(told[1]) or 0, tonumber(told[2]) or 0, tonumber(told[3]) or 0
 local count, bytes, age = tonumber(ARGV[2]) or math.huge, tonumber(ARGV[3]) or math.huge, tonumber(ARGV[4]) or math.huge
@@ -64,18 +64,22 @@ call('DEL', KEYS[1])
 local since = holder ~= '' and (told[4] == holder and told[5] or tostring(now)) or ''
 if holder ~= '' then call('HSET', KEYS[3], 'held', holder, 'held_since', since)
 elseif told[4] then call('HDEL', KEYS[3], 'held', 'held_since') end
+local final = told[7] and cut and call('XREVRANGE', KEYS[2], '(' .. cut, '-', 'COUNT', 1)[1]
 local went = cut and call('XTRIM', KEYS[2], 'MINID', '~', cut, 'LIMIT', ARGV[5]) or 0
 local first, number, size, fields = look('-')
+if went > 0 and final and first and before(first, cut) then -- which one the last was is known only of one looked at
+  final, went = call('XRANGE', KEYS[2], first, first)[1], went + call('XDEL', KEYS[2], first)
+  first, number, size, fields = look('-')
+end
 if went == 0 then return { 0, 0, first or '', holder, since } end
 local up_to, up_to_b, id = n, b, last[1]
 if first then
   local ms, seq = parts(first)
   id = seq > 0 and string.format('%.0f-%.0f', ms, seq - 1) or string.format('%.0f-9007199254740991', ms - 1)
   up_to, up_to_b = number - (fields[3] == 'c' and fields[4] or 1), size
-  for i = 3, #fields, 2 do
-    if fields[i] == 'v' or fields[i] == 'k' or fields[i] == 'b' then up_to_b = up_to_b - #fields[i + 1] end
-  end
+  for i = 3, #fields, 2 do if string.find('vkb', fields[i], 1, true) then up_to_b = up_to_b - #fields[i + 1] end end
 end
+if final and final[2][1] == 'n' then up_to = tonumber(string.match(final[2][2], '^%d+')) end
 up_to, up_to_b = math.max(up_to, gone), math.max(up_to_b, tonumber(told[6]) or 0) -- compaction may bring some back
 call('HSET', KEYS[3], 'gone', up_to, 'gone_b', up_to_b, 'gone_id', id)
 for i = 7, #ARGV do

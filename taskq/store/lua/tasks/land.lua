@@ -51,11 +51,10 @@ for i = 5, #ARGV, 2 do
   parcels[#parcels + 1], answers[#answers + 1] = one, one.answer or 'n'
 end
 if clash and back then return { 0, table.concat(answers) } end
-local reply, n = { 0, '' }, 0
+local reply, n, landed, counted = { 0, '' }, 0, 0, 0
 if #args > 5 then
   reply = verb(own, args)
-  if reply.err then return reply end
-  if reply[1] ~= 0 then return { reply[1], '' } end
+  if reply.err or reply[1] ~= 0 then return reply.err and reply or { reply[1], '' } end
 end
 for i, one in ipairs(parcels) do
   if not one.answer and not one.body then
@@ -67,6 +66,7 @@ for i, one in ipairs(parcels) do
     call('ZADD', one.kind == 120 and own[15] or own[16], one.due, one.id)
   end
   if answers[i] == 'n' then
+    landed, counted = landed + 1, counted + (one.body and 0 or 1)
     local record = call('HGET', state, one.id)
     local kind = one.body and one.kind or record and byte(record) or 114
     if kind ~= 114 or one.flags > 0 or one.counts ~= '\0\0\0\0\0' then
@@ -77,6 +77,8 @@ for i, one in ipairs(parcels) do
     if bit.band(one.flags, 8) > 0 then call('ZADD', tombs, now + ARGV[3], one.id) end
   end
 end
+if counted > 0 then call('HINCRBY', own[2], 'enqueued', -counted) end -- that was at their first queue
+if landed > 0 and not back then call('HINCRBY', own[2], 'arrived', landed) end
 local _, last = append()
 call('DEL', own[1]) -- the answer that is kept does what a lane does
 -- messages were taken out of this stream and left entries there: each is looked up from now on
