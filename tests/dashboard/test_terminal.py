@@ -89,7 +89,7 @@ def test_ctrl_z_gives_the_shell_its_terminal_and_fg_goes_on(tmp_path: Path) -> N
     shell = ["bash", "--norc", "--noprofile", "-i"]
     with Glass(shell, (80, 24), cwd=ROOT, env={"PS1": "shell% ", "HISTFILE": ""}) as glass:
         glass.see("shell%")
-        glass.press(f"{sys.executable} {FAILING} {tmp_path / 'break'}\r")
+        glass.press(shlex.join([sys.executable, str(FAILING), str(tmp_path / "break")]) + "\r")
         glass.see("live", "queues 5")
         for _ in range(2):
             glass.press("ctrl-z")
