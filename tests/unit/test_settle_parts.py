@@ -48,7 +48,8 @@ def test_what_a_task_leaves_behind_tells_how_much_its_body_was() -> None:
     put: list[tuple[str, Any]] = []
     nothing: Any = SimpleNamespace(done=lambda _: None, gone=lambda *_: None)
     executor = Executor(nothing, nothing, put.append, nothing, lambda *_: None, {}, lambda _: 0.0)
-    plan = SimpleNamespace(name="t", counts={}, ttl_ms=1000, max_result=100, encode_result=lambda value: value)
+    kept: dict[str, Any] = {"ttl_ms": 1000, "max_result": 100, "encode_result": lambda value: value, "publishes": None}
+    plan = SimpleNamespace(name="t", counts={}, **kept)
     message = SimpleNamespace(options=None, created=0)
     attempt: Any = SimpleNamespace(plan=plan, delivery=outcome("delivery", 700), message=message, started=0.0)
     executor.succeed(attempt, 1)
