@@ -315,7 +315,7 @@ def test_the_doctor_tries_what_stream_queues_need(shell: Shell, start_server: Ca
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "low", "on", ">pw", "~taskq:*", "&taskq:*", "+@all", "-@stream")
     done = shell("doctor", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
-    names = "XACK XADD XCLAIM XGROUP XINFO XLEN XPENDING XRANGE XREADGROUP XREVRANGE XTRIM"
+    names = "XACK XADD XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREADGROUP XREVRANGE XSETID XTRIM"
     assert f"not allowed: {names}" in done.stdout
     with server.client() as client:
         assert client.dbsize() == 0
