@@ -8,17 +8,17 @@ import threading
 import time
 from typing import Any, cast
 
-from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.errors import TaskqError
 from taskq.events.group_calls import Seat
 from taskq.events.holding import Holding
 from taskq.events.keyed import Lane, Window, dispatch, end, lane_turn
 from taskq.events.log import Log
 from taskq.events.merging import oldest
+from taskq.events.outage import Outage
 from taskq.events.outbox import Carried
 from taskq.events.properties import TopicProperties
 from taskq.events.ready import Item, Ready
 from taskq.events.subscription import PartitionsHook
-from taskq.events.trouble_log import TroubleLog
 from taskq.events.turns import Lost, Plan, Turn, turn
 from taskq.store.links import Links
 from taskq.store.scripts import Call, run, run_async, run_many, run_many_async
@@ -45,7 +45,7 @@ class Desk:
         self.seat = seat
         self.links: Links = plan.links
         self.ready = Ready()
-        self.trouble = TroubleLog(plan.name)
+        self.trouble = Outage(plan.name)
         self.lock = threading.Lock()
         self.holdings: dict[int, Holding] = {}
         self._windows: dict[Holding, Window] = {}
@@ -192,7 +192,7 @@ class Desk:
         while True:
             try:
                 answer = self._asked(step)
-                self.trouble.ended()
+                self.trouble.over()
                 return answer
             except TaskqError as error:
                 pause = self._pause(error)
@@ -205,7 +205,7 @@ class Desk:
         while True:
             try:
                 answer = await self._asked_async(step)
-                self.trouble.ended()
+                self.trouble.over()
                 return answer
             except TaskqError as error:
                 pause = self._pause(error)
@@ -239,7 +239,7 @@ class Desk:
         holding.resume_at = time.monotonic() + max(self._pause(error), 0.1)
 
     def _pause(self, error: TaskqError) -> float:
-        return self.trouble.began(error) if isinstance(error, BrokerUnavailable) else self.trouble.complain(error)
+        return self.trouble.met(error)
 
     def busy(self, holding: Holding) -> bool:
         """Whether a handler may run for it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
-from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.errors import TaskqError
 from taskq.events.desk import Desk
 from taskq.events.holding import Holding, begin_of, end_of
 
@@ -40,10 +40,8 @@ class Fetcher:
         while not desk.stopping.is_set():
             try:
                 self.fetch()
-            except BrokerUnavailable as error:
-                desk.stopping.wait(desk.trouble.began(error))
             except TaskqError as error:
-                desk.stopping.wait(desk.trouble.complain(error))
+                desk.stopping.wait(desk.trouble.met(error))
             except Exception as error:  # noqa: BLE001 - said in full, and the consumer ends
                 desk.broke(error)
 
@@ -61,7 +59,7 @@ class Fetcher:
         first = self._turn % len(wanted)
         wanted = wanted[first:] + wanted[:first]
         came = self._in_cluster(wanted) if desk.links.sync.url.kind == "cluster" else self._at_once(wanted, held)
-        desk.trouble.ended()
+        desk.trouble.over()
         if came:
             self._pause = 0.0
         elif len(wanted) < len(held):

@@ -57,17 +57,17 @@ class Member:
                     self._leave()
                     return
                 wait = self.beat()
-                desk.trouble.ended()
+                desk.trouble.over()
             except BrokerUnavailable as error:
                 if over or desk.abandoned.is_set():
                     return
-                wait = desk.trouble.began(error)
+                wait = desk.trouble.met(error)
             except (NoOffset, MemberFenced) as error:
                 desk.fail(error)
                 self._lose_all()
                 return
             except TaskqError as error:
-                wait = desk.trouble.complain(error)
+                wait = desk.trouble.met(error)
             except Exception as error:  # noqa: BLE001 - said in full, and the consumer ends
                 desk.broke(error)
                 self._lose_all()
