@@ -156,6 +156,30 @@ def test_s52_redriven_letters_run_again_with_a_count_and_a_cap(app: TaskQ) -> No
     assert noted.all == [1, 1, 1]
 
 
+def test_s52_a_letter_whose_record_comes_again_by_a_seek_runs_once(app: TaskQ) -> None:
+    topic, noted, fails = app.topic("one", partitions=1), Noted(), [True]
+    topic.publish_many(range(5))
+
+    def handler(record: Record) -> None:
+        noted.add(record.value)
+        if fails[0] and record.value == 2:
+            raise ValueError
+
+    said: Any = {"group": "mail", "mode": "shared", "reset": "earliest", "retry": False, "concurrency": 1}
+    with topic.subscribe(handler, **said) as subscription:
+        settled(subscription)
+    assert len(subscription.dead()) == 1
+    subscription.seek("earliest")
+    assert subscription.redrive().redriven == 1
+    noted.all.clear()
+    fails[0] = False
+    with topic.subscribe(handler, **said) as again:
+        settled(again)
+        (place,) = again.lag()
+    assert noted.all == [0, 1, 2, 3, 4]
+    assert (place.records, again.dead()) == (0, [])
+
+
 def test_s53_a_dead_letter_that_cannot_be_stored_settles_nothing(app: TaskQ) -> None:
     topic = app.topic("one", partitions=1)
     topic.publish("x")

@@ -3,10 +3,14 @@
 -- ARGV  1 native group  2 now in ms or ''  3 how often one record may be redriven  4.. ids in the stream of dead letters
 -- Returns { code, now, redriven, capped, gone }: code 1 if the group is not there; capped and gone are ids that stay: they
 --       were redriven too often, or their record is no longer in the log
--- Its attempts begin anew, its errors and the count of redrives stay with it. A repeat finds no such letter.
+-- Its attempts begin anew, its errors and the count of redrives stay with it. A repeat finds no such letter. If the group
+-- was put back before the record, that comes by itself: then only the letter goes.
 -- Checked before the first write: types. The first write frees memory.
 if summary.err then return { 1, now, 0, {}, {} } end
-local again, capped, gone, seen = {}, {}, {}, {}
+local again, capped, gone, seen, back, read = {}, {}, {}, {}, 0, '0-0'
+for _, one in ipairs(call('XINFO', 'GROUPS', KEYS[1])) do
+  if one[2] == ARGV[1] then read = one[8] end
+end
 for at = 4, #ARGV do
   local letter = call('XRANGE', KEYS[6], ARGV[at], ARGV[at])[1]
   local fields = {}
@@ -23,11 +27,12 @@ end
 call('DEL', KEYS[7])
 for _, item in ipairs(again) do
   call('XDEL', KEYS[6], item[1])
-  call('XCLAIM', KEYS[1], ARGV[1], '~', 0, item[2], 'FORCE', 'JUSTID')
-  put_back(item[2], item[3], now, false)
+  if not later(item[2], read) then
+    back = back + 1
+    call('XCLAIM', KEYS[1], ARGV[1], '~', 0, item[2], 'FORCE', 'JUSTID')
+    put_back(item[2], item[3], now, false)
+  end
 end
-if #again > 0 then
-  call('HINCRBY', KEYS[2], 'redriven', #again)
-  call('HINCRBY', KEYS[2], 'done', -#again)
-end
+if #again > 0 then call('HINCRBY', KEYS[2], 'redriven', #again) end
+if back > 0 then call('HINCRBY', KEYS[2], 'done', -back) end
 return { 0, now, #again, capped, gone }
