@@ -92,6 +92,15 @@ def test_s19_a_claim_that_is_sent_again_answers_the_same(owned: Share) -> None:
     assert owned.dump() == before
 
 
+def test_who_has_left_needs_a_new_grant_since_commits_are_numbered_within_one(owned: Share) -> None:
+    owned.commit(Position(), ("l", "", ""))
+    before = owned.dump()
+    refused = owned.claim(7)
+    assert (refused.code, refused.epoch) == (1, 7)
+    assert owned.dump() == before
+    assert owned.claim(8).code == 0
+
+
 def test_s19_once_another_has_claimed_the_owner_before_cannot_commit(owned: Share) -> None:
     old, one = owned.owner, at(ids(owned)[0], 1)
     owned.claim(8, "n", OTHER)

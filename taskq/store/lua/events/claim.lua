@@ -2,10 +2,10 @@
 -- KEYS  1 group  2 log  3 meta  4 marks  5 parked  6 none
 -- ARGV  1 now in ms, or '' for the server's time   2 epoch   3 nonce of the owner's start   4 its name
 --       5 how many records it may have begun beyond the position
--- Returns { code, epoch, place, unclean, marks, parked }: code 0 claimed (a repeat too), 1 refused: the stored epoch is not
---       smaller, 2 the group has no position here yet. place: position, its number and bytes, version of the state, until
---       which number to be careful, last id of the log, and from meta gone, gone_id, n. unclean 1 if the owner before died;
---       marks: offset, mark ... of records that are in trouble; parked: how many keys are parked
+-- Returns { code, epoch, place, unclean, marks, parked }: code 0 claimed (a repeat too, unless it has left meanwhile),
+--       1 refused: the stored epoch is not smaller, 2 the group has no position here yet. place: position, its number and
+--       bytes, version of the state, until which number to be careful, last id of the log, and from meta gone, gone_id, n.
+--       unclean 1 if the owner before died; marks: offset, mark ... of records that are in trouble; parked: how many keys are
 -- Checked before the first write: types, epoch, position. The first write frees memory.
 local call = redis.call
 for i, kind in ipairs({ 'hash', 'stream', 'hash', 'hash', 'zset' }) do
@@ -14,7 +14,7 @@ for i, kind in ipairs({ 'hash', 'stream', 'hash', 'hash', 'zset' }) do
 end
 local epoch, nonce = tonumber(ARGV[2]), ARGV[3]
 local stored = call('HMGET', KEYS[1], 'epoch', 'nonce', 'owner', 'at', 'n', 'b', 'version', 'careful', 'span')
-local current, again = tonumber(stored[1]) or 0, stored[2] == nonce and stored[1] == ARGV[2]
+local current, again = tonumber(stored[1]) or 0, stored[2] == nonce and stored[1] == ARGV[2] and stored[3] ~= ''
 if not again and epoch <= current then return { 1, current } end
 if not stored[4] then return { 2, current } end
 
