@@ -5,7 +5,7 @@
 -- Returns { code, epoch, place, unclean, marks, parked }: code 0 claimed (a repeat too, unless it has left meanwhile),
 --       1 refused: the stored epoch is not smaller, 2 the group has no position here yet. place: position, its number and
 --       bytes, version of the state, until which number to be careful, last id of the log, and from meta gone, gone_id, n.
---       unclean 1 if the owner before died; marks: offset, mark ... of records that are in trouble; parked: how many keys are
+--       unclean 1 if the owner before died; marks: offset, mark ... of records that are in trouble; parked: how many keys
 -- Checked before the first write: types, epoch, position. The first write frees memory.
 local call = redis.call
 for i, kind in ipairs({ 'hash', 'stream', 'hash', 'hash', 'zset' }) do
