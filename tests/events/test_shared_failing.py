@@ -21,9 +21,11 @@ place, noted, orders, quick = stage.place, stage.noted, stage.orders, stage.quic
 def test_s38_at_most_once_is_settled_before_it_is_handled(app: TaskQ) -> None:
     topic, noted = app.topic("one", partitions=1), Noted()
     topic.publish_many([1, 2])
+    log = topic_keys(app.namespace, "one").partition(0).log
 
     def handler(record: Record) -> None:
-        noted.add((record.value, subscription.lag()[0].pending))
+        held = app.events.links().sync.execute("XPENDING", log, "m:1", str(record.offset), str(record.offset), 1)
+        noted.add((record.value, len(held)))
         raise ValueError
 
     subscription = topic.subscribe(
