@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from benchmarks import drains, due, looks, machine, outage, recovery, server, stalls, stores, storm, streams
+from benchmarks import drains, due, events, looks, machine, outage, recovery, server, stalls, stores, storm, streams
 from benchmarks.bench import Bench
 from benchmarks.figures import Report, Row, as_json, table
 from benchmarks.processes import ROOT
@@ -28,6 +28,8 @@ TOGETHER = ("P1", "P2", "P3")
 ALONE: Mapping[str, Callable[[Bench], Report]] = {
     "P5": stores.bulk,
     "P8": stores.memory,
+    "P12": events.plain,
+    "P12b": events.packed,
     "P13": stalls.measure,
     "P13-stream": stalls.measure_streams,
     "streams": streams.measure,
@@ -47,8 +49,8 @@ _NOTE = "Redis on the loopback interface, no persistence (outage: append-only fi
 @click.option("--rounds", type=click.IntRange(1), help="Interleaved rounds; 3, or 1 with --quick.")
 @click.option("--json", "path", type=click.Path(path_type=Path), default=RESULTS, help="Where the JSON goes.")
 def main(lines: tuple[str, ...], quick: bool, rounds: int | None, path: Path) -> None:
-    """Measure LINES of the budgets: P1 P2 P3 P5 P8 (the default), P13, P13-stream, streams,
-    due, look, recovery, outage, storm.
+    """Measure LINES of the budgets: P1 P2 P3 P5 P8 (the default), P12, P12b, P13, P13-stream,
+    streams, due, look, recovery, outage, storm.
 
     Exit code 0 even if a budget is missed: the table says NO. 1 if something could not be measured.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmarks.ledger import Ledger
-from benchmarks.peers import Peer, dramatiq
+from benchmarks.peers import Peer, peer
 from benchmarks.processes import MeasurementFailed
 
 SLOTS = 400_000
@@ -27,7 +27,7 @@ class Bench:
     rounds: int
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="taskq-bench-", dir=_memory_folder())))
     _ledger: Ledger | None = None
-    _peer: Peer | None = None
+    _peers: dict[str, Peer] = field(default_factory=dict)
 
     @property
     def ledger_path(self) -> Path:
@@ -40,13 +40,12 @@ class Bench:
             self._ledger = Ledger.create(self.ledger_path, SLOTS)
         return self._ledger
 
-    @property
-    def peer(self) -> Peer:
-        """dramatiq; its environment is made when it is first asked for."""
-        if self._peer is None:
-            self.say("dramatiq: looking for its environment, making it if need be")
-            self._peer = dramatiq()
-        return self._peer
+    def peer(self, name: str = "dramatiq") -> Peer:
+        """One of the peers; its environment is made when it is first asked for."""
+        if name not in self._peers:
+            self.say(f"{name}: looking for its environment, making it if need be")
+            self._peers[name] = peer(name)
+        return self._peers[name]
 
     def size(self, full: int, quick: int) -> int:
         """How much of something this run measures."""

@@ -182,13 +182,13 @@ def dramatiq_plan(bench: Bench, count: int, tuning: Tuning) -> Plan:
     """dramatiq with one tuning; it may run a task twice, and that is its own affair."""
 
     def fill(server: Server) -> None:
-        peer_tuning.fill(bench.peer, count, environment(server.url, bench.ledger_path), bench.log("dramatiq-fill"))
+        peer_tuning.fill(bench.peer(), count, environment(server.url, bench.ledger_path), bench.log("dramatiq-fill"))
 
     return Plan(
         tuning.name,
         count,
         fill,
-        lambda server: [[bench.peer.command, "benchmarks.peer_dramatiq", *tuning.options]],
+        lambda server: [[bench.peer().command, "benchmarks.peer_dramatiq", *tuning.options]],
         lambda server: True,
         more=tuning.environment,
         once=False,

@@ -47,11 +47,11 @@ def _plans(bench: Bench, lines: Sequence[str]) -> list[Plan]:
         plans.append(taskq_plan(bench.size(150_000, 20_000), 1, is_async=True))
     if "P1" in lines:
         plans += [raw_plan(ours, 2), taskq_plan(ours, 2)]
-        if bench.peer.python:
+        if bench.peer().python:
             theirs = bench.size(10_000, 3_000)
             plans += [dramatiq_plan(bench, theirs, TEN_SLOTS), dramatiq_plan(bench, theirs * 3 // 2, BEST)]
         else:
-            bench.say(f"dramatiq not available: {bench.peer.why}")
+            bench.say(f"dramatiq not available: {bench.peer().why}")
     return plans
 
 
@@ -70,7 +70,7 @@ def drain_rows(bench: Bench, cells: Cells) -> list[Row]:
         budget = f">= {PEER_RATIO:g} x dramatiq"
         if theirs:
             ratio = ratios(mine, theirs)
-            beside = f"{bench.peer.version} {tuning.shown}: {spread(theirs).show(0)}/s"
+            beside = f"{bench.peer().version} {tuning.shown}: {spread(theirs).show(0)}/s"
             rows.append(Row("P1", "  as a multiple", ratio.show(2), budget, ratio.middle >= PEER_RATIO, beside))
         else:
             rows.append(Row("P1", "  as a multiple", "-", budget, None, "dramatiq not available"))

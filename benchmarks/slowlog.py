@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.server import Server
 from taskq.store.scripts import Script, load
 from taskq.tasks.queues import Transport
-from taskq.tasks.transports import stream_scripts
+from taskq.tasks.transports import land, stream_scripts
 
 THRESHOLD_US = 1_000
 _ENTRIES = 200_000
@@ -25,8 +25,9 @@ def script_names(transport: Transport = "list") -> list[str]:
 def _scripts(transport: Transport) -> dict[str, Script]:
     folder = files("taskq.store").joinpath("lua", "tasks")
     names = [entry.name.removesuffix(".lua") for entry in folder.iterdir() if entry.name.endswith(".lua")]
-    found = {name: load(f"tasks/{name}") for name in names}
-    return found | stream_scripts() if transport == "stream" else found
+    found = {name: load(f"tasks/{name}") for name in names} | {"fire": load("schedules/fire")}
+    streamed = transport == "stream"
+    return found | (stream_scripts() if streamed else {}) | {"land": land(streamed)}
 
 
 def prepare(server: Server, transport: Transport = "list") -> dict[str, str]:

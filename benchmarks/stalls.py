@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from benchmarks import operator_load, slowlog, worst_load
+from benchmarks import operator_load, slowlog, steer_load, worst_load
 from benchmarks.bench import Bench
 from benchmarks.figures import Report, Row, number
 from benchmarks.load import HeavyQueue
@@ -97,6 +97,7 @@ def run(count: int, rounds: int, kind: type[HeavyQueue] = HeavyQueue) -> Run:
 def operate(queue: HeavyQueue) -> None:
     """What operators do, once the workers' part is over; the queue is empty at its end if it is a small one."""
     operator_load.look(queue)
+    steer_load.steer(queue)
     held = [one for batch in queue.take(max(queue.rounds // 10, 1)) for one in batch]
     operator_load.give_up(queue, held)
     operator_load.look(queue)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from taskq import figures
+from taskq.details import Details
 from taskq.errors import BrokerUnavailable, DecodeError, InvalidName, NoScript, TaskqError
 from taskq.names import check_name
-from taskq.snapshot import FailureInfo, Sample, ServerInfo, Snapshot, TaskStats, WorkerInfo
+from taskq.snapshot import Sample, ServerInfo, Snapshot, WorkerInfo
 from taskq.store import keys as store_keys
 from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys, queue_keys
@@ -61,8 +62,6 @@ class _Seen:
 
     now: int = 0
     queues: dict[str, Reading] = field(default_factory=dict)
-    tasks: dict[str, tuple[TaskStats, ...]] = field(default_factory=dict)
-    failures: list[FailureInfo] = field(default_factory=list)
     samples: dict[str, Sequence[bytes]] = field(default_factory=dict)
     beats: list[tuple[str, float]] = field(default_factory=list)
     records: dict[str, bytes | None] = field(default_factory=dict)
@@ -102,9 +101,10 @@ class Watch:
     """Looks at one namespace; not for several threads at once.
 
     `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
-    are a few looks old: queues are looked into by turns. With `whole` every look counts all of them, as far as the
-    command line does: for who looks every few seconds. Raises the errors of `BrokerError`; a queue that cannot be
-    read (a key of another type, a shard that is away) is left out, and named in `truncated`.
+    are a few looks old: queues are looked into by turns. With more than 10 the same holds for the figures of tasks and
+    the failures of queues that are busy (`taskq.details`). With `whole` every look reads all, as far as the command
+    line does: for who looks every few seconds. Raises the errors of `BrokerError`; a queue that cannot be read (a key
+    of another type, a shard that is away) is left out, and named in `truncated`.
     """
 
     def __init__(self, link: SyncLink, namespace: str, *, failures: int = 10, whole: bool = False) -> None:
@@ -120,6 +120,7 @@ class Watch:
         self._server: dict[str, str] = {}
         self._nodes = 0
         self._asked: dict[str, list[str]] = {}
+        self._details = Details()
         self._deep: dict[str, QueueInfo] = {}  # what the last look into each said, the oldest first
 
     def look(self, *, samples: bool = True) -> Snapshot:
@@ -143,9 +144,9 @@ class Watch:
                 for name, beat in seen.beats
                 if name in seen.records
             ),
-            tasks=tuple(one for _, tasks in sorted(seen.tasks.items()) for one in tasks),
+            tasks=self._details.tasks,
             samples={name: self._samples(name, seen) for name in sorted(seen.samples)},
-            failures=tuple(sorted(seen.failures, key=lambda one: -one.at)),
+            failures=tuple(self._details.failures),
             schedules=tuple(self._schedule_infos(seen)),
             truncated=tuple(seen.missing),
             queue_count=max(seen.queue_count, len(self._queues.known)),
@@ -157,6 +158,7 @@ class Watch:
         seen = _Seen()
         asks = [*self._common(seen), *self._of_schedules(seen)]
         self._asked, turns = {}, self._turns()
+        details = self._details.due(self._queues.known, whole=self._whole)
         for name in self._queues.known:
             try:
                 keys = queue_keys(self.namespace, check_name(name), name in self._streams)
@@ -164,7 +166,10 @@ class Watch:
                 continue
             depth = WHOLE if self._whole else DEPTH if name in turns else GLANCE
             asks += self._of_queue(seen, keys, samples, depth)
+            asks += self._of_details(keys) if name in details else ()
         self._exchange(asks, seen)
+        refused = [name for name in details if _queue(name) in seen.missing]
+        self._details.keep(details, refused, {name: reading.meta for name, reading in seen.queues.items()})
         for part, cut in (("queues", self._queues.cut), ("schedules", self._schedules.cut)):
             if cut:
                 seen.missing[part] = None
@@ -217,22 +222,22 @@ class Watch:
         def reading(value: Reading) -> None:
             seen.queues[name] = value
 
-        def stats(flat: Any) -> None:
-            seen.tasks[name] = figures.task_stats(name, flat)
-
-        def recent(entries: Any) -> None:
-            seen.failures += figures.failures(name, entries)
-
         def kept(flat: Any) -> None:
             seen.samples[name] = flat
 
-        what, parked = f"queue {name}", self._parked.get(name, [])
+        what, parked = _queue(name), self._parked.get(name, [])
         self._asked[name] = parked
-        asks = [_Ask(what, overview(keys, parked, depth), reading), _Ask(what, ("HGETALL", keys.stats), stats)]
-        if self._failures:
-            asks.append(_Ask(what, ("LRANGE", keys.recent, 0, self._failures - 1), recent))
+        asks = [_Ask(what, overview(keys, parked, depth), reading)]
         if samples:
             asks.append(_Ask(what, ("HGETALL", keys.samples), kept))
+        return asks
+
+    def _of_details(self, keys: QueueKeys) -> list[_Ask]:
+        name, details = keys.name, self._details
+        asks = [_Ask(_queue(name), ("HGETALL", keys.stats), lambda flat: details.take_tasks(name, flat))]
+        if self._failures:
+            wire = ("LRANGE", keys.recent, 0, self._failures - 1)
+            asks.append(_Ask(_queue(name), wire, lambda entries: details.take_failures(name, entries)))
         return asks
 
     def _of_schedules(self, seen: _Seen) -> list[_Ask]:
@@ -315,6 +320,10 @@ class Watch:
             if entry is not None:
                 infos.append(ScheduleInfo.of(entry, seen.now))
         return sorted(infos, key=lambda one: (one.next is None, one.next.timestamp() if one.next else 0.0, one.name))
+
+
+def _queue(name: str) -> str:
+    return f"queue {name}"
 
 
 def worker_record(text: bytes | None) -> dict[str, Any]:

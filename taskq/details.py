@@ -1,0 +1,76 @@
+"""What a watch reads of queues by turns: the figures of their tasks and their last failures.
+
+They are the longest answers of a look, and they change only when something was settled. So a queue is asked again when
+its counters have moved since it was, a tenth of the queues at a time, those first that were asked longest ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from taskq import figures
+from taskq.snapshot import FailureInfo, TaskStats
+
+LEAST: Final = 10
+"""So many queues at least are asked in one look, if so many have moved."""
+SHARE: Final = 10
+"""Or one of so many."""
+
+Counters: TypeAlias = tuple[bytes | None, ...]
+_SETTLED: Final = (b"done", b"failed", b"retried", b"dead", b"cancelled", b"expired", b"crashed", b"quarantined")
+
+
+class Details:
+    """What is known of each queue; the answers of one round come between `due` and `keep`."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, tuple[TaskStats, ...]] = {}
+        self._failures: dict[str, list[FailureInfo]] = {}
+        self._asked: dict[str, Counters] = {}  # the counters when it was asked, longest ago first
+        self._moved: dict[str, Counters] = {}  # as the last look saw them
+
+    def due(self, known: Iterable[str], *, whole: bool = False) -> set[str]:
+        """The queues to ask now: those never asked, then so many of those that have moved; or all."""
+        names = set(known)
+        if whole:
+            return names
+        never = names - self._asked.keys()
+        moved = [name for name, then in self._asked.items() if name in names and self._moved.get(name) != then]
+        return never | set(moved[: max(LEAST, len(names) // SHARE)])
+
+    def take_tasks(self, name: str, flat: Any) -> None:
+        """The answer for the tasks of a queue."""
+        self._tasks[name] = figures.task_stats(name, flat)
+
+    def take_failures(self, name: str, entries: Any) -> None:
+        """The answer for the last failures of a queue."""
+        self._failures[name] = list(figures.failures(name, entries))
+
+    def keep(self, asked: Iterable[str], refused: Iterable[str], found: Mapping[str, Mapping[bytes, bytes]]) -> None:
+        """End a round: what was asked, what could not be read, and the counters of the queues that are there."""
+        self._moved = {name: _settled(meta) for name, meta in found.items()}
+        for name in asked:
+            self._asked.pop(name, None)
+            if name in self._moved:
+                # The counters were read before, by the same round: what they say is in the answer at least.
+                self._asked[name] = self._moved[name]
+        gone = {name for name in (*self._tasks, *self._failures, *self._asked) if name not in self._moved}
+        for name in {*gone, *refused}:
+            self._tasks.pop(name, None)
+            self._failures.pop(name, None)
+            self._asked.pop(name, None)
+
+    @property
+    def tasks(self) -> tuple[TaskStats, ...]:
+        """The tasks of all queues, by queue and name."""
+        return tuple(one for _, tasks in sorted(self._tasks.items()) for one in tasks)
+
+    @property
+    def failures(self) -> Sequence[FailureInfo]:
+        """The last failures of all queues, newest first."""
+        return sorted((one for found in self._failures.values() for one in found), key=lambda one: -one.at)
+
+
+def _settled(meta: Mapping[bytes, bytes]) -> Counters:
+    return tuple(meta.get(name) for name in _SETTLED)
