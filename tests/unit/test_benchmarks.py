@@ -82,7 +82,7 @@ def _drain(name: str, rate: float, worker_us: float = 10.0) -> Drain:
 
 
 def test_drain_rows_judge_by_the_ratios_of_the_same_run(tmp_path: Path) -> None:
-    bench = Bench(True, 2, tmp_path, _peers={"dramatiq": Peer(tmp_path, "dramatiq 9"))}
+    bench = Bench(True, 2, tmp_path, _peers={"dramatiq": Peer(tmp_path, "dramatiq 9")})
     cells = {
         drains.ONE: [_drain("a", 50_000), _drain("a", 25_000)],
         drains.RAW_ONE: [_drain("b", 60_000), _drain("b", 30_000)],
@@ -101,7 +101,7 @@ def test_drain_rows_judge_by_the_ratios_of_the_same_run(tmp_path: Path) -> None:
 
 
 def test_without_dramatiq_the_row_says_so_and_is_not_judged(tmp_path: Path) -> None:
-    bench = Bench(True, 1, tmp_path, _peers={"dramatiq": Peer(None, "", "no route"))}
+    bench = Bench(True, 1, tmp_path, _peers={"dramatiq": Peer(None, "", "no route")})
     names = (drains.ONE, drains.TWO, drains.RAW_ONE, drains.RAW_TWO)
     rows = drains.drain_rows(bench, {name: [_drain(name, 1_000)] for name in names})
     missing = [row for row in rows if "not available" in row.beside]
