@@ -46,7 +46,7 @@ def test_what_moves_all_the_time_takes_turns() -> None:
         every = names(count)
         rounds = [round_of(details, dict.fromkeys(every, turn + 1)) for turn in range(1 + 2 * turns + 1)]
         assert [len(asked) for asked in rounds[2:]] == [at_once] * (2 * turns)
-        assert sorted(sum(rounds[2 : 2 + turns], [])) == every
+        assert sorted(name for asked in rounds[2 : 2 + turns] for name in asked) == every
         assert rounds[2 : 2 + turns] == rounds[2 + turns :]
 
 
