@@ -17,7 +17,7 @@ from tests.events import shared_stage as stage
 from tests.events.kit import QUICK, Noted, wait_until
 from tests.events.shared_stage import settled
 
-place, noted, orders, quick = stage.place, stage.noted, stage.orders, stage.quick
+place, noted, orders = stage.place, stage.noted, stage.orders
 
 
 # -- where a group begins
@@ -211,7 +211,7 @@ def test_s18_an_idle_consumer_sends_two_commands_a_second_at_most(app: TaskQ) ->
 
     with topic.subscribe(lambda record: None, group="mail", mode="shared"):
         before = seconds(link), commands()
-        wait_until(lambda: seconds(link) - before[0] >= 6)
+        wait_until(lambda: seconds(link) - before[0] >= 4)
         passed, sent = seconds(link) - before[0], commands() - before[1]
     assert sent <= 2 * (passed + 1)
 
