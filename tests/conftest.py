@@ -1,4 +1,6 @@
-"""What every test shares. The servers that tests run on, and their fixtures, live in `tests/servers.py`."""
+"""What every test shares. The servers that tests run on, and their fixtures, live in `tests/servers.py`,
+and what the quick suite leaves out is in `tests/thinning.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +8,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.thinning import by_turns
-
-pytest_plugins = [name for name in ("tests.servers",) if find_spec(name)]
+pytest_plugins = [name for name in ("tests.servers", "tests.thinning") if find_spec(name)]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Slow tests are left to `-m slow`, `make full` and `make chaos`, unless one is named by its id."""
-    by_turns(items)
     if config.option.markexpr or any("::" in str(argument) for argument in config.args):
         return
     later = [item for item in items if item.get_closest_marker("slow")]

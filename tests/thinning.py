@@ -24,7 +24,7 @@ STRIDES = [4, pytest.param(1, marks=pytest.mark.slow)]
 """How far apart a test of what may be stopped anywhere stops it."""
 
 
-def by_turns(items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Mark as slow what another server shows as well."""
     for item in items:
         anywhere = item.path.parent.name in EACH_SERVER or item.get_closest_marker("each_server")

@@ -148,7 +148,8 @@ def test_s52_redriven_letters_run_again_with_a_count_and_a_cap(app: TaskQ) -> No
         noted.add(record.attempt)
         raise ValueError
 
-    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=False) as subscription:
+    said: Any = {"group": "mail", "mode": "shared", "reset": "earliest", "retry": False, "lease": 2}
+    with topic.subscribe(handler, **said) as subscription:
         for count in range(3):
             settled(subscription)
             (letter,) = subscription.dead()

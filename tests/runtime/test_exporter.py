@@ -202,6 +202,8 @@ def test_when_the_exporter_is_killed_another_takes_over(here: World, processes: 
     here.until(lambda: told(scrape(one), "taskq_messages_enqueued_total", "work") == 1, "the first to see the queue")
     assert told(scrape(two), ELECTED) == 0
     assert told(scrape(two), "taskq_messages_enqueued_total", "work") is None
+    name = keys.exporter(here.namespace)
+    here.until(lambda: bool(scrape(one)) and here.broker.link.execute("PTTL", name) < 15_000, "it to know its pace")
     first.send_signal(signal.SIGKILL)
     first.wait(PATIENCE_S)
     here.until(lambda: told(scrape(two), ELECTED) == 1, "the second to take over")

@@ -90,7 +90,7 @@ def test_a_task_that_waits_for_the_lock_of_a_handler_does_not_keep_it(one_slot: 
         one_slot.feed(logs)
         assert there.wait(PATIENCE_S)
         ((thread, attempt),) = one_slot.slots.current()
-        wait_until(lambda: inside_logging(thread))  # before that it may be interrupted
+        wait_until(lambda: inside_logging(thread.ident))  # before that it may be interrupted
         assert not one_slot.slots.interrupt(thread, attempt, TaskTimeout)
     assert isinstance(until_interrupted(one_slot), TaskTimeout)
     assert handler.inside.is_set()
