@@ -15,6 +15,8 @@ MUTANTS_ARGS ?=
 SEED ?=
 MINUTES ?= 60
 VENV_PYTHON := .venv/bin/python
+# The suite starts Python about two thousand times: where byte code is not kept, each of them compiles taskq anew.
+export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV_PYTHON) -m pip install --quiet
 
 help:
