@@ -20,6 +20,8 @@ CLUSTER = "cluster-"
 PLACES = ("server_binary", "place")
 """Names of fixtures whose parameter says on which server a test runs."""
 
+WHERE = (*SERVER_NAMES, CLUSTER.rstrip("-"), "")
+
 STRIDES = [4, pytest.param(1, marks=pytest.mark.slow)]
 """How far apart a test of what may be stopped anywhere stops it."""
 
@@ -33,25 +35,21 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 
 def points(every: int, item: pytest.Item) -> Iterator[int]:
-    """The first point, and then one of so many, without end; all parameters of a test together take them all."""
+    """The first point, and then one of so many, without end; with other parameters a test takes other ones."""
     yield 1
     yield from count(2 + _number(item) % every, every)
 
 
 def _its_turn(item: pytest.Item) -> bool:
     given = getattr(item, "callspec", None)
-    if given is None:
-        return True
-    name = getattr(item, "originalname", item.name)
-    turn = crc32(f"{item.path.name}::{name}".encode()) + _number(item)
-    places = [str(given.params.get(param, "")) for param in PLACES]
-    return all(_chosen(one, turn) for one in places if one.removeprefix(CLUSTER) in SERVER_NAMES)
+    places = [] if given is None else [str(given.params.get(param, "")) for param in PLACES]
+    return all(_chosen(one, _number(item)) for one in places if one.removeprefix(CLUSTER) in SERVER_NAMES)
 
 
 def _number(item: pytest.Item) -> int:
-    """Of a test among those with other parameters, wherever it runs."""
-    given = getattr(item, "callspec", None)
-    return 0 if given is None else sum(index for param, index in given.indices.items() if param not in PLACES)
+    """The same for a test wherever it runs, another one for other tests and other parameters."""
+    words = [word for word in item.name.rstrip("]").replace("[", "-").split("-") if word not in WHERE]
+    return crc32("-".join((item.path.name, *words)).encode())
 
 
 def _chosen(place: str, turn: int) -> bool:
