@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,24 @@ def leaves():
 """
 
 
+def typed(line: Sequence[str], folder: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, as if it had been started in a folder and with this environment."""
+    out, err, path, modules = io.StringIO(), io.StringIO(), [*sys.path], {*sys.modules}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in os.environ.keys() - env.keys():
+            patch.delenv(name)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        with redirect_stdout(out), redirect_stderr(err):
+            code = cli.run(line)
+    sys.path[:] = path
+    for name in {*sys.modules} - modules:
+        if str(folder) in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]  # the next folder has an app of the same name
+    return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
+
+
 class Folder:
     """A folder with an app in it, and `taskq` run there."""
 
@@ -80,20 +99,7 @@ class Folder:
 
     def told(self, *line: str, **env: str) -> subprocess.CompletedProcess[str]:
         """The same in this process, which is quicker, for what is refused before a worker starts."""
-        out, err, path, modules = io.StringIO(), io.StringIO(), [*sys.path], {*sys.modules}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(self.path)
-            for name in [name for name in os.environ if name.startswith("TASKQ_")]:
-                patch.delenv(name)
-            for name, value in env.items():
-                patch.setenv(name, value)
-            with redirect_stdout(out), redirect_stderr(err):
-                code = cli.run(line)
-        sys.path[:] = path
-        for name in {*sys.modules} - modules:
-            if str(self.path) in (getattr(sys.modules[name], "__file__", None) or ""):
-                del sys.modules[name]  # the next folder has an app of the same name
-        return subprocess.CompletedProcess(line, code, out.getvalue(), err.getvalue())
+        return typed(line, self.path, self.env | env)
 
     def start(self, *line: str, out: Any = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "taskq_workers", *line]
