@@ -4,11 +4,21 @@ and what the quick suite leaves out is in `tests/thinning.py`.
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 import pytest
 
 pytest_plugins = [name for name in ("tests.servers", "tests.thinning") if find_spec(name)]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """What `-n auto` means: one more than there are cores, since many tests wait for processes, leases and clocks."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
 
 
 @pytest.hookimpl(trylast=True)
