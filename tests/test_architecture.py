@@ -47,6 +47,8 @@ FLOOR_OF = {
     "topics": "operator",
     "topic_info": "operator",
     "topic_control": "operator",
+    "topic_reading": "operator",
+    "topic_looks": "operator",
     "metrics": "operator",
     "exporter": "operator",
     "desk": "operator",
