@@ -195,6 +195,27 @@ WORKER_LOST = Metric(
     "counter",
     "Outcomes of this worker that were refused, because the lease was gone.",
 )
+WORKER_RECORDS = Metric(
+    "taskq_worker_records_total",
+    "counter",
+    "Records for which this worker called a handler: handled, or failed (of a batch that failed one).",
+    ("outcome",),
+)
+WORKER_HANDLE_SECONDS = Metric(
+    "taskq_worker_record_handle_seconds",
+    "histogram",
+    "How long calls of handlers of records took in this worker; the sum is estimated from the buckets.",
+)
+WORKER_COMMIT_SECONDS = Metric(
+    "taskq_worker_record_commit_seconds",
+    "histogram",
+    "How long the broker took to store the progress of groups; the sum is estimated from the buckets.",
+)
+WORKER_COMMITS_REFUSED = Metric(
+    "taskq_worker_record_commits_refused_total",
+    "counter",
+    "Progress of this worker that was refused: others had the partition, or the record of a shared group, by then.",
+)
 WORKER_READY = Metric("taskq_worker_ready", "gauge", "1 while /readyz of this worker says yes.")
 
 NAMESPACE: Final = (
@@ -210,7 +231,8 @@ NAMESPACE: Final = (
 
 PROCESS: Final = (
     *(BROKER_UP, EXPORTER_ELECTED, EXPORTER_MISSING, EXPORTER_LOOK_SECONDS),
-    *(WORKER_CHILDREN, WORKER_SLOTS, WORKER_ATTEMPTS, WORKER_LOST, WORKER_READY),
+    *(WORKER_CHILDREN, WORKER_SLOTS, WORKER_ATTEMPTS, WORKER_LOST),
+    *(WORKER_RECORDS, WORKER_HANDLE_SECONDS, WORKER_COMMIT_SECONDS, WORKER_COMMITS_REFUSED, WORKER_READY),
 )
 """Of the process that was asked: each serves its own."""
 

@@ -60,8 +60,8 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """A group of one topic; `kind` is 'ordered' or 'shared'. Its lag is the sum, in `seconds` that of the oldest, and so
-    are the counts. `epoch` grows when partitions are given out anew, or a shared group is moved.
+    """A group of one topic; `kind` is 'ordered' or 'shared'. Lag and counts are sums, `seconds` is that of the oldest.
+    `epoch` grows when partitions are given out anew, or a shared group is moved.
     """
 
     topic: str

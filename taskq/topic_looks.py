@@ -84,9 +84,10 @@ class TopicLooks:
                 self._turns[unit] = None  # else it is asked again next time
         self._learn(missing)
         every = set(islice(self._units(), MOST_UNITS + 1))
-        for known in (self._turns, self._ends, self._places, self._members):
-            for unit in [one for one in known if one not in every]:
-                del known[unit]
+        stores: tuple[dict[Unit, Any], ...] = (self._turns, self._ends, self._places, self._members)
+        for store in stores:
+            for unit in [one for one in store if one not in every]:
+                del store[unit]
         if self._cut or self._names.cut:
             missing["topics"] = None
 

@@ -35,7 +35,9 @@ def partition(number: int, told: Sequence[bytes | None]) -> PartitionInfo:
     appended, removed = int(n or 0), int(gone or 0)
     size = max(0, int(b or 0) - int(gone_b or 0))
     first_last = (text(gone_id or b"0-0"), text(last or b"0-0"))
-    return PartitionInfo(number, appended, int(b or 0), max(0, appended - removed), size, *first_last, int(version or 0))
+    return PartitionInfo(
+        number, appended, int(b or 0), max(0, appended - removed), size, *first_last, int(version or 0)
+    )
 
 
 def groups(flat: Sequence[bytes]) -> dict[str, str]:
@@ -45,7 +47,7 @@ def groups(flat: Sequence[bytes]) -> dict[str, str]:
 
 
 def look(keys: PartitionKeys, group: str, kind: str, epoch: int = 0) -> Call[Any]:
-    """Asks where a group stands in a partition: `place` reads the answer. `epoch` is that of a shared group, if known."""
+    """Asks where a group stands in a partition: `place` reads the answer. `epoch` is a shared group's, if known."""
     if kind == "ordered":
         return group_calls.look(keys, group)
     return shared_calls.look(Seat(keys, group, epoch, "operator"))
@@ -76,9 +78,7 @@ def _shared(number: int, at: shared_calls.Standing) -> PositionInfo:
     counts = (at.letters, at.waiting, at.pending, count("lost"), done, count("retried"), count("dead"))
     behind = at.unread + at.pending
     where = at.counts.get("at", "0-0")
-    return PositionInfo(
-        number, where, behind, at.unread_bytes, _age(at.now, at.oldest), "", count("epoch"), *counts
-    )
+    return PositionInfo(number, where, behind, at.unread_bytes, _age(at.now, at.oldest), "", count("epoch"), *counts)
 
 
 def _age(now: int, id: str) -> float:

@@ -54,6 +54,8 @@ FLOOR_OF = {
     "desk": "operator",
     "figures": "operator",
     "watching": "operator",
+    "details": "operator",
+    "asks": "operator",
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",
