@@ -15,7 +15,7 @@ SIZES = [(80, 24), (160, 48)]
 
 
 def opened(scene: Scene, *options: str, size: tuple[int, int] = (80, 24), env: Mapping[str, str] = {}) -> Glass:
-    fill(scene.shop)
+    fill(scene.shop, scene.url)
     glass = scene.open(*options, size=size, env=env)
     glass.see("live", "queues 2", "mail")
     return glass
@@ -65,6 +65,10 @@ def test_every_view_shows_what_there_is(scene: Scene, size: tuple[int, int]) -> 
         glass.see("schedules 1", "nightly", "0 3 * * *")
         glass.press("enter")
         glass.see("schedule nightly", "a call at run time")
+        glass.press("esc", "7")
+        glass.see("topics 1", "orders", "groups of orders", "billing")
+        glass.press("enter")
+        glass.see("topic orders", "partitions 2", "group billing, ordered")
         glass.press("esc", "?")
         glass.see("Capitals cannot be undone")
         glass.press("esc", "1")

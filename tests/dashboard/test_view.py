@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ from rich.color import ColorSystem
 
 from taskq.inspector import Contents
 from taskq.snapshot import Snapshot
+from taskq.topic_info import GroupMember
 from taskq_dashboard.paint import ASCII, Frame, Paint, plain_text, wide
 from taskq_dashboard.picture import Picture, develop
 from taskq_dashboard.reducer import reduce
@@ -35,12 +38,14 @@ from tests.dashboard.made_up import (
     busy,
     counters,
     failure,
+    group,
     message,
     queue,
     rows,
     schedule,
     snapshot,
     stats,
+    topic,
     worker,
 )
 from tests.dashboard.test_cells import HOSTILE
@@ -69,7 +74,7 @@ def seen(look: Snapshot, *events: Event | str, size: tuple[int, int] = (120, 40)
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("paint", [Paint(), Paint(ASCII)], ids=["full", "ascii"])
-@pytest.mark.parametrize("key", "123456?")
+@pytest.mark.parametrize("key", "1234567?")
 def test_every_view_fills_every_screen_exactly(size: tuple[int, int], paint: Paint, key: str) -> None:
     for look in (snapshot(), busy(1), busy(50)):
         listed = Listing(Want("queue-49", "dead"), rows(200, text="漢字 " * 50), 200, 200, "more", True)
@@ -91,6 +96,7 @@ def test_hostile_text_anywhere_leaves_the_screen_whole(text: str) -> None:
         workers=(worker(text, state=text, queues=[text, 7], version=text),),
         failures=(failure(message=long, type=text, task=text, worker=text, id=text),),
         schedules=(schedule(text, task=text, cron=long, tz=text),),
+        topics=(topic(text, replace(group(text, text, text), members=(GroupMember(text, text),)), codec=text),),
         tasks=(stats("mail", text),),
         truncated=(text,),
     )
@@ -105,7 +111,7 @@ def test_hostile_text_anywhere_leaves_the_screen_whole(text: str) -> None:
     listed = Read(Listing(Want("mail", "dead"), (row,), 1, 1))
     for size in ((80, 24), (160, 48)):
         for paint in (Paint(), Paint(ASCII)):
-            for keys in ("1", "2", "4", "6", "5"):
+            for keys in ("1", "2", "4", "6", "7", "5"):
                 shown = seen(look, keys, listed, size=size, paint=paint)
                 assert not any(ord(sign) < 0x20 and sign != "\n" for sign in shown)
             opened = seen(look, "5", listed, "enter", Found(Message("mail", text, info)), size=size, paint=paint)
@@ -238,6 +244,62 @@ def test_queues_that_were_not_all_read_are_told(key: str, size: tuple[int, int])
     assert "not all" not in seen(look, "6", "/", "n", "o", size=size), "schedules were all read"
 
 
+def test_the_overview_has_a_line_of_the_groups_that_are_behind() -> None:
+    look = snapshot(queue("mail"), topics=(topic("orders", group(), group("mail", seconds=75.0)), topic("bare")))
+    for size in ((80, 24), (160, 48)):
+        [line] = [line for line in seen(look, size=size).splitlines() if line.startswith(" topics")]
+        assert re.fullmatch(r" topics 2 +orders/mail 1234 1.2 m +orders/billing 1234 3.0 s", line), line
+    calm = snapshot(queue("mail"), topics=(topic("orders", group(records=0)),))
+    assert " topics 1  no group is behind" in seen(calm)
+    assert "topics" not in seen(snapshot(queue("mail")))
+    assert " topics 1" in seen(replace(calm, queues=())), "with nothing but topics, too"
+
+
+@pytest.mark.parametrize("paint", [Paint(), Paint(ASCII)], ids=["full", "ascii"])
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+def test_topics_have_a_view_with_the_groups_of_the_selected_one(size: tuple[int, int], paint: Paint) -> None:
+    look = snapshot(topics=(topic("bare"), topic("orders", group(), group("mail", kind="shared", members=()))))
+    text = seen(look, "7", size=size, paint=paint)
+    for words in ("topics 2", "records", "oldest", "dead"):
+        assert words in text
+    assert "groups of" not in text, "the first topic has none"
+    text = seen(look, "7", "j", size=size, paint=paint)
+    for pattern in ("groups of orders", "group +.*members +lag", "billing .* 1234 .* 3.0 s", r"mail +.* 0 +1234"):
+        assert re.search(pattern, text), pattern
+    assert "p pause" not in text.splitlines()[-1]
+    assert "r retry" not in text.splitlines()[-1], "nothing is changed here"
+    assert "bare" not in seen(look, "7", "/", "b", "i", "l", "l", size=size, paint=paint), "groups are looked into"
+    assert "nothing yet" in seen(snapshot(), "7", size=size, paint=paint)
+
+
+def test_a_topic_is_opened_with_partitions_groups_and_members_and_follows_the_looks() -> None:
+    def look(lag: int) -> Snapshot:
+        return snapshot(topics=(topic("orders", group(records=lag, retried=9)),))
+
+    text = seen(look(7), "7", "enter", size=(100, 40))
+    for words in (
+        *("topic orders", "plain, codec json", "records 5000, age 1.0 m of each partition", "10,000 were published"),
+        *("partitions 2", "1800000000000-99", "group billing, ordered", "7 records", "retried 9, dead ever 3"),
+        *("member-1 host:7, partitions 0, 1", "1800000000000-3", "epoch 7"),
+    ):
+        assert words in text, words
+    assert "8 records" in seen(look(7), "7", "enter", Looked(look(8)), size=(100, 40))
+    assert "7 records" in seen(look(7), "7", "enter", Looked(snapshot()), size=(100, 40)), "one that is gone stays"
+    assert "topics 0" in seen(look(7), "7", "enter", Looked(snapshot()), "esc", size=(100, 40))
+
+
+def test_rates_of_topics_and_groups_come_from_their_counters() -> None:
+    def look(now: int, appended: int, done: int) -> Snapshot:
+        return snapshot(topics=(topic("orders", group(done=done), appended=appended),), now=now)
+
+    picture = develop(look(NOW, 10_000, 5_000))
+    assert picture.flow("orders") == 0
+    picture = develop(look(NOW + 5_000, 10_500, 5_100), picture)
+    assert (picture.flow("orders"), picture.flow("orders", "billing"), picture.flow("other")) == (100, 20, 0)
+    picture = develop(look(NOW + 10_000, 2_000, 5_100), picture)
+    assert picture.flow("orders") == 400, "a topic that was made anew never gives a negative rate"
+
+
 def test_the_overview_at_80_by_24_keeps_what_matters_most() -> None:
     text = seen(busy(4), size=(80, 24))
     for word in ("flow", "queues 4", "running now", "queue-00"):
@@ -258,7 +320,7 @@ def test_the_key_bar_shows_only_what_works_here() -> None:
     assert "C cancel" not in bar("5", listed)
     assert "r retry" not in bar("5"), "there is nothing to retry"
     assert bar("5", listed, "space", "space", "r").split() == ["y", "yes", "n", "no"]
-    assert all("? help" in bar(key) and "q quit" in bar(key) for key in "123456")
+    assert all("? help" in bar(key) and "q quit" in bar(key) for key in "1234567")
 
 
 def test_a_question_names_the_number_and_what_is_meant() -> None:
@@ -345,3 +407,7 @@ def test_a_snapshot_is_json_with_quantiles_and_milliseconds() -> None:
     assert found["tasks"][0]["run"]["p95"] == pytest.approx(0.04, rel=0.3)
     assert found["schedules"][0]["next"] == NOW + 90_000
     assert found["samples"]["queue-00"][-1]["done"] > 0
+    [listed] = found["topics"]
+    assert (listed["topic"], listed["appended"], listed["properties"]["retention"]["age"]) == ("topic-00", 10_000, 60)
+    assert listed["groups"][0]["positions"][0]["records"] == 1_234
+    assert json.loads(json.dumps(found)) == found

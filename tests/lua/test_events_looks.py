@@ -1,4 +1,4 @@
-"""Looks at groups change nothing, move no values, and are exact (statement 102); what commits count only grows (103)."""
+"""Looks at groups change nothing, move no values and are exact (102); what commits count only grows (103)."""
 
 from __future__ import annotations
 

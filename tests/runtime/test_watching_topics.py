@@ -71,8 +71,10 @@ def same(seen: tuple[TopicInfo, ...], known: tuple[TopicInfo, ...]) -> None:
             (
                 *(one.topic, one.properties, one.appended, one.records, one.bytes, one.appended_bytes, one.partitions),
                 [
-                    (group.group, group.kind, group.epoch, group.records, group.bytes, group.dead, group.done)
-                    + (group.members, [(at.partition, at.offset, at.records, at.owner) for at in group.positions])
+                    (
+                        *(group.group, group.kind, group.epoch, group.records, group.bytes, group.dead, group.done),
+                        *(group.members, [(at.partition, at.offset, at.records, at.owner) for at in group.positions]),
+                    )
                     for group in one.groups
                 ],
             )

@@ -26,8 +26,8 @@ class ChildSettings:
     every queue of the app's tasks. `worker` is the id of the supervisor, `index` the child's number in it, `parent` the
     supervisor's process. An `alone` child has one slot, takes only what must run alone, and ends when there is nothing
     of that. With `no_events` it handles no records, with `events_only` it runs no tasks; its worker has `processes` of
-    its kind. If `measured`, it tells how long handlers of records take. `drain_timeout` in seconds, `max_memory_mb` in MiB; a limit of 0 is none. The process inherits the three
-    descriptors; its table has `concurrency` slots.
+    its kind. If `measured`, it tells how long handlers of records take. `drain_timeout` in seconds, `max_memory_mb` in
+    MiB; a limit of 0 is none. The process inherits the three descriptors; its table has `concurrency` slots.
     """
 
     app: str

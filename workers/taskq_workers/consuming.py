@@ -17,8 +17,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from taskq.events import metering
 from taskq.errors import BrokerUnavailable, ConfigError, MemberFenced, TaskqError
+from taskq.events import metering
 from taskq.events.hub import Events
 from taskq.events.parts import OrderedPart, Part
 from taskq_workers.outage import Outage
