@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from taskq import topic_reading as reading
 from taskq.asks import Ask, Names
@@ -25,8 +25,9 @@ MOST_TOPICS = 100
 MOST_GROUPS = 100  # of one topic
 MOST_UNITS = 10_000  # of all; topics beyond are left out
 NEW = 2_000  # units of one look that were never asked
-AGAIN = 100  # units of one look that were asked before
-WHOLE = 2_000  # the same, for who looks every few seconds
+# Of what was asked before, in one look: plain commands, and scripts, which cost ten times as much.
+AGAIN = (200, 50)
+WHOLE = (2_000, 500)  # the same, for who looks every few seconds
 
 
 class Unit(NamedTuple):
@@ -35,6 +36,11 @@ class Unit(NamedTuple):
     topic: str
     partition: int = -1
     group: str = ""
+
+    @property
+    def is_script(self) -> bool:
+        """Whether it is asked by a script: where a group stands in a partition."""
+        return self.partition >= 0 and self.group != ""
 
 
 class _Members(NamedTuple):
@@ -47,7 +53,7 @@ class TopicLooks:
 
     def __init__(self, namespace: str, *, whole: bool = False) -> None:
         self._namespace = namespace
-        self._again: Final = WHOLE if whole else AGAIN
+        self._again = WHOLE if whole else AGAIN
         self._names = Names("HSCAN", topics_key(namespace), MOST_TOPICS)
         self._stored: dict[str, tuple[str, TopicProperties | None]] = {}
         self._groups: dict[str, dict[str, str]] = {}
@@ -65,8 +71,11 @@ class TopicLooks:
         every = dict.fromkeys(islice(self._units(), MOST_UNITS + 1))
         never = [unit for unit in every if unit not in self._turns]
         self._cut = len(never) > NEW or len(every) > MOST_UNITS
-        known = (unit for unit in self._turns if unit in every)
-        self._asked = [*never[:NEW], *islice(known, self._again)]
+        known = [unit for unit in self._turns if unit in every]
+        plain, scripts = self._again
+        self._asked = never[:NEW]
+        self._asked += islice((unit for unit in known if not unit.is_script), plain)
+        self._asked += islice((unit for unit in known if unit.is_script), scripts)
         self._answers = {}
         for unit in self._asked:
             asks += self._of(unit)

@@ -118,13 +118,13 @@ def test_with_many_partitions_each_look_asks_for_a_part_of_them_and_forgets_none
     app: TaskQ, link: SyncLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     furnish(app)
-    monkeypatch.setattr(limits, "AGAIN", 4)
+    monkeypatch.setattr(limits, "AGAIN", (3, 1))
     watch = Watch(link, app.namespace)
     watch.look()
     app.topic("orders").publish({"order": 10}, partition=1)
     app.topic("bare").publish(1, partition=2)
     seen = []
-    for _ in range(4):  # fourteen units by four a look; a unit of members takes three commands
+    for _ in range(4):  # eight plain units by three a look, four scripts by one; members take three commands
         look, sent = wires(watch, monkeypatch)
         assert len(sent) == 1
         assert len(topical(sent[0])) <= 1 + 4 + 2
