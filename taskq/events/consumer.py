@@ -88,8 +88,9 @@ class Consumer:
         self._member = Member(desk)
         self._parts = [self._member, Fetcher(desk)]
         if self.handler is not None:
-            is_async = iscoroutinefunction(self.handler)
-            self._parts.append(Loop(desk, self.handler, loop) if is_async else Threads(desk, self.handler))
+            handler = desk.meter.timed(self.handler, batch=bool(options.batch)) if desk.meter else self.handler
+            is_async = iscoroutinefunction(handler)
+            self._parts.append(Loop(desk, handler, loop) if is_async else Threads(desk, handler))
         for part in self._parts:
             part.start()
         for _ in range(BEGIN_LOOKS):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -75,12 +75,15 @@ class SharedSubscription:
         """A consumer and its runner, which takes the loop that runs here; nothing is sent yet."""
         consumer = SharedConsumer(self._where.links().sync, self._where.namespace, self._where.target, self.options)
         runner: Runner
-        if not self._routes:
+        routes, meter = self._routes, consumer.ledger.meter
+        if meter is not None:
+            routes = tuple(replace(route, handler=meter.timed(route.handler)) for route in routes)
+        if not routes:
             runner = self._feed = Feed(consumer, self._wanted)
-        elif all(route.is_async for route in self._routes):
-            runner = Loop(consumer, self._routes, self.options.concurrency)
+        elif all(route.is_async for route in routes):
+            runner = Loop(consumer, routes, self.options.concurrency)
         else:
-            runner = Threads(consumer, self._routes, self.options.concurrency)
+            runner = Threads(consumer, routes, self.options.concurrency)
         consumer.deliver_to(runner.put)
         return consumer, runner
 
