@@ -12,7 +12,7 @@ import orjson
 
 from taskq.codec import Codec
 from taskq.errors import ConfigError, GroupActive
-from taskq.events.group_calls import place
+from taskq.events.group_calls import forget_void, place
 from taskq.events.groups import target
 from taskq.events.log import Log, check_partition
 from taskq.events.publishing import Publishing
@@ -193,7 +193,9 @@ class OrderedGroup:
         if not force:
             yield from self._refuse_if_active()
         for number in numbers:
-            yield place(self.log.keys.partition(number), self.name, "force", to, uuid.uuid4().hex)
+            keys = self.log.keys.partition(number)
+            yield place(keys, self.name, "force", to, uuid.uuid4().hex)
+            yield from forget_void(keys, self.name)
         yield ("HINCRBY", self.log.keys.group(self.name, "state"), "moves", 1)
 
     def _refuse_if_active(self) -> Steps[None]:

@@ -6,8 +6,8 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from taskq.backoff import pauses
 from taskq.errors import ConfigError, InvalidOption, PublishUnconfirmed
@@ -16,6 +16,7 @@ from taskq.events.log import Log
 from taskq.events.outgoing import Batch, batches
 from taskq.events.packed import packed_batches
 from taskq.events.properties import TopicProperties
+from taskq.events.record import Event
 from taskq.events.retention import trim
 from taskq.events.sending import Receipts, Sending
 from taskq.events.upkeep import Upkeep, whatever_happens
@@ -23,6 +24,8 @@ from taskq.loops import warn_of_blocking
 from taskq.names import shown
 from taskq.store.links import drive, drive_async
 from taskq.store.scripts import run_many, run_many_async
+
+ONE: Final = (str, bytes, bytearray, memoryview, Mapping, Event)  # never many, though they can be walked through
 
 
 class Publishing:
@@ -101,8 +104,8 @@ class Publishing:
 
 
 def check_many(items: object) -> None:
-    """Raises InvalidOption for what is not many."""
-    if not isinstance(items, Iterable):
+    """Raises InvalidOption for what is not many: also for what could be taken apart, but is one value."""
+    if not isinstance(items, Iterable) or isinstance(items, ONE):
         raise InvalidOption(f"events={shown(items)}: give a list of events or values; one alone is for `publish`")
 
 
