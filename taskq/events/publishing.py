@@ -7,6 +7,7 @@ import itertools
 import random
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from taskq.backoff import pauses
@@ -19,6 +20,7 @@ from taskq.events.properties import TopicProperties
 from taskq.events.record import Event
 from taskq.events.retention import trim
 from taskq.events.sending import Receipts, Sending
+from taskq.events.tracing import traced
 from taskq.events.upkeep import Upkeep, whatever_happens
 from taskq.loops import warn_of_blocking
 from taskq.names import shown
@@ -40,16 +42,22 @@ class Publishing:
     def publish(self, items: Iterable[Any]) -> Receipts:
         """Append events or values. Raises PublishUnconfirmed, BrokerFull and what `batches` raises."""
         properties = self.log.properties()
-        return self.send(self.sending(properties, self.encode(properties, items)))
+        with self.traced(items) as events:
+            return self.send(self.sending(properties, self.encode(properties, events)))
 
     async def apublish(self, items: Iterable[Any]) -> Receipts:
         """`publish`, awaited."""
         properties = await self.log.aproperties()
-        return await self.asend(self.sending(properties, self.encode(properties, items)))
+        with self.traced(items) as events:
+            return await self.asend(self.sending(properties, self.encode(properties, events)))
+
+    def traced(self, items: Iterable[Any]) -> AbstractContextManager[Iterable[Any]]:
+        """Publish these inside of a span, if the app is instrumented. Raises InvalidOption for what is not many."""
+        check_many(items)
+        return traced(self.log.tracer(), self.log.name, items)
 
     def encode(self, properties: TopicProperties, items: Iterable[Any]) -> list[Batch]:
         """Events or values as batches."""
-        check_many(items)
         build = packed_batches if properties.packed else batches
         return build(self.log.name, properties, self.log.codec(properties), items, self.spread)
 

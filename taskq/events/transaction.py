@@ -14,6 +14,7 @@ from taskq.errors import InvalidOption, PayloadTooLarge
 from taskq.events.group_calls import MAX_STEP_BYTES, MAX_STEPS, Step, step_bytes
 from taskq.events.log import Log, check_partition
 from taskq.events.outgoing import MAX_RECORD, header_bytes, key_bytes, partition_of, refusal
+from taskq.events.tracing import with_headers
 from taskq.loops import warn_of_blocking
 from taskq.names import shown
 from taskq.store.links import Links
@@ -172,7 +173,7 @@ class Transaction:
         if not isinstance(log, Log):
             raise InvalidOption(f"topic={shown(topic)}: give a topic, like app.topic('orders')")
         properties = log.properties()
-        data = b""
+        headers, data = with_headers(log.tracer(), headers), b""
         if value is not None:
             codec = log.codec(properties)
             try:
