@@ -5,7 +5,7 @@ The order of keys and arguments here is the header of the script of the same nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -23,6 +23,26 @@ MAX_DEAD: Final = 100_000  # dead letters that a group keeps in one partition
 How = Literal["begin", "owner", "force"]
 # A step of a commit: its letter and two values, as the head of commit.lua lists them.
 Step = tuple[str, Any, Any]
+
+
+def step_bytes(step: Step) -> int:
+    """How much of a script's room a step takes."""
+    return sum(len(one) if isinstance(one, (bytes, str)) else 8 for one in step[1:])
+
+
+def portions(steps: Iterable[Step], most: int) -> Iterator[list[Step]]:
+    """Steps in order, as many together as one commit takes: so many, and so many bytes, but one at least."""
+    some: list[Step] = []
+    size = 0
+    for step in steps:
+        more = step_bytes(step)
+        if some and (len(some) >= most or size + more > MAX_STEP_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(step)
+        size += more
+    if some:
+        yield some
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +106,8 @@ class Claimed:
     """The answer to a claim. With `epoch` refused or without a position, `code` is 1 or 2 and only `epoch` counts.
 
     `careful` is the number up to which the owner before may have begun records when it died; `last` the end of the log;
-    `gone` and `gone_id` number and id of the last record that retention removed.
+    `gone` and `gone_id` number and id of the last record that retention removed; `void` whether a seek has left parked
+    records that are to be forgotten first.
     """
 
     code: int
@@ -100,6 +121,7 @@ class Claimed:
     unclean: bool = False
     marks: dict[Offset, Mark] | None = None
     parked: int = 0
+    void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +207,7 @@ def claim(keys: PartitionKeys, group: str, seat: Seat, epoch: int, span: int, no
         troubles = {_offset(marks[i]): Mark.parse(marks[i + 1].decode()) for i in range(0, len(marks), 2)}
         gone, gone_id = int(place[6] or 0), _offset(place[7] or b"0-0")
         facts = (int(place[3]), int(place[4]), _offset(place[5]), gone, gone_id)
-        return Claimed(0, reply[1], where, *facts, reply[3] == 1, troubles, reply[5])
+        return Claimed(0, reply[1], where, *facts, reply[3] == 1, troubles, reply[5], bool(place[9]))
 
     return Call(load("events/claim"), names, [now, epoch, seat.nonce, seat.member, span], decode)
 
@@ -257,6 +279,20 @@ def _standing(reply: Any) -> Standing:
         )
     except ValueError as error:
         raise BrokerError(f"the broker keeps something else where a number should be: {error}") from error
+
+
+def unpark(keys: PartitionKeys, group: str, before: tuple[bytes, bytes] = (b"", b"")) -> Call[tuple[bytes, bytes]]:
+    """Forget parked records that a seek has made void, a page of them; until the second of its answer is empty."""
+    parts = ("parked", "tails", "bodies")
+    names = [keys.group(group), *(keys.group(group, part) for part in parts), keys.none]
+    return Call(load("events/unpark"), names, before, lambda reply: (reply[0], reply[1]))
+
+
+def forget_void(keys: PartitionKeys, group: str) -> Generator[Call[Any], Any, None]:
+    """All pages of `unpark`; may be done by several at once."""
+    told: tuple[bytes, bytes] = yield unpark(keys, group)
+    while told[1]:
+        told = yield unpark(keys, group, told)
 
 
 def _numbers(text: bytes) -> frozenset[int]:
