@@ -73,12 +73,15 @@ def behind(info: TopicInfo) -> GroupInfo | None:
 
 
 def topic_line(picture: Picture, paint: Paint, width: int) -> list[Line]:
-    """One line for the overview: the groups that are behind, the furthest first. Nothing without topics."""
+    """One line for the overview: dead letters, and which groups are behind, the furthest first. None without topics."""
     topics = picture.snapshot.topics
     if not topics:
         return []
     groups = [one for info in topics for one in info.groups if one.records]
     pieces: list[Piece] = [(" topics ", "dim"), (count(len(topics)), "")]
+    dead = sum(one.dead for info in topics for one in info.groups)
+    if dead:
+        pieces += [("  dead ", "dim"), (count(dead), "dead")]
     if not groups:
         return [trim([*pieces, ("  no group is behind", "dim")], width, paint.signs.more)]
     for one in sorted(groups, key=lambda one: (-one.seconds, -one.records)):

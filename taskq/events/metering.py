@@ -22,7 +22,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._records = dict.fromkeys(OUTCOMES, 0)
+        self._records: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
         self._refused = 0
         self._handling: dict[int, int] = {}
         self._commits: dict[int, int] = {}

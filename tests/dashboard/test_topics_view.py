@@ -19,8 +19,8 @@ def test_the_overview_has_a_line_of_the_groups_that_are_behind() -> None:
     look = snapshot(queue("mail"), topics=(topic("orders", group(), group("mail", seconds=75.0)), topic("bare")))
     for size in ((80, 24), (160, 48)):
         [line] = [line for line in seen(look, size=size).splitlines() if line.startswith(" topics")]
-        assert re.fullmatch(r" topics 2 +orders/mail 1234 1.2 m +orders/billing 1234 3.0 s", line), line
-    calm = snapshot(queue("mail"), topics=(topic("orders", group(records=0)),))
+        assert re.fullmatch(r" topics 2  dead 6   orders/mail 1234 1.2 m +orders/billing 1234 3.0 s", line), line
+    calm = snapshot(queue("mail"), topics=(topic("orders", group(records=0, dead=0)),))
     assert " topics 1  no group is behind" in seen(calm)
     assert "topics" not in seen(snapshot(queue("mail")))
     assert " topics 1" in seen(replace(calm, queues=())), "with nothing but topics, too"

@@ -133,6 +133,28 @@ def test_with_many_partitions_each_look_asks_for_a_part_of_them_and_forgets_none
     same(seen[-1].topics, TopicInspector(link, app.namespace).topics())
 
 
+def test_a_look_at_twenty_topics_stays_within_its_budget(
+    app: TaskQ, link: SyncLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight partitions and two groups each: 320 places where groups stand, each asked by a script."""
+    groups = {"g": b'{"kind":"ordered"}', "s": b'{"kind":"shared"}'}
+    flat = [part for pair in groups.items() for part in pair]
+    for number in range(20):
+        app.topic(f"t{number}", partitions=8).properties()
+        link.execute("HSET", topic_keys(app.namespace, f"t{number}").groups, *flat)
+    watch = Watch(link, app.namespace)
+    assert len(watch.look().topics) == 20
+    asked: set[str] = set()
+    for _ in range(7):
+        look, sent = wires(watch, monkeypatch)
+        scripts = [command for command in sent[0] if command[0] == "EVALSHA" and ":group:" in str(command)]
+        assert len(scripts) <= 50
+        assert len(sent[0]) - len(scripts) <= 200 + 2 * 20 + 10, "of the members of a group three commands are asked"
+        asked |= {str(command[3]) + str(command[4]) for command in scripts}
+        assert (look.truncated, sum(len(one.groups) for one in look.topics)) == ((), 40)
+    assert len(asked) == 320, "and within seven looks all are asked"
+
+
 def test_what_is_new_beyond_what_one_look_asks_for_is_told_when_it_is_whole(
     app: TaskQ, link: SyncLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
