@@ -31,10 +31,21 @@ def environment(url: str, ledger: Path, more: Mapping[str, str] | None = None) -
     return {**kept, "PYTHONPATH": paths, "BENCH_URL": url, VARIABLE: str(ledger), **(more or {})}
 
 
-def worker_command(url: str, queue: str, processes: int = 1, slots: int = 10) -> list[str]:
+def python_command(module: str) -> list[str]:
+    """A module as a program, by the interpreter of this process."""
+    return [sys.executable, "-m", module]
+
+
+def worker_command(
+    url: str, queue: str, processes: int = 1, slots: int = 10, *, app: str = "benchmarks.app:app"
+) -> list[str]:
     """`taskq worker` for one queue of the benchmark's app."""
-    command = [sys.executable, "-m", "taskq_workers", "worker", "benchmarks.app:app", "--url", url]
-    return [*command, "-p", str(processes), "-c", str(slots), "-q", queue]
+    return [*shipped_command(url, queue, app=app), "-p", str(processes), "-c", str(slots)]
+
+
+def shipped_command(url: str, queue: str, *, app: str = "benchmarks.app:app") -> list[str]:
+    """The same, with the number of processes and slots that the worker has by default."""
+    return [*python_command("taskq_workers"), "worker", app, "--url", url, "-q", queue]
 
 
 class Running:
