@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 
 from benchmarks.bench import Bench
 from benchmarks.cells import Drain, Plan, drain, peer_plan, raw_plan, shipped_plan, taskq_plan
 from benchmarks.figures import Report, Row, number, ratios, spread
 from benchmarks.peer_tuning import BEST, BULLMQ_BEST, BULLMQ_TEN, TEN_SLOTS, Tuning
+from benchmarks.processes import MeasurementFailed
 
 PEER_RATIO = 10.0
 NODE_RATIO = 5.0
@@ -27,7 +29,9 @@ def measure(bench: Bench, lines: Sequence[str]) -> dict[str, Report]:
     cells: Cells = {plan.name: [] for plan in plans}
     for turn in range(bench.rounds):
         for plan in plans:
-            got = drain(bench, plan)
+            got = _drained(bench, plan, cells)
+            if got is None:
+                continue
             cells[plan.name].append(got)
             bench.say(
                 f"round {turn + 1} of {bench.rounds}, {plan.name}: {got.rate:,.0f}/s, worker {got.worker_us:.1f} us, "
@@ -39,6 +43,20 @@ def measure(bench: Bench, lines: Sequence[str]) -> dict[str, Report]:
         reports[line] = Report(makers[line](bench, cells))
         reports[line].data = {name: [one.as_dict() for one in runs] for name, runs in cells.items()}
     return reports
+
+
+def _drained(bench: Bench, plan: Plan, cells: Cells) -> Drain | None:
+    """One drain; a peer that fails is told and left out, as if it were not here."""
+    if plan.name not in cells:
+        return None
+    try:
+        return drain(bench, plan)
+    except (MeasurementFailed, subprocess.SubprocessError) as error:
+        if plan.once:
+            raise
+        bench.say(f"{plan.name} is left out: {error}")
+        del cells[plan.name]
+        return None
 
 
 def _plans(bench: Bench, lines: Sequence[str]) -> list[Plan]:

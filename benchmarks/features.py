@@ -19,6 +19,8 @@ from benchmarks.processes import MeasurementFailed, worker_command
 from benchmarks.server import Server, free_port
 
 PLAIN, LARGE = "plain", "an argument of 2 KiB"
+METRICS, TRACING = "metrics, read once a second", "tracing, spans dropped"
+NEEDED = {METRICS: "prometheus_client", TRACING: "opentelemetry.sdk"}
 TEXT = ("customer 4711 ordered 3 kettles, 2 of them blue; " * 42)[:2_048]
 TRACEPARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 _SCRAPE_S = 1.0
@@ -30,7 +32,7 @@ def plans(count: int) -> dict[str, Plan]:
     found = {
         PLAIN: calls_plan("plain", count, drained, noop.call),
         "results kept": calls_plan("results", count, bench_app.KEEP, bench_app.kept.call),
-        "metrics, read once a second": _scraped(calls_plan("metrics", count, drained, noop.call)),
+        METRICS: _scraped(calls_plan("metrics", count, drained, noop.call)),
         "one middleware": _featured(calls_plan("middleware", count, drained, noop.call), featured.MIDDLEWARE),
         "unique keys": calls_plan("unique", count, drained, lambda slot: noop.options(unique=str(slot)).call(slot)),
         "five priorities": calls_plan(
@@ -42,10 +44,16 @@ def plans(count: int) -> dict[str, Plan]:
             "compressed", count, drained, lambda slot: bench_app.squeezed.call(slot, TEXT)
         ),
     }
-    if find_spec("opentelemetry.sdk"):
-        traced = calls_plan("tracing", count, drained, noop.options(headers=TRACEPARENT).call)
-        found["tracing, spans dropped"] = _featured(traced, featured.TRACING)
-    return found
+    traced = calls_plan("tracing", count, drained, noop.options(headers=TRACEPARENT).call)
+    found[TRACING] = _featured(traced, featured.TRACING)
+    return {what: plan for what, plan in found.items() if what not in NEEDED or _is_here(NEEDED[what])}
+
+
+def _is_here(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its package
+        return False
 
 
 def _featured(plan: Plan, feature: str) -> Plan:
@@ -103,8 +111,8 @@ def measure(bench: Bench) -> Report:
                 f"worker {got.worker_us:.1f} us, Redis {got.redis_us:.1f} us"
             )
     report = Report(rows(cells), {what: [one.as_dict() for one in runs] for what, runs in cells.items()})
-    if "tracing, spans dropped" not in cells:
-        report.add(Row("features", "tracing, spans dropped", "not available", beside="opentelemetry-sdk is not here"))
+    for what in NEEDED.keys() - cells.keys():
+        report.add(Row("features", what, "not available", beside=f"{NEEDED[what]} is not here (the extra 'bench')"))
     return report
 
 

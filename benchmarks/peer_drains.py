@@ -29,7 +29,7 @@ def measure(bench: Bench) -> Report:
             try:
                 got = drain(bench, plan)
             except Exception as error:
-                missing[name] = str(error)[:200]
+                missing[name] = str(error).rpartition(" | ")[2][:200]  # of what it wrote, the last line
                 bench.say(f"{name} could not be measured: {missing[name]}")
                 continue
             cells[name].append(got)

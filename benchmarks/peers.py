@@ -20,9 +20,9 @@ _REQUIREMENTS = {
     "taskiq": ("taskiq>=0.12,<1", "taskiq-redis>=1.2,<2", "hiredis>=3.2", "orjson>=3.10", "uvloop>=0.21"),
     "huey": ("huey>=3.5,<4", "redis>=6", "hiredis>=3.2"),
     "celery": ("celery[redis]>=5.6,<6", "hiredis>=3.2"),
-    "rq": ("rq>=2.6,<4", "hiredis>=3.2"),
+    "rq": ("rq>=2.6,<4", "hiredis>=3.2", "python-dateutil"),
     "arq": ("arq>=0.28,<1", "hiredis>=3.2", "uvloop>=0.21"),
-    "bullmq": ("bullmq@6",),
+    "bullmq": ("bullmq@6", "ioredis"),
 }
 
 
@@ -58,10 +58,10 @@ def peer(name: str) -> Peer:
 def _python_peer(name: str) -> Peer:
     folder = CACHE / f"{name}-py{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
+    if not _ready(folder, name):
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
         _run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *_REQUIREMENTS[name])
-        (folder / "ready").touch()
+        _say_ready(folder, name)
     return Peer(python, _versions(python, name), folder=folder)
 
 
@@ -69,14 +69,24 @@ def _node_peer(name: str) -> Peer:
     node, npm, folder = shutil.which("node"), shutil.which("npm"), CACHE / name
     if node is None or npm is None:
         return Peer(None, "", "there is no node, or no npm")
-    if not (folder / "ready").exists():
+    if not _ready(folder, name):
         folder.mkdir(exist_ok=True)
         (folder / "package.json").write_text('{"private": true}\n', "ascii")
         quiet = ("--no-audit", "--no-fund", "--loglevel", "error")
         _run(npm, "install", "--prefix", str(folder), *quiet, *_REQUIREMENTS[name])
-        (folder / "ready").touch()
+        _say_ready(folder, name)
     told = json.loads((folder / "node_modules" / name / "package.json").read_text("utf-8"))
     return Peer(Path(node), f"{name} {told['version']} (node {_run(node, '--version').strip()})", folder=folder)
+
+
+def _ready(folder: Path, name: str) -> bool:
+    """Whether an environment is whole, and made of what is asked for now."""
+    mark = folder / "ready"
+    return mark.exists() and mark.read_text("utf-8") == " ".join(_REQUIREMENTS[name])
+
+
+def _say_ready(folder: Path, name: str) -> None:
+    (folder / "ready").write_text(" ".join(_REQUIREMENTS[name]), "utf-8")
 
 
 def _run(*command: str) -> str:
