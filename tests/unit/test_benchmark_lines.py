@@ -18,6 +18,7 @@ from benchmarks.growth import growing_plan
 from benchmarks.ledger import Ledger
 from benchmarks.peer_tuning import BULLMQ_BEST, OTHERS, TEN_SLOTS
 from benchmarks.peers import Peer
+from benchmarks.processes import ROOT
 
 SERVER: Any = type("Server", (), {"url": "redis://127.0.0.1:1/0"})()
 ABOUT: dict[str, Any] = {
@@ -49,7 +50,7 @@ def test_every_line_of_the_budgets_has_a_name() -> None:
 @pytest.mark.parametrize("tuning", [*OTHERS, TEN_SLOTS], ids=lambda tuning: str(tuning.name))
 def test_each_python_peer_has_an_adapter_an_environment_and_a_program_of_its_own(tuning: peer_tuning.Tuning) -> None:
     assert peers._REQUIREMENTS[tuning.peer]
-    assert Path(command.ROOT, "benchmarks", f"peer_{tuning.peer}.py").exists()
+    assert Path(ROOT, "benchmarks", f"peer_{tuning.peer}.py").exists()
     commands = tuning.commands(Peer(Path("/env/bin/python"), "1"), SERVER.url)
     assert len(commands) == tuning.copies
     assert commands[0][0].startswith("/env/bin/")
