@@ -123,7 +123,7 @@ def _all_wait(server: Server, count: int, workers: Running) -> None:
         workers.check_failed()
         return int(server.info("clients")["blocked_clients"]) >= count
 
-    wait_for(f"{count} processes wait for work", waiting, _STALLED_S)
+    wait_for(f"{count} processes wait for work", waiting, _STALLED_S + count)  # they start at the same time
 
 
 def _watch(ledger: Ledger, plan: Plan, workers: Running, samples: Samples) -> None:

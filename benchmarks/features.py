@@ -100,7 +100,7 @@ def _scraping(port: int) -> Iterator[None]:
 
 def measure(bench: Bench) -> Report:
     """All of them, round by round."""
-    found = plans(bench.size(40_000, 5_000))
+    found = plans(bench.size(30_000, 5_000))
     cells: dict[str, list[Drain]] = {what: [] for what in found}
     for turn in range(bench.rounds):
         for what, plan in found.items():

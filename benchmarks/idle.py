@@ -126,7 +126,7 @@ def trips(bench: Bench) -> Report:
             number(reads, 2),
             f"<= {TRIPS:g}",
             reads <= TRIPS,
-            "reads of the server from its clients; a pipeline is one",
+            "reads of the server from its clients: at most so many; a pipeline that comes in pieces is several",
         ),
         Row(
             "P10",

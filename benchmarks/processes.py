@@ -27,6 +27,7 @@ class MeasurementFailed(Exception):
 def environment(url: str, ledger: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The caller's environment without any setting of taskq, and with what a measured process needs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TASKQ_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # a process that compiles all it imports is no worker as people have it
     paths = os.pathsep.join(str(path) for path in _IMPORT_ROOTS)
     return {**kept, "PYTHONPATH": paths, "BENCH_URL": url, VARIABLE: str(ledger), **(more or {})}
 

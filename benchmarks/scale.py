@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,7 +14,7 @@ from benchmarks.cells import BULK, Drain, Plan, calls_plan, drain
 from benchmarks.crowd import crowd
 from benchmarks.figures import Report, Row, number, ratios, spread
 from benchmarks.idle import pss_mib
-from benchmarks.processes import MeasurementFailed, Running, worker_command
+from benchmarks.processes import Running, worker_command
 from benchmarks.server import Server
 from taskq.tasks.outgoing import Call
 
@@ -53,7 +52,7 @@ def queues(bench: Bench) -> Report:
     report = Report()
     count = bench.size(40_000, 4_000)
     for many in QUEUES if not bench.quick else (1, 100):
-        found = [drain(bench, _spread_plan(count, many)) for _ in range(bench.rounds)]
+        found = [drain(bench, _spread_plan(count, many)) for _ in range(bench.rounds if many < QUEUES[-1] else 1)]
         report.data[str(many)] = [one.as_dict() for one in found]
         rate = spread([one.rate for one in found])
         report.add(Row("queues", f"drain of {many:,} queues, tasks/s", rate.show(0), beside=_costs(found)))
@@ -64,7 +63,10 @@ def queues(bench: Bench) -> Report:
 def _spread_plan(count: int, many: int) -> Plan:
     names = [f"q{at}" for at in range(many)]
     plan = calls_plan(
-        f"queues-{many}", count, names[0], lambda slot: bench_app.noop.options(queue=names[slot % many]).call(slot)
+        f"queues-{many}",
+        count,
+        names[0],
+        lambda slot: bench_app.noop.options(queue=names[slot * many // count]).call(slot),
     )
 
     def settled(server: Server) -> bool:
@@ -107,28 +109,9 @@ def processes(bench: Bench) -> Report:
 
 @contextmanager
 def _weighed(memory: list[float], workers: Running) -> Iterator[None]:
-    """The most memory that a worker and its children were seen to take."""
-    stop, most = threading.Event(), 0.0
-
-    def look() -> None:
-        nonlocal most
-        while not stop.wait(0.25):
-            found = 0.0
-            for pid in machine.tree(workers.pids):
-                try:
-                    found += pss_mib(pid)
-                except MeasurementFailed:
-                    continue  # it has just ended
-            most = max(most, found)
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        memory.append(most)
+    """What a worker and its children take of memory when all is done: a look at them costs CPU, so not meanwhile."""
+    yield
+    memory.append(sum(map(pss_mib, machine.tree(workers.pids))))
 
 
 def aof(bench: Bench) -> Report:

