@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ _REQUIREMENTS = {
     "taskiq": ("taskiq>=0.12,<1", "taskiq-redis>=1.2,<2", "hiredis>=3.2", "orjson>=3.10", "uvloop>=0.21"),
     "huey": ("huey>=3.5,<4", "redis>=6", "hiredis>=3.2"),
     "celery": ("celery[redis]>=5.6,<6", "hiredis>=3.2"),
-    "rq": ("rq>=2.6,<4", "hiredis>=3.2", "python-dateutil"),
+    "rq": ("rq>=2.6,<4", "hiredis>=3.2"),
     "arq": ("arq>=0.28,<1", "hiredis>=3.2", "uvloop>=0.21"),
     "bullmq": ("bullmq@6", "ioredis"),
 }
@@ -90,7 +91,9 @@ def _say_ready(folder: Path, name: str) -> None:
 
 
 def _run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_S, check=True).stdout
+    # What the caller's Python can import is not in the environment of a peer, and pip would think it were.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=_INSTALL_S, check=True).stdout
 
 
 def _versions(python: Path, name: str) -> str:
