@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def measure(bench: Bench) -> Report:
 
 
 @contextmanager
-def _worker(bench: Bench) -> Iterator[Server]:
+def _worker(bench: Bench) -> Generator[Server]:
     with Server() as server:
         command = worker_command(server.url, bench_app.KEEP)
         with Running([command], environment(server.url, bench.ledger_path), bench.log("answers")) as running:
@@ -141,7 +141,7 @@ def _many(server: Server, count: int, fetch: Callable[[int], list[int]]) -> tupl
 
 
 @contextmanager
-def _connections(port: int) -> Iterator[Callable[[], int]]:
+def _connections(port: int) -> Generator[Callable[[], int]]:
     """How many connections to a port this process has at most inside the block, beside those from before."""
     before, most, stop = _open_sockets(port), 0, threading.Event()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -73,7 +73,7 @@ def _scraped(plan: Plan) -> Plan:
 
 
 @contextmanager
-def _scraping(port: int) -> Iterator[None]:
+def _scraping(port: int) -> Generator[None]:
     """Somebody reads the metrics; raises MeasurementFailed if they never could."""
     stop, read = threading.Event(), 0
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _OURS = ("info", "config|resetstat", "config", "hello", "client|setinfo", "ping"
 
 
 @contextmanager
-def _idle(bench: Bench) -> Iterator[tuple[Server, Running]]:
+def _idle(bench: Bench) -> Generator[tuple[Server, Running]]:
     """One worker with one child and one queue, that waits for work and has for a while."""
     with Server() as server:
         command = worker_command(server.url, bench_app.DRAIN)

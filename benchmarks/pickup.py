@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def _waits(bench: Bench, count: int, asked: Sequence[float]) -> list[float]:
 
 
 @contextmanager
-def _worker(bench: Bench, server: Server, command: Sequence[str], name: str, blocked: int) -> Iterator[None]:
+def _worker(bench: Bench, server: Server, command: Sequence[str], name: str, blocked: int) -> Generator[None]:
     """A worker that waits on the server, and has for a moment."""
     with Running([command], environment(server.url, bench.ledger_path), bench.log(name)) as running:
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -108,7 +108,7 @@ def processes(bench: Bench) -> Report:
 
 
 @contextmanager
-def _weighed(memory: list[float], workers: Running) -> Iterator[None]:
+def _weighed(memory: list[float], workers: Running) -> Generator[None]:
     """What a worker and its children take of memory when all is done: a look at them costs CPU, so not meanwhile."""
     yield
     memory.append(sum(map(pss_mib, machine.tree(workers.pids))))

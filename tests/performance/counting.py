@@ -35,6 +35,7 @@ def instructions(work: Callable[[], object]) -> int:
 
     before, collecting = sys.gettrace(), gc.isenabled()
     gc.disable()  # finalizers and callbacks of others are no part of it
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 asks this once, when tracing begins
     sys.settrace(trace)
     try:
         work()

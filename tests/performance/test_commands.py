@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # As read on 2026-11-27 with Redis 7.0.15 and Valkey 9.1. Commands are whole numbers, so none may be added; the limits
 # of bytes stand MARGIN above.
 ENQUEUE_COMMANDS, ENQUEUE_BYTES = 36, 102.0
+SINGLE_COMMANDS, SINGLE_BYTES = 9, 764.0
 LEASE_COMMANDS, LEASE_SENT = 108, 93.2
 SETTLE_COMMANDS, SETTLE_BYTES = 124, 20.8
 BATCHES = 4
@@ -78,6 +79,15 @@ def test_a_bulk_of_a_thousand(server: RealServer, app: TaskQ) -> None:
     assert seen.scripts == BATCHES, seen
     assert seen.commands <= ENQUEUE_COMMANDS, seen
     assert seen.received / BULK <= ENQUEUE_BYTES * MARGIN, seen
+
+
+def test_a_single_call(server: RealServer, app: TaskQ) -> None:
+    task, count = app.tasks[TASK], 100
+    task.enqueue(0)
+    seen = traffic(server, lambda: [task.enqueue(number) for number in range(count)])
+    assert seen.scripts == count, seen
+    assert seen.commands <= SINGLE_COMMANDS * count, seen
+    assert seen.received / count <= SINGLE_BYTES * MARGIN, seen
 
 
 def test_leasing_and_settling_a_thousand(server: RealServer, app: TaskQ, hands: Hands) -> None:
