@@ -119,7 +119,7 @@ def _bullmq_row(bench: Bench, cells: Cells) -> Row:
         return Row("P1", what, "-", budget, None, f"bullmq not available: {bench.peer('bullmq').why}".rstrip(": "))
     best = max(tunings, key=lambda tuning: spread(_rates(cells, tuning.name)).middle)
     ratio = ratios(_rates(cells, TWO), _rates(cells, best.name))
-    told = "; ".join(f"{tuning.shown}: {spread(_rates(cells, tuning.name)).show(0)}/s" for tuning in tunings)
+    told = "; ".join(f"{tuning.options[-1]}: {spread(_rates(cells, tuning.name)).show(0)}/s" for tuning in tunings)
     beside = f"{bench.peer('bullmq').version}, concurrency {told}"
     return Row("P1", what, ratio.show(2), budget, ratio.middle >= NODE_RATIO, beside)
 
