@@ -7,6 +7,7 @@ for all of it at once, so what is new is seen one look later. No key space is se
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -36,12 +37,14 @@ from taskq.tasks.schedule_admin import ScheduleInfo
 MOST_QUEUES = 1_000
 MOST_WORKERS = 200
 MOST_SCHEDULES = 100
-DEPTH: Final = Depth(1_000, 100, 20)
-GLANCE: Final = Depth(1_000, 1, 20)
+DEPTH: Final = Depth(1_000, 50, 20)
+GLANCE: Final = Depth(1_000, 0, 20)
 WHOLE: Final = Depth(MOST_LEASES, MOST_LOOKS, MOST_TASKS)
-DEEP = 5
+DEEP = 2
 """So many queues of a look are looked into for what is running and retrying, which costs the most; the others keep what
-the look into them said. They take turns."""
+the look into them said. Those that have something leased or delayed take turns."""
+FIRST = 50
+"""But so many of those that were never looked into."""
 
 _FIRST_ROUNDS = 2  # names first, then transports and parked tasks
 _DEEP = ("running", "retrying")
@@ -100,9 +103,9 @@ class _Names:
 class Watch:
     """Looks at one namespace; not for several threads at once.
 
-    `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
-    are a few looks old: queues are looked into by turns. With more than 10 the same holds for the figures of tasks and
-    the failures of queues that are busy (`taskq.details`). With `whole` every look reads all, as far as the command
+    `failures` is how many of its last failures are read of each queue. With more than 2 busy queues `running` and
+    `retrying` are a few looks old: queues are looked into by turns. With more than 10 the same holds for the figures of
+    tasks and the failures of busy queues (`taskq.details`). With `whole` every look reads all, as far as the command
     line does: for who looks every few seconds. Raises the errors of `BrokerError`; a queue that cannot be read (a key
     of another type, a shard that is away) is left out, and named in `truncated`.
     """
@@ -122,11 +125,13 @@ class Watch:
         self._asked: dict[str, list[str]] = {}
         self._details = Details()
         self._deep: dict[str, QueueInfo] = {}  # what the last look into each said, the oldest first
+        self._busy: set[str] = set()  # queues of which something is leased or delayed
 
     def look(self, *, samples: bool = True) -> Snapshot:
         """Everything at one moment, in one round trip to each server; the first look takes three.
 
-        Without `samples` those of the last ten minutes are left out, which cost the most to read.
+        Without `samples` those of the last ten minutes are left out. A queue that is known has them read again at most
+        each five seconds.
         """
         if not self._nodes:
             self._nodes = len(self.link.everywhere("PING"))
@@ -145,7 +150,7 @@ class Watch:
                 if name in seen.records
             ),
             tasks=self._details.tasks,
-            samples={name: self._samples(name, seen) for name in sorted(seen.samples)},
+            samples=self._details.samples if samples else {},
             failures=tuple(self._details.failures),
             schedules=tuple(self._schedule_infos(seen)),
             truncated=tuple(seen.missing),
@@ -159,16 +164,19 @@ class Watch:
         asks = [*self._common(seen), *self._of_schedules(seen)]
         self._asked, turns = {}, self._turns()
         details = self._details.due(self._queues.known, whole=self._whole)
+        sampled = self._details.samples_due(self._queues.known, time.monotonic()) if samples else ()
         for name in self._queues.known:
             try:
                 keys = queue_keys(self.namespace, check_name(name), name in self._streams)
             except InvalidName:
                 continue
             depth = WHOLE if self._whole else DEPTH if name in turns else GLANCE
-            asks += self._of_queue(seen, keys, samples, depth)
+            asks += self._of_queue(seen, keys, name in sampled, depth)
             asks += self._of_details(keys) if name in details else ()
         self._exchange(asks, seen)
         refused = [name for name in details if _queue(name) in seen.missing]
+        for name in seen.samples:
+            self._details.take_samples(name, self._samples(name, seen))
         self._details.keep(details, refused, {name: reading.meta for name, reading in seen.queues.items()})
         for part, cut in (("queues", self._queues.cut), ("schedules", self._schedules.cut)):
             if cut:
@@ -177,7 +185,7 @@ class Watch:
         return seen
 
     def _common(self, seen: _Seen) -> list[_Ask]:
-        def time(reply: Any) -> None:
+        def moment(reply: Any) -> None:
             seen.now = int(reply[0]) * 1000 + int(reply[1]) // 1000
 
         def beats(flat: Any) -> None:
@@ -197,7 +205,7 @@ class Watch:
 
         space, asked = self.namespace, self._workers
         asks = [
-            _Ask("time", ("TIME",), time),
+            _Ask("time", ("TIME",), moment),
             _Ask("queues", self._queues.wire(), self._queues.take),
             _Ask("schedules", self._schedules.wire(), self._schedules.take),
             _Ask("workers", ("ZREVRANGE", store_keys.workers(space), 0, MOST_WORKERS, "WITHSCORES"), beats),
@@ -211,10 +219,12 @@ class Watch:
         return asks + [_Ask("server", ("INFO", section), info) for section in sections]
 
     def _turns(self) -> set[str]:
-        """The queues to look into: those never seen, then those not seen for longest."""
+        """The queues to look into: those never seen, then those seen longest ago of those that hold something."""
         known = self._queues.known
         self._deep = {name: info for name, info in self._deep.items() if name in known}
-        return set([*(name for name in known if name not in self._deep), *self._deep][:DEEP])
+        never = [name for name in known if name not in self._deep][:FIRST]
+        busy = [name for name in self._deep if name in self._busy]
+        return {*never, *busy[: max(DEEP - len(never), 0)]}
 
     def _of_queue(self, seen: _Seen, keys: QueueKeys, samples: bool, depth: Depth) -> list[_Ask]:
         name = keys.name
@@ -281,6 +291,10 @@ class Watch:
 
     def _info(self, name: str, reading: Reading) -> QueueInfo:
         info = reading.info(name, self._asked[name])
+        if info.leased or info.delayed:
+            self._busy.add(name)
+        else:
+            self._busy.discard(name)
         if reading.depth != GLANCE:
             self._deep.pop(name, None)
             self._deep[name] = info

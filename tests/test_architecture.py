@@ -52,6 +52,7 @@ FLOOR_OF = {
     "desk": "operator",
     "figures": "operator",
     "watching": "operator",
+    "details": "operator",
     "testing": "testing",
     "bridge": "bridge",
     "pytest_plugin": "face",

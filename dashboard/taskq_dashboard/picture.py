@@ -7,7 +7,7 @@ sweep stores; where there are none, from what this dashboard has seen since it w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from taskq.buckets import Histogram
 from taskq.inspector import QueueInfo
@@ -86,9 +86,6 @@ _STILL = Pace()
 
 def develop(snapshot: Snapshot, before: Picture | None = None) -> Picture:
     """The picture of a snapshot, with what the one before remembers."""
-    if before is not None and before.snapshot.namespace == snapshot.namespace and not snapshot.samples:
-        # Samples are asked for now and then only; between, the last ones still hold.
-        snapshot = replace(snapshot, samples=before.snapshot.samples)
     trend = _grown(before.trend if before is not None else Trend(), snapshot)
     runs = {(one.queue, one.task): one.run for one in snapshot.tasks}
     earlier = trend.runs[0][1] if trend.runs else {}

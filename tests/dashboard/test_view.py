@@ -183,11 +183,9 @@ def test_rates_are_taken_over_the_last_seconds_only() -> None:
     assert picture.pace("mail").bars[-2:] == (50.0, 50.0)
 
 
-def test_graphs_come_from_the_samples_and_outlive_looks_without_them() -> None:
+def test_graphs_come_from_the_samples() -> None:
     with_samples = develop(busy(2))
     assert sum(with_samples.pace("queue-01").bars) > 1_000
-    later = develop(replace(busy(2, NOW + 500), samples={}), with_samples)
-    assert sum(later.pace("queue-01").bars) > 1_000
 
 
 def test_p95_is_that_of_the_last_minute() -> None:
