@@ -56,10 +56,12 @@ BEST = Tuning("dramatiq-p2t4", ("-p", "2", "-t", "4"), {"dramatiq_queue_prefetch
 BULLMQ_TEN = Tuning("bullmq-c10", ("work", "10"), peer="bullmq")
 BULLMQ_BEST = Tuning("bullmq-c100", ("work", "100"), peer="bullmq")
 
+TEN_HUEY = Tuning("huey-10", ("-k", "thread", "-w", "10"), peer="huey")
+
 OTHERS = (
     Tuning("taskiq-10", ("--workers", "1", "--max-async-tasks", "10", "--max-prefetch", "10"), peer="taskiq"),
     Tuning("taskiq-best", ("--workers", "2", "--max-async-tasks", "100", "--max-prefetch", "100"), peer="taskiq"),
-    Tuning("huey-10", ("-k", "thread", "-w", "10"), peer="huey"),
+    TEN_HUEY,
     Tuning("huey-best", ("-k", "process", "-w", "2"), peer="huey"),
     Tuning("celery-10", ("-c", "10"), peer="celery"),
     Tuning("celery-best", ("-c", "2"), {"BENCH_PREFETCH": "64"}, peer="celery"),

@@ -1,4 +1,4 @@
-"""P6: how soon an idle worker starts what is enqueued, beside a bare BLPOP and beside dramatiq."""
+"""P6: how soon an idle worker starts what is enqueued, beside a bare BLPOP, dramatiq and huey."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import orjson
 from benchmarks import app as bench_app
 from benchmarks.bench import Bench, wait_for
 from benchmarks.figures import Report, Row, number, percentile, ratios, spread
+from benchmarks.peer_tuning import TEN_HUEY, TEN_SLOTS, Tuning
+from benchmarks.peers import Peer
 from benchmarks.processes import ROOT, Running, environment, python_command, worker_command
 from benchmarks.raw_loop import connect
 from benchmarks.raw_wake import CALLS
@@ -24,26 +26,27 @@ P99_MS = 5.0
 PAUSES_S = (0.005, 0.035)
 """Between two calls: long enough for the worker to be idle again, and never in step with anything."""
 
+PEERS = (TEN_SLOTS, TEN_HUEY)
 _PATIENCE_S = 60.0
 _WARM = 10
 
 
 def measure(bench: Bench) -> Report:
-    """Each round: the bare loop, taskq, dramatiq; milliseconds from before the enqueue call to the start."""
+    """Each round: the bare loop, taskq, the peers; milliseconds from before the enqueue call to the start."""
     count = bench.size(400, 40) + _WARM
-    waits: dict[str, list[list[float]]] = {"raw": [], "taskq": [], "dramatiq": []}
-    peer = bench.peer()
+    waits: dict[str, list[list[float]]] = {"raw": [], "taskq": []}
+    peers = {tuning.peer: tuning for tuning in PEERS if bench.peer(tuning.peer).python}
     for turn in range(bench.rounds):
         waits["raw"].append(_bare(bench, count))
         waits["taskq"].append(_taskq(bench, count))
-        if peer.python:
-            waits["dramatiq"].append(_dramatiq(bench, count))
-        told = ", ".join(f"{name} p50 {percentile(runs[-1], 0.5):.2f} ms" for name, runs in waits.items() if runs)
+        for name, tuning in peers.items():
+            waits.setdefault(name, []).append(_peer(bench, count, tuning))
+        told = ", ".join(f"{name} p50 {percentile(runs[-1], 0.5):.2f} ms" for name, runs in waits.items())
         bench.say(f"round {turn + 1} of {bench.rounds}, pick-up: {told}")
-    return _report(waits, peer.version or f"dramatiq not available: {peer.why}")
+    return _report(waits, {tuning.peer: bench.peer(tuning.peer) for tuning in PEERS})
 
 
-def _report(waits: dict[str, list[list[float]]], peer: str) -> Report:
+def _report(waits: dict[str, list[list[float]]], peers: dict[str, Peer]) -> Report:
     half, late = ({name: [percentile(run, at) for run in runs] for name, runs in waits.items()} for at in (0.5, 0.99))
     p50, p99, ratio = spread(half["taskq"]), spread(late["taskq"]), ratios(half["taskq"], half["raw"])
     beside = f"bare BLPOP: p50 {spread(half['raw']).show(2)}, p99 {spread(late['raw']).show(2)}"
@@ -53,12 +56,12 @@ def _report(waits: dict[str, list[list[float]]], peer: str) -> Report:
         Row("P6", "  of a bare BLPOP wake", ratio.show(2), f"<= {RATIO:g}", ratio.middle <= RATIO),
         Row("P6", "  p99 ms", p99.show(2), f"<= {P99_MS:g}", p99.middle <= P99_MS),
     )
-    if half["dramatiq"]:
-        theirs = spread(half["dramatiq"])
-        beside = f"{peer}: p99 {number(spread(late['dramatiq']).middle, 1)} ms"
-        report.add(Row("P6", "  dramatiq, p50 ms", theirs.show(2), ">= ours", theirs.middle >= p50.middle, beside))
-    else:
-        report.add(Row("P6", "  dramatiq, p50 ms", "-", ">= ours", None, peer))
+    for name, peer in peers.items():
+        if name not in half:
+            report.add(Row("P6", f"  {name}, p50 ms", "-", ">= ours", None, f"{name} not available: {peer.why}"))
+            continue
+        theirs, beside = spread(half[name]), f"{peer.version}: p99 {number(spread(late[name]).middle, 1)} ms"
+        report.add(Row("P6", f"  {name}, p50 ms", theirs.show(2), ">= ours", theirs.middle >= p50.middle, beside))
     return report
 
 
@@ -107,15 +110,14 @@ def _bare(bench: Bench, count: int) -> list[float]:
         return _probe(bench, count, lambda slot: client.rpush(CALLS, orjson.dumps((slot, False))))
 
 
-def _dramatiq(bench: Bench, count: int) -> list[float]:
+def _peer(bench: Bench, count: int, tuning: Tuning) -> list[float]:
     """It has an environment of its own: a process there enqueues, and notes in the ledger when it is about to."""
     bench.ledger.clear(2 * count)
-    peer, log = bench.peer(), bench.log("pickup-dramatiq")
+    peer, log = bench.peer(tuning.peer), bench.log(f"pickup-{tuning.peer}")
     with Server() as server:
         env = environment(server.url, bench.ledger_path)
-        command = [peer.command, "benchmarks.peer_dramatiq", "-p", "1", "-t", "10"]
-        with Running([command], env, log) as running:
-            ask = [str(peer.python), "-m", "benchmarks.peer_dramatiq", str(count), *map(str, PAUSES_S)]
+        with Running(tuning.commands(peer, server.url), env, log) as running:
+            ask = [str(peer.python), "-m", f"benchmarks.peer_{tuning.peer}", str(count), *map(str, PAUSES_S)]
             _ran(ask, env, log)
             running.check_failed()
             asked = [at for at, _ in bench.ledger.starts(range(count, 2 * count))]

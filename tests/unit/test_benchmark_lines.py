@@ -137,9 +137,11 @@ def test_of_a_long_queue_only_the_first_part_is_looked_at() -> None:
 
 
 def test_latency_without_a_peer_is_judged_by_the_rest() -> None:
-    report = pickup._report({"raw": [[0.5, 0.6]], "taskq": [[0.9, 6.0]], "dramatiq": []}, "dramatiq not available: no")
-    assert [row.reached for row in report.rows] == [None, True, False, None]
-    assert report.rows[-1].beside == "dramatiq not available: no"
+    waits = {"raw": [[0.5, 0.6]], "taskq": [[0.9, 6.0]], "huey": [[0.8, 0.9]]}
+    peers_found = {"dramatiq": Peer(None, "", "no route"), "huey": Peer(Path("/env/bin/python"), "huey 3")}
+    report = pickup._report(waits, peers_found)
+    assert [row.reached for row in report.rows] == [None, True, False, None, False]
+    assert [row.beside for row in report.rows[3:]] == ["dramatiq not available: no route", "huey 3: p99 0.9 ms"]
 
 
 def test_bars_are_named_for_people_and_hold_medians() -> None:
