@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,29 @@ def test_leasing_and_settling_a_thousand(server: RealServer, app: TaskQ, hands: 
     assert settled.commands <= SETTLE_COMMANDS, settled
     assert settled.received / BULK <= SETTLE_BYTES * MARGIN, settled
     assert not hands.broker.link.execute("HLEN", hands.broker.keys(QUEUE).body), "all of them were done"
+
+
+def test_a_thousand_take_one_round_trip_each_way(app: TaskQ, hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    link, trips = hands.broker.link, list[str]()
+
+    def counted(name: str) -> Callable[..., Any]:
+        send = getattr(link, name)
+
+        def sent(*args: Any, **more: Any) -> Any:
+            trips.append(name)
+            return send(*args, **more)
+
+        return sent
+
+    for name in ("execute", "pipeline"):
+        monkeypatch.setattr(link, name, counted(name))
+    steps: list[Callable[[], object]] = [lambda: fill(app), lambda: hands.take(BULK), hands.run, hands.settle]
+    found: list[list[str]] = []
+    for step in steps:
+        trips.clear()
+        step()
+        found.append(list(trips))
+    assert found == [["pipeline"], ["pipeline"], [], ["pipeline"]]
 
 
 def test_one_command_more_in_each_script_is_seen(
