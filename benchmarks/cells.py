@@ -178,7 +178,10 @@ def taskq_plan(count: int, processes: int, *, is_async: bool = False) -> Plan:
 
 def shipped_plan(count: int) -> Plan:
     """`taskq worker` without a word about processes and slots."""
-    commands = lambda server: [shipped_command(server.url, bench_app.DRAIN)]  # noqa: E731
+
+    def commands(server: Server) -> Sequence[Sequence[str]]:
+        return [shipped_command(server.url, bench_app.DRAIN)]
+
     return replace(taskq_plan(count, 1), name="taskq-default", commands=commands)
 
 
