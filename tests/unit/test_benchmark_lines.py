@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.bench import Bench
 from benchmarks.cells import Drain, Plan
 from benchmarks.featured import VARIABLE
 from benchmarks.figures import Report, Row
+from benchmarks.gathering import Gathering
 from benchmarks.growth import growing_plan
 from benchmarks.ledger import Ledger
 from benchmarks.peer_tuning import BULLMQ_BEST, OTHERS, TEN_SLOTS
@@ -131,6 +133,21 @@ def test_a_codec_and_an_unset_feature_leave_the_app_as_it_is() -> None:
 def test_of_a_long_queue_only_the_first_part_is_looked_at() -> None:
     assert growing_plan(30, 10).settled(SERVER)
     assert growing_plan(30, 10).count == 10
+
+
+def test_requests_on_the_way_to_a_server_are_counted_and_go_on_whole() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, Gathering(server.getsockname()[1]) as way:
+        host, port = way.url.removeprefix("redis://").removesuffix("/0").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            far, _ = server.accept()
+            with far:
+                for trips in (1, 2):
+                    client.sendall(b"ping" * 5)
+                    far.settimeout(10)
+                    assert far.recv(100) == b"ping" * 5
+                    far.sendall(b"pong")
+                    assert client.recv(100) == b"pong"
+                    assert way.trips == trips
 
 
 # -- what is written
