@@ -23,12 +23,16 @@ if TYPE_CHECKING:  # events are imported when an app first has any: most workers
     from taskq.events.subscription import SubscribeOptions
     from taskq.events.subscriptions import Consumption
     from taskq.events.topic import Topic
+    from taskq.events.tracing import Tracer
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TaskQ(tasks.TaskQ):
     __doc__ = tasks.TaskQ.__doc__
+
+    record_tracer: Tracer | None = None
+    """What puts spans around publishes and handlers; `taskq.telemetry.instrument` sets it."""
 
     @cached_property
     def events(self) -> Events:
@@ -37,8 +41,8 @@ class TaskQ(tasks.TaskQ):
         from taskq.events.hub import Events
         from taskq.events.outbox import Routes
 
-        events = Events(self.namespace, self._brokers.links, self._brokers.timeout)
-        events.ordered.enqueue = bridge.entry_of
+        events = Events(self.namespace, self._brokers.links, self._brokers.timeout, lambda: self.record_tracer)
+        events.ordered.enqueue = lambda call: bridge.entry_of(call, self.record_tracer)
         events.ordered.routes = Routes(lambda name: events.topic(name).log, bridge.carrier(self._brokers.ends))
         return events
 

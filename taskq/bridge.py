@@ -12,11 +12,13 @@ from typing import Any
 
 import orjson
 
+from taskq.carried import carry_on
 from taskq.errors import DecodeError
 from taskq.events.outbox import Carry, Task
 from taskq.events.outgoing import partition_of
 from taskq.events.record import Record
 from taskq.events.topic import Topic
+from taskq.events.tracing import Tracer
 from taskq.tasks.broker import Outgoing
 from taskq.tasks.brokers import Ends
 from taskq.tasks.outgoing import Call, follow_outgoing, follow_wire
@@ -33,7 +35,8 @@ def handler(group: str, call: CallOf, carry: Carry) -> Callable[[list[Record]], 
         for record in records:
             made = call(record)
             if made is not None:
-                tasks.append(Task(f"bridge:{group}:{record.id}", *entry_of(made)))
+                wire = carry_on(follow_wire(made), record.headers)
+                tasks.append(Task(f"bridge:{group}:{record.id}", "", orjson.dumps(wire)))
         if tasks:
             carry(tasks)
 
@@ -56,9 +59,9 @@ def publisher(topic: Callable[[str], Topic]) -> Callable[[Any], None]:
     return publish
 
 
-def entry_of(call: Call[Any]) -> tuple[str, bytes]:
+def entry_of(call: Call[Any], tracer: Tracer | None = None) -> tuple[str, bytes]:
     """A call as an entry of an outbox keeps it. Raises InvalidOption, InvalidArguments, SerializationError."""
-    return "", orjson.dumps(follow_wire(call))
+    return "", orjson.dumps(carry_on(follow_wire(call), {} if tracer is None else tracer.headers()))
 
 
 def carrier(ends: Callable[[], Ends]) -> Carry:

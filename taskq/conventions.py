@@ -13,6 +13,8 @@ OPERATION_TYPE: Final = "messaging.operation.type"
 DESTINATION: Final = "messaging.destination.name"
 MESSAGE_ID: Final = "messaging.message.id"
 BATCH_COUNT: Final = "messaging.batch.message_count"
+GROUP: Final = "messaging.consumer.group.name"
+PARTITION: Final = "messaging.destination.partition.id"
 ERROR_TYPE: Final = "error.type"
 
 TASK: Final = "taskq.task.name"

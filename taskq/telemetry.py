@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from taskq import conventions as names
-from taskq.errors import ConfigError, InvalidOption, Retry
+from taskq.errors import ConfigError, InvalidOption
 from taskq.message import id_text
 from taskq.middleware import Handler, Middleware, Middlewares, is_pending
 
 try:
     from opentelemetry import metrics, propagate, trace
-    from opentelemetry.context import Context, attach, detach
-    from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Link, SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     from opentelemetry.util.types import AttributeValue
+
+    from taskq.record_telemetry import RecordTracer
+    from taskq.spans import Step, bulk_headers, current_headers, facts_of, title
 except ImportError as missing:
     raise ConfigError(
         "taskq.telemetry needs the package opentelemetry-api, which is not installed here: install taskq with its extra"
@@ -40,8 +41,6 @@ log = logging.getLogger("taskq.telemetry")
 FLUSH_MS = 5_000
 _SCOPE = "taskq"
 _instrumented: WeakSet[Any] = WeakSet()
-_headers: ContextVar[dict[str, str] | None] = ContextVar("taskq_bulk_headers", default=None)
-"""The context of the bulk whose calls are being looked at here: each of its messages carries it."""
 
 
 class Instrumentable(Protocol):
@@ -49,6 +48,9 @@ class Instrumentable(Protocol):
 
     @property
     def middlewares(self) -> Middlewares: ...
+
+    record_tracer: Any
+
     def on_shutdown(self, function: Callable[[], Any], /) -> Any: ...
 
 
@@ -76,55 +78,7 @@ def instrument(
     app.middlewares.add("enqueue_many", _around(one.send_many))
     app.middlewares.add("execute", _around(one.process))
     app.on_shutdown(one.flush)
-
-
-class _Step:
-    """One operation with its span, from its begin to `end`; it is current inside each `with` block of `active`.
-
-    `base` is what is current beside it; None leaves what there is.
-    """
-
-    __slots__ = ("_base", "_end", "carried", "facts", "makes_handle", "span")
-
-    def __init__(
-        self,
-        span: Span,
-        facts: dict[str, AttributeValue],
-        end: Callable[[dict[str, AttributeValue]], None],
-        base: Context | None = None,
-    ) -> None:
-        self.span = span
-        self.facts = facts
-        self.carried: dict[str, str] | None = None
-        self.makes_handle = False
-        self._end = end
-        self._base = base
-
-    @contextmanager
-    def active(self) -> Generator[None]:
-        mark = None if self.carried is None else _headers.set(self.carried)
-        try:
-            token = attach(trace.set_span_in_context(self.span, self._base))
-            try:
-                yield
-            finally:
-                detach(token)
-        finally:
-            if mark is not None:
-                _headers.reset(mark)
-
-    def done(self, outcome: Any) -> None:
-        """It came to something."""
-        if self.makes_handle:
-            self.span.set_attribute(names.MESSAGE_ID, outcome.id)
-            self.span.set_attribute(names.CREATED, outcome.created)
-        self.end()
-
-    def end(self, error: BaseException | None = None, timed_out: bool = False) -> None:
-        if error is not None:
-            _failed(self.span, error, self.facts, timed_out)
-        self._end(self.facts)
-        self.span.end()
+    app.record_tracer = RecordTracer(one)
 
 
 class _Telemetry:
@@ -138,11 +92,11 @@ class _Telemetry:
     ) -> None:
         self._parent = parent
         self._providers = tracer_provider, meter_provider
-        self._tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
+        self.tracer = trace.get_tracer(_SCOPE, tracer_provider=tracer_provider)
         meter = metrics.get_meter(_SCOPE, meter_provider=meter_provider)
-        self._sent = meter.create_counter(names.SENT_MESSAGES, "{message}", "Messages that were sent to the broker.")
-        self._consumed = meter.create_counter(names.CONSUMED_MESSAGES, "{message}", "Attempts that were begun.")
-        self._duration = meter.create_histogram(
+        self.sent = meter.create_counter(names.SENT_MESSAGES, "{message}", "Messages that were sent to the broker.")
+        self.consumed = meter.create_counter(names.CONSUMED_MESSAGES, "{message}", "Attempts that were begun.")
+        self.duration = meter.create_histogram(
             names.PROCESS_DURATION,
             "s",
             "How long attempts took.",
@@ -151,36 +105,36 @@ class _Telemetry:
 
     # -- the middlewares: what each begins; None if nothing --------------------------------------------------------
 
-    def send(self, request: Any) -> _Step | None:
+    def send(self, request: Any) -> Step | None:
         """The enqueueing of one call."""
-        carrier = _headers.get()
+        carrier = bulk_headers.get()
         if carrier is not None:
             request.options = _with_headers(request.options, carrier)
             return None
-        step = self._sending(_facts(names.SEND, {request.options.queue}) | {names.TASK: request.task}, 1)
+        step = self._sending(facts_of(names.SEND, {request.options.queue}) | {names.TASK: request.task}, 1)
         step.makes_handle = True
         with step.active():
-            request.options = _with_headers(request.options, _carrier())
+            request.options = _with_headers(request.options, current_headers())
         return step
 
-    def send_many(self, request: Any) -> _Step:
+    def send_many(self, request: Any) -> Step:
         """A bulk, whose calls then pass `send` without spans of their own."""
-        step = self._sending(_facts(names.SEND, request.queues), len(request.items))
+        step = self._sending(facts_of(names.SEND, request.queues), len(request.items))
         step.span.set_attribute(names.BATCH_COUNT, len(request.items))
         with step.active():
-            step.carried = _carrier()
+            step.carried = current_headers()
         return step
 
-    def process(self, request: Any) -> _Step:
+    def process(self, request: Any) -> Step:
         """One attempt."""
         attempt = request.attempt
-        facts = _facts(names.PROCESS, {attempt.queue}) | {names.TASK: request.task}
-        self._consumed.add(1, facts)
+        facts = facts_of(names.PROCESS, {attempt.queue}) | {names.TASK: request.task}
+        self.consumed.add(1, facts)
         origin, links = self._origin(attempt)
         more = {names.MESSAGE_ID: id_text(attempt.id), names.ATTEMPT: attempt.attempt_number}
         began = time.perf_counter()
-        span = self._tracer.start_span(_title(facts), origin, SpanKind.CONSUMER, facts | more, links)
-        return _Step(span, facts, lambda measured: self._duration.record(time.perf_counter() - began, measured), origin)
+        span = self.tracer.start_span(title(facts), origin, SpanKind.CONSUMER, facts | more, links)
+        return Step(span, facts, lambda measured: self.duration.record(time.perf_counter() - began, measured), origin)
 
     def flush(self) -> None:
         """Hand over what the SDK has gathered: the process leaves without the exit handlers of Python."""
@@ -192,16 +146,19 @@ class _Telemetry:
 
     # -- their parts ------------------------------------------------------------------------------------------------
 
-    def _sending(self, facts: dict[str, AttributeValue], count: int) -> _Step:
-        span = self._tracer.start_span(_title(facts), None, SpanKind.PRODUCER, facts)
-        return _Step(span, facts, lambda measured: self._sent.add(count, measured))
+    def _sending(self, facts: dict[str, AttributeValue], count: int) -> Step:
+        span = self.tracer.start_span(title(facts), None, SpanKind.PRODUCER, facts)
+        return Step(span, facts, lambda measured: self.sent.add(count, measured))
 
     def _origin(self, attempt: Any) -> tuple[Context, Sequence[Link]]:
         """The context in which an attempt begins, and what its span is linked to.
 
         Whatever this thread or this event loop did before is no part of it.
         """
-        carried = _carried(attempt)
+        return self.origin(_carried(attempt))
+
+    def origin(self, carried: Mapping[str, str]) -> tuple[Context, Sequence[Link]]:
+        """The same for what was sent with these headers."""
         sent = propagate.extract(carried, Context()) if carried else Context()
         if self._parent:
             return sent, ()
@@ -210,7 +167,7 @@ class _Telemetry:
         return trace.set_span_in_context(trace.INVALID_SPAN, sent), [Link(context)] if context.is_valid else ()
 
 
-def _around(begin: Callable[[Any], _Step | None]) -> Middleware[Any, Any]:
+def _around(begin: Callable[[Any], Step | None]) -> Middleware[Any, Any]:
     """A middleware that makes a step of what the handler does.
 
     A coroutine may be awaited in another context than the one in which it was made, so each has the span by itself.
@@ -237,7 +194,7 @@ def _around(begin: Callable[[Any], _Step | None]) -> Middleware[Any, Any]:
     return middleware
 
 
-async def _wait(step: _Step, outcome: Awaitable[Any], request: Any) -> Any:
+async def _wait(step: Step, outcome: Awaitable[Any], request: Any) -> Any:
     try:
         with step.active():
             result = await outcome
@@ -250,42 +207,6 @@ async def _wait(step: _Step, outcome: Awaitable[Any], request: Any) -> Any:
 
 def _timed_out(request: Any) -> bool:
     return bool(getattr(getattr(request, "attempt", None), "timed_out", False))
-
-
-def _facts(operation: str, queues: set[str]) -> dict[str, AttributeValue]:
-    facts: dict[str, AttributeValue] = {
-        names.SYSTEM: names.TASKQ,
-        names.OPERATION_NAME: operation,
-        names.OPERATION_TYPE: operation,
-    }
-    if len(queues) == 1:
-        facts[names.DESTINATION] = next(iter(queues))
-    return facts
-
-
-def _title(facts: Mapping[str, AttributeValue]) -> str:
-    return " ".join(str(facts[name]) for name in (names.OPERATION_NAME, names.DESTINATION) if name in facts)
-
-
-def _failed(span: Span, error: BaseException, facts: dict[str, AttributeValue], timed_out: bool) -> None:
-    """Say of a span what went wrong, and of what is measured of which kind it was."""
-    if isinstance(error, Retry) and not error.count_attempt:
-        span.set_attribute(names.RETRY, True)  # asked for, like waiting for a lock: nothing has failed
-        return
-    kind = type(error)
-    what = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
-    if timed_out:
-        what = "taskq.errors.TaskTimeout"  # a coroutine meets a cancellation, whatever was the reason for it
-    facts[names.ERROR_TYPE] = what
-    span.set_attribute(names.ERROR_TYPE, what)
-    span.record_exception(error)
-    span.set_status(StatusCode.ERROR, f"{what}: {error}" if str(error) else what)
-
-
-def _carrier() -> dict[str, str]:
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return carrier
 
 
 def _carried(attempt: Any) -> dict[str, str]:

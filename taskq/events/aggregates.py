@@ -62,17 +62,17 @@ class Aggregates(Generic[S]):
         """
         warn_of_blocking("append", "aappend")
         publishing, properties = self.topic.publishing, self.topic.properties()
-        batch = self._batch(properties, key, events, expected)
-        sending = publishing.sending(properties, [batch])
-        receipts = publishing.send(sending)
+        with publishing.traced(events) as traced:
+            sending = publishing.sending(properties, [self._batch(properties, key, traced, expected)])
+            receipts = publishing.send(sending)
         return Appended(_version(sending.runs[0].answers[0]), tuple(receipts))
 
     async def aappend(self, key: str, events: Iterable[Any], expected: int | None = None) -> Appended:
         """`append`, awaited."""
         publishing, properties = self.topic.publishing, await self.topic.aproperties()
-        batch = self._batch(properties, key, events, expected)
-        sending = publishing.sending(properties, [batch])
-        receipts = await publishing.asend(sending)
+        with publishing.traced(events) as traced:
+            sending = publishing.sending(properties, [self._batch(properties, key, traced, expected)])
+            receipts = await publishing.asend(sending)
         return Appended(_version(sending.runs[0].answers[0]), tuple(receipts))
 
     def load(self, key: str) -> Loaded[S]:

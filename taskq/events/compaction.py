@@ -17,7 +17,7 @@ from taskq.errors import ConfigError
 from taskq.events.log import Log
 from taskq.events.properties import TopicProperties
 from taskq.store.links import Steps
-from taskq.store.scripts import Call, load
+from taskq.store.scripts import Call, Script, load, load_joined
 from taskq.store.topic_keys import PartitionKeys
 
 PAGE_RECORDS: Final = 250
@@ -44,19 +44,23 @@ def begin_call(keys: PartitionKeys, nonce: bytes) -> Call[tuple[int, str]]:
 
 def keys_call(keys: PartitionKeys, begin: str, end: str) -> Call[list[Row]]:
     """A page without values."""
-    return Call(load("events/compact_keys"), [keys.log], [begin, end, PAGE_RECORDS, PAGE_BYTES], _rows)
+    return Call(_paged("compact_keys"), [keys.log], [begin, end, PAGE_RECORDS, PAGE_BYTES], _rows)
 
 
 def copy_call(keys: PartitionKeys, nonce: bytes, begin: str, end: bytes, out: list[bytes]) -> Call[int]:
     """Copy a page."""
     names = [keys.log, keys.meta, keys.fresh]
-    return Call(load("events/compact_copy"), names, [nonce, begin, end, *out], int)
+    return Call(_paged("compact_copy"), names, [nonce, begin, end, *out], int)
 
 
 def swap_call(keys: PartitionKeys, nonce: bytes, last: str) -> Call[int]:
     """End a pass."""
     names = [keys.log, keys.meta, keys.fresh, keys.old]
-    return Call(load("events/compact_swap"), names, [nonce, last], int)
+    return Call(_paged("compact_swap"), names, [nonce, last], int)
+
+
+def _paged(name: str) -> Script:
+    return load_joined(f"events/{name}", ("events/parts/page", f"events/{name}"))
 
 
 def _rows(reply: Any) -> list[Row]:

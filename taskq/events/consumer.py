@@ -64,7 +64,7 @@ class Consumer:
 
     def _log(self, name: str) -> Log:
         topic = self.topic
-        return topic if name == topic.name else Log(topic.namespace, name, {}, topic.links, topic.timeout)
+        return topic if name == topic.name else Log(topic.namespace, name, {}, topic.links, topic.timeout, topic.tracer)
 
     @property
     def desk(self) -> Desk:
@@ -88,8 +88,12 @@ class Consumer:
         self._member = Member(desk)
         self._parts = [self._member, Fetcher(desk)]
         if self.handler is not None:
-            is_async = iscoroutinefunction(self.handler)
-            self._parts.append(Loop(desk, self.handler, loop) if is_async else Threads(desk, self.handler))
+            handler, is_async, tracer = self.handler, iscoroutinefunction(self.handler), self.topic.tracer()
+            if tracer is not None:
+                handler = tracer.handler(options.group, handler, is_async=is_async)
+            if desk.meter is not None:
+                handler = desk.meter.timed(handler, batch=bool(options.batch))
+            self._parts.append(Loop(desk, handler, loop) if is_async else Threads(desk, handler))
         for part in self._parts:
             part.start()
         for _ in range(BEGIN_LOOKS):

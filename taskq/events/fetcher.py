@@ -1,7 +1,7 @@
 """Fetching: one thread reads ahead for all partitions in hand, so that handlers never wait for the network.
 
 On one server a single XREAD waits for all of them. In a cluster each has a node of its own, so they are asked in turn,
-in one round trip per node, with a pause that grows while nothing comes.
+in one round trip per node, with a pause that grows while nothing comes; then `bells.py` waits for each.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import threading
 from typing import Any, Final
 
 from taskq.errors import TaskqError
+from taskq.events.bells import Bells
 from taskq.events.desk import Desk
 from taskq.events.holding import Holding, begin_of, end_of
 
 BLOCK_S: Final = 1.0  # how long one read waits: so an idle consumer costs about one command a second
+ALONE_BLOCK_S: Final = 1.5  # the same in global order, where each read asks for the time too
+IDLE_S: Final = 30.0  # in a cluster: how long the fetcher relies on bells
 FULL_WAIT_S: Final = 0.02  # between looks while another partition has all it may have
 LONGEST_PAUSE_S: Final = 0.5
 MAX_BYTES: Final = 16 * 1_048_576  # fetched and not done, of all partitions
@@ -26,6 +29,7 @@ class Fetcher:
         self.desk = desk
         self._turn = 0
         self._pause = 0.0
+        self._bells = Bells(desk)
         self._thread = threading.Thread(target=self._run, name=f"taskq-fetch-{desk.plan.options.group}", daemon=True)
 
     def start(self) -> None:
@@ -66,7 +70,9 @@ class Fetcher:
             desk.fetch_wanted.wait(FULL_WAIT_S)
         elif desk.links.sync.url.kind == "cluster":
             self._pause = min(self._pause * 2 or 0.001, LONGEST_PAUSE_S)
-            desk.fetch_wanted.wait(self._pause)
+            hung = self._pause >= LONGEST_PAUSE_S and self._bells.hang(held)
+            desk.fetch_wanted.wait(IDLE_S if hung else self._pause)
+            self._bells.quiet()
 
     def _at_once(self, wanted: list[tuple[Holding, int]], held: list[Holding]) -> bool:
         count = max(1, min(room for _, room in wanted))
@@ -78,8 +84,9 @@ class Fetcher:
         if len(wanted) < len(held):
             reply = link.execute(*command, "STREAMS", *keys, *cursors)
         else:
-            block = ["BLOCK", int(BLOCK_S * 1000)]
-            reply = link.blocking(BLOCK_S, *command, *block, "STREAMS", *keys, *cursors)
+            seconds = ALONE_BLOCK_S if now else BLOCK_S
+            block = ["BLOCK", int(seconds * 1000)]
+            reply = link.blocking(seconds, *command, *block, "STREAMS", *keys, *cursors)
         found: dict[bytes, Any] = dict(reply or ())
         came = False
         for (one, _), key, cursor in zip(wanted, keys, cursors, strict=True):

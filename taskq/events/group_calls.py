@@ -5,7 +5,7 @@ The order of keys and arguments here is the header of the script of the same nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -23,6 +23,26 @@ MAX_DEAD: Final = 100_000  # dead letters that a group keeps in one partition
 How = Literal["begin", "owner", "force"]
 # A step of a commit: its letter and two values, as the head of commit.lua lists them.
 Step = tuple[str, Any, Any]
+
+
+def step_bytes(step: Step) -> int:
+    """How much of a script's room a step takes."""
+    return sum(len(one) if isinstance(one, (bytes, str)) else 8 for one in step[1:])
+
+
+def portions(steps: Iterable[Step], most: int) -> Iterator[list[Step]]:
+    """Steps in order, as many together as one commit takes: so many, and so many bytes, but one at least."""
+    some: list[Step] = []
+    size = 0
+    for step in steps:
+        more = step_bytes(step)
+        if some and (len(some) >= most or size + more > MAX_STEP_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(step)
+        size += more
+    if some:
+        yield some
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +106,8 @@ class Claimed:
     """The answer to a claim. With `epoch` refused or without a position, `code` is 1 or 2 and only `epoch` counts.
 
     `careful` is the number up to which the owner before may have begun records when it died; `last` the end of the log;
-    `gone` and `gone_id` number and id of the last record that retention removed.
+    `gone` and `gone_id` number and id of the last record that retention removed; `void` whether a seek has left parked
+    records that are to be forgotten first.
     """
 
     code: int
@@ -100,6 +121,7 @@ class Claimed:
     unclean: bool = False
     marks: dict[Offset, Mark] | None = None
     parked: int = 0
+    void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +139,32 @@ class Put:
     code: int
     epoch: int
     place: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a group stands in one partition, of which `end` and `end_bytes` are number and bytes of the last record.
+
+    `oldest` is the id of the first entry that is not done, '' if all is; `letters` are dead letters that are there.
+    `done`, `retried`, `dead`, `deaths` and `lost` only grow.
+    """
+
+    now: int
+    end: int
+    end_bytes: int
+    parked: int
+    letters: int
+    oldest: str
+    at: str
+    number: int
+    bytes: int
+    owner: str
+    epoch: int
+    done: int
+    retried: int
+    dead: int
+    deaths: int
+    lost: int
 
 
 def beat(
@@ -159,7 +207,7 @@ def claim(keys: PartitionKeys, group: str, seat: Seat, epoch: int, span: int, no
         troubles = {_offset(marks[i]): Mark.parse(marks[i + 1].decode()) for i in range(0, len(marks), 2)}
         gone, gone_id = int(place[6] or 0), _offset(place[7] or b"0-0")
         facts = (int(place[3]), int(place[4]), _offset(place[5]), gone, gone_id)
-        return Claimed(0, reply[1], where, *facts, reply[3] == 1, troubles, reply[5])
+        return Claimed(0, reply[1], where, *facts, reply[3] == 1, troubles, reply[5], bool(place[9]))
 
     return Call(load("events/claim"), names, [now, epoch, seat.nonce, seat.member, span], decode)
 
@@ -211,6 +259,40 @@ def place(
         return Put(code, epoch, Position(_offset(offset or b"0-0"), number, size))
 
     return Call(load("events/place"), names, [how, *owner, at, item, word, *counter], decode)
+
+
+def look(keys: PartitionKeys, group: str, now: str = "") -> Call[Standing]:
+    """Where the group stands; changes nothing, and moves no values."""
+    names = [keys.group(group), keys.log, keys.meta, keys.group(group, "parked"), keys.group(group, "dead")]
+    return Call(load("events/ordered_look"), names, [now], _standing)
+
+
+def _standing(reply: Any) -> Standing:
+    now, end, size, parked, letters, oldest, fields = reply
+    at, number, done_bytes, owner, *counts = (str(text, "utf-8", "replace") for text in fields)
+    try:
+        epoch, done, retried, dead, deaths, out_of_range, truncated = (int(text or 0) for text in counts)
+        return Standing(
+            *(int(now), int(end or 0), int(size or 0), int(parked), int(letters), str(oldest, "ascii")),
+            *(at or "0-0", int(number or 0), int(done_bytes or 0), owner),
+            *(epoch, done, retried, dead, deaths, out_of_range + truncated),
+        )
+    except ValueError as error:
+        raise BrokerError(f"the broker keeps something else where a number should be: {error}") from error
+
+
+def unpark(keys: PartitionKeys, group: str, before: tuple[bytes, bytes] = (b"", b"")) -> Call[tuple[bytes, bytes]]:
+    """Forget parked records that a seek has made void, a page of them; until the second of its answer is empty."""
+    parts = ("parked", "tails", "bodies")
+    names = [keys.group(group), *(keys.group(group, part) for part in parts), keys.none]
+    return Call(load("events/unpark"), names, before, lambda reply: (reply[0], reply[1]))
+
+
+def forget_void(keys: PartitionKeys, group: str) -> Generator[Call[Any], Any, None]:
+    """All pages of `unpark`; may be done by several at once."""
+    told: tuple[bytes, bytes] = yield unpark(keys, group)
+    while told[1]:
+        told = yield unpark(keys, group, told)
 
 
 def _numbers(text: bytes) -> frozenset[int]:

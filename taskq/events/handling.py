@@ -128,7 +128,20 @@ class Threads:
     def _wait(self, made: Coroutine[Any, Any, Any]) -> None:
         if self._loop is None:
             self._loop = _Loop()
-        asyncio.run_coroutine_threadsafe(made, self._loop.loop).result()
+        error = asyncio.run_coroutine_threadsafe(_caught(made), self._loop.loop).result()
+        if error is not None:
+            raise error
+
+
+async def _caught(made: Coroutine[Any, Any, Any]) -> BaseException | None:
+    """What a coroutine raises: a SystemExit that came out of a task would end the loop, and with it all others."""
+    try:
+        await made
+    except BaseException as error:
+        if cancelled(error):
+            raise
+        return error
+    return None
 
 
 class _Loop:

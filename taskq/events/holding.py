@@ -47,8 +47,10 @@ class Holding:
         self.extra: list[Step] = []  # to go with the next commit
         self.state: State | None = None
         self.parked_keys: dict[str, float] = {}  # digest -> when it is due, by `time.monotonic()`
+        self.parked_void = claimed.void  # some of them come again from the log: they are forgotten first
         self.parked_unknown = claimed.parked > 0
         self.outbox = False  # whether there may be something in it
+        self.outbox_page = 10  # how many of its entries are carried at once: so many at first, then by their size
         self.targets: dict[str, str] = {}  # of the outbox -> the epoch under which this owner publishes there
         self.later = 0.0  # when it comes back by itself
         self.frontier = 0  # ms: all records with smaller ids have been fetched
@@ -98,7 +100,9 @@ class Holding:
     @property
     def has_chores(self) -> bool:
         """Whether something is to be done beside the next records."""
-        return self.outbox or self.parked_unknown or (bool(self.parked_keys) and self.next_due() <= time.monotonic())
+        if self.parked_void or self.parked_unknown or self.outbox:
+            return True
+        return bool(self.parked_keys) and self.next_due() <= time.monotonic()
 
     def next_due(self) -> float:
         """When the first parked key is due."""

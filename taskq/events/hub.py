@@ -15,6 +15,7 @@ from taskq.events.retention import Trimmed, trim
 from taskq.events.subscribing import OrderedSubscriptions
 from taskq.events.subscriptions import Subscriptions
 from taskq.events.topic import Topic
+from taskq.events.tracing import Tracers, none
 from taskq.names import check_name
 from taskq.store.links import Links, drive, drive_async
 from taskq.store.topic_keys import topics as topics_key
@@ -23,13 +24,14 @@ from taskq.store.topic_keys import topics as topics_key
 class Events:
     """The topics of one app by name. `links` answers the connections in use; `timeout` is a publish's, in seconds."""
 
-    def __init__(self, namespace: str, links: Callable[[], Links], timeout: float) -> None:
+    def __init__(self, namespace: str, links: Callable[[], Links], timeout: float, tracer: Tracers = none) -> None:
         self.namespace = namespace
         self.links = links
         self._timeout = timeout
+        self._tracer = tracer
         self._topics: dict[str, Topic] = {}
         self._channels: dict[tuple[str, str], Broadcast] = {}
-        self.subscriptions = Subscriptions(links, namespace, self.broadcast)
+        self.subscriptions = Subscriptions(links, namespace, self.broadcast, tracer)
         self.ordered = OrderedSubscriptions()
 
     def topic(self, name: str, **options: Unpack[TopicOptions]) -> Topic:
@@ -37,7 +39,7 @@ class Events:
         said: dict[str, Any] = checked(check_name(name, "topic"), options)
         known = self._topics.get(name)
         if known is None:
-            new = Topic(Log(self.namespace, name, said, self.links, self._timeout))
+            new = Topic(Log(self.namespace, name, said, self.links, self._timeout, tracer=self._tracer))
             known = self._topics.setdefault(name, new)  # two threads may both make one; one of them is used
         if said and known.log.said != said:
             if known.log.said:

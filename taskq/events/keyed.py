@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from taskq.events.group_calls import Mark, Position, Step
+from taskq.events.group_calls import MAX_STEP_BYTES, Mark, Position, Step, step_bytes
 from taskq.events.holding import Holding
 from taskq.events.record import Record, Undecodable
 from taskq.events.trouble import Reason, dead_letter, decide, killed, line
@@ -157,7 +157,7 @@ def _failed(lane: Lane, plan: Plan, error: BaseException) -> None:
     log.warning("%s: %s failed, again in %.1f s: %s", plan.name, record.id, decision.delay, text)
     marked = Mark(False, mark.deaths, mark.fails + decision.counts, mark.first or text)
     holding.marks[record.offset] = marked
-    holding.extra.append(("m", str(record.offset), marked.text()))
+    holding.extra += [("m", str(record.offset), marked.text()), ("p", "retried", 1)]
     lane.resume_at = time.monotonic() + decision.delay
 
 
@@ -204,7 +204,11 @@ def _due(window: Window, *, at_once: bool) -> bool:
 def _taken(window: Window) -> tuple[Position | None, list[Step]]:
     place: Position | None = None
     steps: list[Step] = []
+    size = 0
     while window.slots and window.slots[0].done and len(steps) < STEPS:
+        size += sum(map(step_bytes, window.slots[0].steps))
+        if steps and size > MAX_STEP_BYTES:
+            break
         slot = window.slots.popleft()
         place = slot.place
         steps += slot.steps

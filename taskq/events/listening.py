@@ -15,6 +15,7 @@ from taskq.codec import Codec
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.events.hearing import Gap, Heard, Hearing, Tally
 from taskq.events.patterns import Pattern
+from taskq.events.performing import cancelled
 from taskq.store.links import Links
 from taskq.store.subscription import AsyncSubscription, Notice, SyncSubscription
 from taskq.store.topic_keys import broadcast as channel_of
@@ -109,7 +110,7 @@ class BroadcastSubscription:
                 made = self._handler(heard) if self._handler is not None else None
                 if asyncio.iscoroutine(made):
                     asyncio.run(made)
-            except Exception as error:  # noqa: BLE001 -- a handler may raise anything; the listening goes on
+            except BaseException as error:  # noqa: BLE001 - SystemExit and its kin end a message, not the listening
                 self._failed(heard, error)
 
     def __enter__(self) -> Self:
@@ -161,7 +162,9 @@ class BroadcastSubscription:
                 made = handler(heard) if iscoroutinefunction(handler) else await asyncio.to_thread(handler, heard)
                 if asyncio.iscoroutine(made):
                     await made
-            except Exception as error:  # noqa: BLE001 -- a handler may raise anything; the listening goes on
+            except BaseException as error:
+                if cancelled(error):
+                    raise
                 self._failed(heard, error)
 
     async def __aenter__(self) -> Self:
@@ -225,7 +228,7 @@ class BroadcastSubscription:
             except Exception:
                 log.exception("broadcast %s: on_gap raised", self._name)
 
-    def _failed(self, heard: Heard, error: Exception) -> None:
+    def _failed(self, heard: Heard, error: BaseException) -> None:
         self._hearing.tally.failed += 1
         text = "broadcast %s: the handler failed; the message is not tried again"
         log.error(text, heard.channel, exc_info=error)

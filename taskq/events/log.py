@@ -11,6 +11,7 @@ from taskq.codec import Codec
 from taskq.codec import get as codec_of
 from taskq.errors import BrokerRefused, ConfigError, InvalidOption
 from taskq.events.properties import TopicProperties, check_version, decide
+from taskq.events.tracing import Tracers, none
 from taskq.names import shown
 from taskq.store.connection import SyncLink
 from taskq.store.links import Links, Steps, drive, drive_async
@@ -26,13 +27,20 @@ class Log:
     """
 
     def __init__(
-        self, namespace: str, name: str, said: Mapping[str, Any], links: Callable[[], Links], timeout: float
+        self,
+        namespace: str,
+        name: str,
+        said: Mapping[str, Any],
+        links: Callable[[], Links],
+        timeout: float,
+        tracer: Tracers = none,
     ) -> None:
         self.namespace = namespace
         self.name = name
         self.said = dict(said)
         self.links = links
         self.timeout = timeout
+        self.tracer = tracer
         self.keys = topic_keys(namespace, name)
         self._agreed: tuple[SyncLink, TopicProperties] | None = None
 

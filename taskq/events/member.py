@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 from taskq.errors import BrokerUnavailable, MemberFenced, NoOffset, TaskqError
 from taskq.events.desk import Desk, log
 from taskq.events.entries import records
-from taskq.events.group_calls import Beat, Claimed, Position, beat, claim, place
+from taskq.events.group_calls import BEGIN, Beat, Claimed, Position, beat, claim, place
 from taskq.events.groups import declare
 from taskq.events.holding import Holding
 from taskq.events.subscription import Reset
@@ -214,7 +215,7 @@ class Member:
 
 
 def _moved(claimed: Claimed, to: Position) -> Claimed:
-    return Claimed(0, claimed.epoch, to, claimed.version, 0, claimed.last, marks={}, parked=claimed.parked)
+    return replace(claimed, place=to, careful=0, gone=0, gone_id=BEGIN, unclean=False, marks={})
 
 
 def wanted(reset: Reset, why: str) -> str:

@@ -14,7 +14,7 @@ from taskq.events.lanes import Lane
 from taskq.events.log import Log, check_partition
 from taskq.events.outgoing import BATCH_RECORDS, Batch
 from taskq.events.properties import TopicProperties
-from taskq.events.publishing import Publishing, check_many
+from taskq.events.publishing import Publishing
 from taskq.events.record import Event
 from taskq.events.sending import Receipts, Run, Sending
 from taskq.names import check_name
@@ -100,16 +100,18 @@ class NamedPublishing(Publishing):
     def publish(self, items: Iterable[Any], partition: int | None = None, number: int = 0) -> Receipts:
         with self._lock:
             properties = self.log.properties()
-            found = self._batches(properties, items, partition, number)
-            drive(self.log.links().sync, self._enlist(properties))
-            return self.send(NamedSending(self, properties, found, number))
+            with self.traced(items) as events:
+                found = self._batches(properties, events, partition, number)
+                drive(self.log.links().sync, self._enlist(properties))
+                return self.send(NamedSending(self, properties, found, number))
 
     async def apublish(self, items: Iterable[Any], partition: int | None = None, number: int = 0) -> Receipts:
         async with self._alock:
             properties = await self.log.aproperties()
-            found = self._batches(properties, items, partition, number)
-            await drive_async(self.log.links().asynchronous, self._enlist(properties))
-            return await self._asend(NamedSending(self, properties, found, number))
+            with self.traced(items) as events:
+                found = self._batches(properties, events, partition, number)
+                await drive_async(self.log.links().asynchronous, self._enlist(properties))
+                return await self._asend(NamedSending(self, properties, found, number))
 
     def send(self, sending: Sending) -> Receipts:
         with self._lock:
@@ -151,7 +153,6 @@ class NamedPublishing(Publishing):
     ) -> list[Batch]:
         if partition is not None:
             check_partition(self.log.name, partition, properties.partitions)
-            check_many(items)
             events = (item if type(item) is Event else Event(item) for item in items)
             items = [event._replace(partition=partition) for event in events]
         found = self.encode(properties, items)

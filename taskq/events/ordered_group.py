@@ -10,11 +10,12 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from taskq.codec import Codec
+from taskq.codec import JSON, Codec
 from taskq.errors import ConfigError, GroupActive
-from taskq.events.group_calls import place
+from taskq.events.group_calls import forget_void, place
 from taskq.events.groups import target
 from taskq.events.log import Log, check_partition
+from taskq.events.outgoing import key_bytes, partition_of
 from taskq.events.publishing import Publishing
 from taskq.events.record import Event, Offset
 from taskq.names import shown
@@ -95,6 +96,19 @@ class OrderedGroup:
     async def amembers(self) -> list[MemberInfo]:
         """`members`, awaited."""
         return await drive_async(self.log.links().asynchronous, self._members())
+
+    def state(self, key: str, partition: int | None = None) -> Any:
+        """What its exactly-once handlers keep under a text, as committed; None if nothing.
+
+        Each partition has a state of its own; without a `partition` it is that of the records of this key.
+        """
+        properties = self.log.properties()
+        return drive(self.log.links().sync, self._state(properties.partitions, key, partition))
+
+    async def astate(self, key: str, partition: int | None = None) -> Any:
+        """`state`, awaited."""
+        properties = await self.log.aproperties()
+        return await drive_async(self.log.links().asynchronous, self._state(properties.partitions, key, partition))
 
     def seek(self, where: Where, partitions: Iterable[int] | None = None, *, force: bool = False) -> None:
         """Put it before an offset (of one partition), at a moment, at the first record or behind the last.
@@ -182,6 +196,11 @@ class OrderedGroup:
             for name, ends in sorted(zip(until[::2], until[1::2], strict=True))
         ]
 
+    def _state(self, count: int, key: str, partition: int | None) -> Steps[Any]:
+        number = partition_of(key, count) if partition is None else check_partition(self.log.name, partition, count)
+        data = yield ("HGET", self.log.keys.partition(number).group(self.name, "state"), key_bytes(key))
+        return None if data is None else JSON.loads(data)
+
     def _seek(self, where: Where, partitions: Iterable[int] | None, force: bool, count: int) -> Steps[None]:
         known = yield ("HGET", self.log.keys.groups, self.name)
         if known is None or orjson.loads(known).get("kind") != "ordered":
@@ -193,7 +212,9 @@ class OrderedGroup:
         if not force:
             yield from self._refuse_if_active()
         for number in numbers:
-            yield place(self.log.keys.partition(number), self.name, "force", to, uuid.uuid4().hex)
+            keys = self.log.keys.partition(number)
+            yield place(keys, self.name, "force", to, uuid.uuid4().hex)
+            yield from forget_void(keys, self.name)
         yield ("HINCRBY", self.log.keys.group(self.name, "state"), "moves", 1)
 
     def _refuse_if_active(self) -> Steps[None]:

@@ -20,7 +20,8 @@ from taskq.events.named import enlist
 from taskq.events.outgoing import HEADERS, KEY, TIME, VALUE, Batch
 from taskq.store.scripts import Call
 
-PAGE: Final = 200
+PAGE: Final = 200  # entries of the outbox that are carried at once, at most
+PAGE_BYTES: Final = 4 * 1_048_576  # the same in bytes, by the size of those before
 Carrying: TypeAlias = Generator[Any, Any, None]
 
 
@@ -53,10 +54,12 @@ class Routes:
 def relay(holding: Holding, group: str, source: str, routes: Routes) -> Carrying:
     """Carry one page of the outbox, in order; then it is taken away. Raises BrokerUnavailable to be tried again."""
     out = holding.keys.group(group, "out")
-    entries = yield ("XRANGE", out, "-", "+", "COUNT", PAGE)
+    entries = yield ("XRANGE", out, "-", "+", "COUNT", holding.outbox_page)
     if not entries:
         holding.outbox = False
         return
+    size = sum(len(fields[5]) for _, fields in entries)
+    holding.outbox_page = max(1, min(PAGE, PAGE_BYTES * len(entries) // max(size, 1)))
     name = f"group:{group}:{source}:{holding.number}"
     tasks: list[Task] = []
     calls: list[Call[str]] = []
@@ -75,9 +78,10 @@ def relay(holding: Holding, group: str, source: str, routes: Routes) -> Carrying
                 log.keys.partition(int(partition)), name, f"{holding.owner[0]}:{holding.owner[1]}".encode()
             )
             holding.targets[target] = epoch
-        batch = _batch(int(partition), orjson.loads(head), body)
+        properties = log.properties()
+        batch = _batch(int(partition), orjson.loads(head), body, index=properties.index)
         seat = seat._replace(epoch=epoch)
-        calls.append(publish(log.keys.partition(int(partition)), seat, number, batch, log.properties()))
+        calls.append(publish(log.keys.partition(int(partition)), seat, number, batch, properties))
         places.append((seat.key, number))
     if calls:
         yield from _publish(calls, places)
@@ -105,7 +109,7 @@ def _carry(routes: Routes) -> Carry:
     return routes.carry
 
 
-def _batch(partition: int, head: dict[str, Any], body: bytes) -> Batch:
+def _batch(partition: int, head: dict[str, Any], body: bytes, *, index: bool) -> Batch:
     args: list[Any] = []
     shape = 0
     if not head["tombstone"]:
@@ -120,4 +124,5 @@ def _batch(partition: int, head: dict[str, Any], body: bytes) -> Batch:
     if head["time"] is not None:
         args.append(head["time"])
         shape += TIME
-    return Batch(partition, args, bytearray([shape]), [0], size=len(body))
+    keys = [(head["key"] or "").encode()] if index else []
+    return Batch(partition, args, bytearray([shape]), [0], keys, size=len(body))

@@ -58,17 +58,13 @@ def batches(
     Raises SerializationError, PayloadTooLarge and InvalidOption before anything is sent.
     """
     partitions, index, items = properties.partitions, properties.index, list(items)
-    kinds = set(map(type, items))
-    if not index and Event not in kinds and type(None) not in kinds:
+    if not index and not {Event, type(None)}.intersection(map(type, items)):
         return _of_values(codec, items, (lambda: spread() % partitions) if partitions > 1 else lambda: 0)
     dumps = dumps_of(codec, [item.value if type(item) is Event else item for item in items])
     whole: list[Batch] = []
     open_ones: dict[int, Batch] = {}
     for place, item in enumerate(items):
-        if type(item) is Event:
-            value, key, headers, moment, given, partition = item
-        else:
-            value, key, headers, moment, given, partition = item, None, None, None, None, None
+        value, key, headers, moment, given, partition = item if type(item) is Event else Event(item)
         args: list[Any] = []
         shape = size = 0
         if given is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final
@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from taskq.codec import Codec
-from taskq.events.group_calls import Mark, Step
+from taskq.events.group_calls import MAX_STEP_BYTES, Mark, Step
 from taskq.events.holding import Holding
 from taskq.events.record import Offset, Record, Undecodable
 
@@ -56,6 +56,18 @@ def record_of(topic: str, partition: int, body: bytes, codec: Codec) -> Record:
 def park(record: Record, codec: Codec) -> Step:
     """The step that puts a record behind its parked key."""
     return ("t", member_of(digest_of(record), record.number), body_of(record, codec))
+
+
+def bodies(key: str, members: Sequence[bytes]) -> Generator[Any, Any, list[bytes]]:
+    """The bodies of some records in order, as many as are not too large together, but one at least: a turn's steps."""
+    found: list[bytes] = []
+    size = 0
+    while len(found) < len(members) and size < MAX_STEP_BYTES:
+        at = len(found)
+        more = (MAX_STEP_BYTES - size) * at // size if size else 1
+        found += yield ("HMGET", key, *members[at : at + max(1, more)])
+        size = sum(map(len, found))
+    return found
 
 
 def before_parked(holding: Holding, records: Sequence[Record]) -> int:

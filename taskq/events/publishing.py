@@ -6,8 +6,9 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Final
 
 from taskq.backoff import pauses
 from taskq.errors import ConfigError, InvalidOption, PublishUnconfirmed
@@ -16,13 +17,17 @@ from taskq.events.log import Log
 from taskq.events.outgoing import Batch, batches
 from taskq.events.packed import packed_batches
 from taskq.events.properties import TopicProperties
+from taskq.events.record import Event
 from taskq.events.retention import trim
 from taskq.events.sending import Receipts, Sending
+from taskq.events.tracing import traced
 from taskq.events.upkeep import Upkeep, whatever_happens
 from taskq.loops import warn_of_blocking
 from taskq.names import shown
 from taskq.store.links import drive, drive_async
 from taskq.store.scripts import run_many, run_many_async
+
+ONE: Final = (str, bytes, bytearray, memoryview, Mapping, Event)  # never many, though they can be walked through
 
 
 class Publishing:
@@ -37,16 +42,22 @@ class Publishing:
     def publish(self, items: Iterable[Any]) -> Receipts:
         """Append events or values. Raises PublishUnconfirmed, BrokerFull and what `batches` raises."""
         properties = self.log.properties()
-        return self.send(self.sending(properties, self.encode(properties, items)))
+        with self.traced(items) as events:
+            return self.send(self.sending(properties, self.encode(properties, events)))
 
     async def apublish(self, items: Iterable[Any]) -> Receipts:
         """`publish`, awaited."""
         properties = await self.log.aproperties()
-        return await self.asend(self.sending(properties, self.encode(properties, items)))
+        with self.traced(items) as events:
+            return await self.asend(self.sending(properties, self.encode(properties, events)))
+
+    def traced(self, items: Iterable[Any]) -> AbstractContextManager[Iterable[Any]]:
+        """Publish these inside of a span, if the app is instrumented. Raises InvalidOption for what is not many."""
+        check_many(items)
+        return traced(self.log.tracer(), self.log.name, items)
 
     def encode(self, properties: TopicProperties, items: Iterable[Any]) -> list[Batch]:
         """Events or values as batches."""
-        check_many(items)
         build = packed_batches if properties.packed else batches
         return build(self.log.name, properties, self.log.codec(properties), items, self.spread)
 
@@ -101,8 +112,8 @@ class Publishing:
 
 
 def check_many(items: object) -> None:
-    """Raises InvalidOption for what is not many."""
-    if not isinstance(items, Iterable):
+    """Raises InvalidOption for what is not many: also for what could be taken apart, but is one value."""
+    if not isinstance(items, Iterable) or isinstance(items, ONE):
         raise InvalidOption(f"events={shown(items)}: give a list of events or values; one alone is for `publish`")
 
 

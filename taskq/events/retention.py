@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from taskq.events.calls import key_digest
+from taskq.events.compaction import Row, keys_call
 from taskq.events.log import Log
 from taskq.events.properties import Retention, TopicProperties
 from taskq.events.record import Offset
 from taskq.store.links import Steps
-from taskq.store.scripts import Call, load
+from taskq.store.scripts import Call, load_joined
 from taskq.store.topic_keys import PartitionKeys
 
 logger = logging.getLogger("taskq.events")
@@ -51,14 +52,23 @@ def trim_call(
     groups: Mapping[str, bool],
     limit: int = TRIM_ENTRIES,
     bound: str = "",
+    lists: Sequence[str] = (),
     now: str = "",
 ) -> Call[Step]:
-    """One step of removing; `groups` are those of the topic, and whether nothing may be removed before them."""
-    names = [keys.none, keys.log, keys.meta, *(keys.group(name) for name in groups)]
+    """One step of removing; `groups` are those of the topic, and whether nothing may be removed before them.
+
+    `lists` are those of the index that know of what is before the `bound`: they forget what is removed.
+    """
+    names = [keys.none, keys.log, keys.meta, *(keys.group(name) for name in groups), *lists]
     age = "" if retention.age is None else round(float(retention.age) * 1000)  # type: ignore[arg-type]
     limits = ("" if one is None else one for one in (retention.count, retention.bytes))
     marked = (f"!{name}" if keeps else name for name, keeps in groups.items())
-    return Call(load("events/trim"), names, [now, *limits, age, limit, bound, *marked], _read)
+    return Call(
+        load_joined("events/trim", ("events/parts/unindex", "events/trim")),
+        names,
+        [now, *limits, age, limit, bound, *marked],
+        _read,
+    )
 
 
 def _read(reply: Any) -> Step:
@@ -104,24 +114,32 @@ def _partition(log: Log, properties: TopicProperties, number: int, groups: dict[
     for _ in range(ROUNDS):
         lists, bound, limit = list[str](), "", TRIM_ENTRIES
         if properties.index:
-            head = yield ("XRANGE", keys.log, "-", "+", "COUNT", INDEXED_ENTRIES)
+            head = yield from _head(keys)
             lists, bound, limit = _lists(keys, head), _behind(head), INDEXED_ENTRIES
-        step: Step = yield trim_call(keys, properties.retention, groups, limit, bound)
+        step: Step = yield trim_call(keys, properties.retention, groups, limit, bound, lists)
         removed += step.removed
-        if lists and step.removed:
-            yield Call(load("events/unindex"), [keys.log, *lists], [], int)
         if not step.more or not step.removed:
             return Trimmed(number, removed, step.held_by, step.held_since)
     return Trimmed(number, removed)
 
 
-def _lists(keys: PartitionKeys, entries: list[Any]) -> list[str]:
-    named = {fields[at + 1] for _, fields in entries for at in range(0, len(fields), 2) if fields[at] == b"k"}
-    return [keys.of_key(key_digest(key)) for key in sorted(named)]
+def _head(keys: PartitionKeys) -> Steps[list[Row]]:
+    """The keys of the first records, without values; page by page, since large records would be too much for one."""
+    head: list[Row] = []
+    while len(head) < INDEXED_ENTRIES:
+        page: list[Row] = yield keys_call(keys, f"({head[-1][0].decode()}" if head else "-", "+")
+        if not page:
+            break
+        head += page
+    return head
 
 
-def _behind(entries: list[Any]) -> str:
-    if not entries:
+def _lists(keys: PartitionKeys, head: list[Row]) -> list[str]:
+    return [keys.of_key(key_digest(key)) for key in sorted({key for _, mark, key in head if mark != b"-"})]
+
+
+def _behind(head: list[Row]) -> str:
+    if not head:
         return ""
-    last = Offset.parse(str(entries[-1][0], "ascii"))
+    last = Offset.parse(str(head[-1][0], "ascii"))
     return f"{last.ms}-{last.seq + 1}"

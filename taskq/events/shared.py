@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,7 @@ from taskq.events.shared_consumer import SharedConsumer
 from taskq.events.shared_feed import Feed
 from taskq.events.shared_options import Filter, SharedOptions
 from taskq.events.shared_state import Counts
+from taskq.events.tracing import Tracers, none
 from taskq.names import check_name, shown
 from taskq.store.links import Links
 
@@ -32,11 +33,13 @@ class Where:
     links: Callable[[], Links]
     namespace: str
     target: str | Pattern
+    tracer: Tracers = none
 
     @classmethod
-    def of(cls, links: Callable[[], Links], namespace: str, target: str) -> Where:
+    def of(cls, links: Callable[[], Links], namespace: str, target: str, tracer: Tracers = none) -> Where:
         """Raises InvalidName."""
-        return cls(links, namespace, Pattern.of(target) if is_pattern(target) else check_name(target, "topic"))
+        place = Pattern.of(target) if is_pattern(target) else check_name(target, "topic")
+        return cls(links, namespace, place, tracer)
 
 
 class SharedSubscription:
@@ -75,12 +78,21 @@ class SharedSubscription:
         """A consumer and its runner, which takes the loop that runs here; nothing is sent yet."""
         consumer = SharedConsumer(self._where.links().sync, self._where.namespace, self._where.target, self.options)
         runner: Runner
-        if not self._routes:
+        routes, tracer = self._routes, self._where.tracer()
+        if tracer is not None:
+            routes = tuple(
+                replace(one, handler=tracer.handler(self.options.group, one.handler, is_async=one.is_async))
+                for one in routes
+            )
+        meter = consumer.ledger.meter
+        if meter is not None:
+            routes = tuple(replace(one, handler=meter.timed(one.handler)) for one in routes)
+        if not routes:
             runner = self._feed = Feed(consumer, self._wanted)
-        elif all(route.is_async for route in self._routes):
-            runner = Loop(consumer, self._routes, self.options.concurrency)
+        elif all(route.is_async for route in routes):
+            runner = Loop(consumer, routes, self.options.concurrency)
         else:
-            runner = Threads(consumer, self._routes, self.options.concurrency)
+            runner = Threads(consumer, routes, self.options.concurrency)
         consumer.deliver_to(runner.put)
         return consumer, runner
 

@@ -15,6 +15,7 @@ from taskq.events.handling import Route
 from taskq.events.listening import BroadcastSubscription, OnGap
 from taskq.events.shared import SharedSubscription, Where
 from taskq.events.shared_options import Filter, SharedOptions
+from taskq.events.tracing import Tracers, none
 from taskq.names import shown
 from taskq.store.links import Links
 
@@ -33,8 +34,11 @@ class Registered:
 class Subscriptions:
     """The handlers of one app."""
 
-    def __init__(self, links: Callable[[], Links], namespace: str, channel: Callable[[str], Broadcast]) -> None:
+    def __init__(
+        self, links: Callable[[], Links], namespace: str, channel: Callable[[str], Broadcast], tracer: Tracers = none
+    ) -> None:
         self._links = links
+        self._tracer = tracer
         self._namespace = namespace
         self._channel = channel
         self._shared: dict[tuple[str, str], Registered] = {}
@@ -79,7 +83,9 @@ class Subscriptions:
     def made(self) -> list[SharedSubscription | BroadcastSubscription]:
         """All of them, not started."""
         found: list[SharedSubscription | BroadcastSubscription] = [
-            SharedSubscription(Where.of(self._links, self._namespace, one.target), one.options, one.routes)
+            SharedSubscription(
+                Where.of(self._links, self._namespace, one.target, self._tracer), one.options, one.routes
+            )
             for one in self._shared.values()
         ]
         return found + [self._channel(name).subscribe(handler, on_gap=gap) for name, handler, gap in self._broadcasts]

@@ -217,7 +217,7 @@ class Topic:
         the record. Raises InvalidOption, InvalidName.
         """
         if mode == "shared":
-            where = Where.of(self.log.links, self.log.namespace, self.name)
+            where = Where.of(self.log.links, self.log.namespace, self.name, self.log.tracer)
             return subscribed(where, group, mode, cast("SharedSaid", options), handler, filter)
         if handler is not None or filter is not None:
             raise InvalidOption("an ordered group has its function by @app.subscribe, and no filter: loop without them")

@@ -11,17 +11,47 @@ import orjson
 from taskq.checks import is_text, when
 from taskq.codec import JSON
 from taskq.errors import InvalidOption, PayloadTooLarge
-from taskq.events.group_calls import MAX_STEP_BYTES, MAX_STEPS, Step
+from taskq.events.group_calls import MAX_STEP_BYTES, MAX_STEPS, Step, step_bytes
 from taskq.events.log import Log, check_partition
 from taskq.events.outgoing import MAX_RECORD, header_bytes, key_bytes, partition_of, refusal
+from taskq.events.tracing import with_headers
 from taskq.loops import warn_of_blocking
 from taskq.names import shown
 from taskq.store.links import Links
 
-FULL: Final = MAX_STEPS - 50  # a commit is due when so many steps are kept
+FULL: Final = MAX_STEPS - 50  # a commit is due when so many steps are kept; one record may cause so many
+MAX_BYTES: Final = MAX_RECORD  # of all that one record, or one batch, causes
 CACHED: Final = 10_000  # values of one partition that are remembered between commits
 _GONE: Final = object()
 Enqueue = Callable[[Any], tuple[str, bytes]]
+
+
+class _Hand:
+    """How much the record in hand, or the batch, has caused so far."""
+
+    __slots__ = ("size", "things")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.things = self.size = 0
+
+    def take(self, things: int, size: int) -> None:
+        """Let it cause so much more. Raises PayloadTooLarge, and then it has caused none of it."""
+        if self.things + things > FULL:
+            raise PayloadTooLarge(
+                f"one transaction has at most {FULL} records, tasks and changes of state: do it by several records, or"
+                " by smaller batches"
+            )
+        if self.size + size > MAX_BYTES:
+            raise PayloadTooLarge(
+                f"one transaction would take {self.size + size:,} bytes, the limit is {MAX_BYTES:,} for all its"
+                " records, tasks and changes of state: do it by several records or smaller batches,"
+                " or keep the data elsewhere"
+            )
+        self.things += things
+        self.size += size
 
 
 class State:
@@ -37,6 +67,8 @@ class State:
         self._known: dict[str, Any] = {}  # committed, or on its way with the next commit
         self._before: dict[str, Any] = {}  # of the record in hand: what it has changed was like this
         self.steps: dict[str, Step] = {}
+        self.size = 0  # bytes of these
+        self.hand = _Hand()
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key; `aget` in an event loop, unless it was read before."""
@@ -68,9 +100,13 @@ class State:
         self._change(_text(key), _GONE, ("x", key, ""))
 
     def _change(self, key: str, value: Any, step: Step) -> None:
-        self._before.setdefault(key, (self._known.get(key, _GONE), key in self._known, self.steps.get(key)))
+        known, before, size = key in self._before, self.steps.get(key), step_bytes(step)
+        less = 0 if before is None else step_bytes(before)
+        self.hand.take(0 if known else 1, size - less if known else size)
+        self._before.setdefault(key, (self._known.get(key, _GONE), key in self._known, before))
         self._known[key] = value
         self.steps[key] = step
+        self.size += size - less
 
     def _learn(self, key: str, data: bytes | None) -> None:
         if len(self._known) >= CACHED and not self.steps:
@@ -86,6 +122,7 @@ class State:
     def keep(self) -> None:
         """The record in hand is done."""
         self._before.clear()
+        self.hand.clear()
 
     def drop(self) -> None:
         """The record in hand failed: what it changed is undone."""
@@ -94,17 +131,24 @@ class State:
                 self._known[key] = value
             else:
                 self._known.pop(key, None)
-            if step is None:
-                self.steps.pop(key, None)
-            else:
+            self.size -= step_bytes(self.steps.pop(key))
+            if step is not None:
                 self.steps[key] = step
+                self.size += step_bytes(step)
         self._before.clear()
+        self.hand.clear()
+
+    def taken(self) -> list[Step]:
+        """All changes that are not on their way yet; they are now."""
+        steps, self.steps, self.size = [*self.steps.values()], {}, 0
+        return steps
 
 
 class Transaction:
     """The second argument of an exactly-once handler: what it does here takes effect with the commit, or not at all.
 
-    `state` are values that belong to the partition. At most 200 things of one record, and 256 KiB.
+    `state` are values that belong to the partition. One record, or one batch, causes at most 200 records, tasks and
+    changes of state, of 1 MiB together: what goes beyond raises PayloadTooLarge and is not done.
     """
 
     def __init__(self, state: State, number: int, enqueue: Enqueue | None = None) -> None:
@@ -129,7 +173,7 @@ class Transaction:
         if not isinstance(log, Log):
             raise InvalidOption(f"topic={shown(topic)}: give a topic, like app.topic('orders')")
         properties = log.properties()
-        data = b""
+        headers, data = with_headers(log.tracer(), headers), b""
         if value is not None:
             codec = log.codec(properties)
             try:
@@ -162,8 +206,7 @@ class Transaction:
         self._add(("o", "task " + head, body))
 
     def _add(self, step: Step) -> None:
-        if len(self._new) >= FULL:
-            raise InvalidOption(f"more than {FULL} records and tasks of one record: publish them by several records")
+        self.state.hand.take(1, step_bytes(step))
         self._new.append(step)
 
     # -- the turn's side --------------------------------------------------------------------------------------------
@@ -171,12 +214,12 @@ class Transaction:
     @property
     def full(self) -> bool:
         """Whether a commit is due before the next record."""
-        return len(self._kept) + len(self.state.steps) >= FULL or self._size >= MAX_STEP_BYTES
+        return len(self._kept) + len(self.state.steps) >= FULL or self._size + self.state.size >= MAX_STEP_BYTES
 
     def keep(self) -> None:
         """The record in hand, or the batch, is done."""
         self._kept += self._new
-        self._size += sum(len(body) for _, _, body in self._new)
+        self._size += sum(map(step_bytes, self._new))
         self._new = []
         self.state.keep()
 
@@ -187,8 +230,8 @@ class Transaction:
 
     def steps(self) -> list[Step]:
         """What goes with the commit, once: all that was kept."""
-        steps = [*self._kept, *self.state.steps.values()]
-        self._kept, self._size, self.state.steps = [], 0, {}
+        steps = [*self._kept, *self.state.taken()]
+        self._kept, self._size = [], 0
         return steps
 
 

@@ -12,17 +12,18 @@ import random
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from taskq.codec import Codec
 from taskq.errors import PublisherFenced
 from taskq.events import parking
-from taskq.events.group_calls import Committed, Mark, Position, Step, commit
+from taskq.events.group_calls import Committed, Mark, Position, Step, commit, forget_void, portions
 from taskq.events.holding import Holding
 from taskq.events.outbox import Routes, relay
 from taskq.events.record import Record, Undecodable
 from taskq.events.subscription import Subscription
-from taskq.events.transaction import Enqueue, State, Transaction
+from taskq.events.transaction import FULL, Enqueue, State, Transaction
 from taskq.events.trouble import Decision, Reason, dead_letter, decide, killed, line
 from taskq.store.links import Links
 from taskq.store.scripts import Call
@@ -150,18 +151,18 @@ def turn(holding: Holding, plan: Plan, bound: Bound | None = None) -> Turn:
 
 def _queue_behind(holding: Holding, plan: Plan, records: Sequence[Record]) -> Committing:
     """The next records belong to a parked key: they wait behind it."""
-    steps: list[Step] = []
-    for record in records[: parking.TAIL]:
-        if parking.digest_of(record) not in holding.parked_keys:
-            break
-        steps.append(parking.park(record, plan.codec))
+    behind = takewhile(lambda record: parking.digest_of(record) in holding.parked_keys, records)
+    steps = next(portions((parking.park(record, plan.codec) for record in behind), parking.TAIL))
     yield from save(holding, plan, len(steps), steps)
 
 
 def _chore(holding: Holding, plan: Plan) -> Turn:
     """What is to be done beside the next records, one thing at a time."""
     group = plan.options.group
-    if holding.parked_unknown:
+    if holding.parked_void:
+        yield from forget_void(holding.keys, group)
+        holding.parked_void = False
+    elif holding.parked_unknown:
         known = yield ("ZRANGE", holding.keys.group(group, "parked"), 0, -1, "WITHSCORES")
         moment = yield ("TIME",)
         parking.learned(holding, known, moment)
@@ -184,10 +185,12 @@ def _parked(holding: Holding, plan: Plan, digest: str) -> Turn:
     tails, bodies = holding.keys.group(group, "tails"), holding.keys.group(group, "bodies")
     most = 1 if options.batch else parking.TAIL
     members: list[bytes] = yield ("ZRANGEBYLEX", tails, f"[{digest}:", f"({digest};", "LIMIT", 0, most)
+    stored: list[bytes] = yield from parking.bodies(bodies, members)
+    whole = len(members) < most and len(stored) == len(members)
+    members = members[: len(stored)]
     steps: list[Step] = []
     done = 0
     if members:
-        stored: list[bytes] = yield ("HMGET", bodies, *members)
         records = [parking.record_of(plan.topic, holding.number, body, plan.codec) for body in stored]
         first = records[0]
         mark = holding.marks.get(first.offset, Mark())
@@ -218,7 +221,7 @@ def _parked(holding: Holding, plan: Plan, digest: str) -> Turn:
             elif not done:
                 return  # it may not run now
         steps += [("u", member, "") for member in members[:done]]
-    if len(members) < most and done == len(members):
+    if whole and done == len(members):
         steps.append(("g", digest, ""))
         del holding.parked_keys[digest]
     elif holding.parked_keys[digest] <= time.monotonic():
@@ -268,7 +271,7 @@ def _count(holding: Holding, plan: Plan) -> int:
     if any(offset > at for offset in holding.marks) or number <= holding.careful or number <= holding.singly:
         return 1
     if options.batch:
-        return min(options.batch, CHUNK // 2) if options.delivery == "exactly_once" else options.batch
+        return min(options.batch, FULL) if options.delivery == "exactly_once" else options.batch
     return 1 if options.delivery == "at_most_once" else CHUNK
 
 
@@ -300,15 +303,15 @@ def _at_most_once(holding: Holding, plan: Plan, records: Sequence[Record]) -> Tu
         text = line(outcome.error)
     log.error("%s: %s failed and is not run again: %s", plan.name, failed[0].id, text)
     steps = [dead_letter(record, Mark(), "error", text, plan.codec) for record in failed]
-    for at in range(0, len(steps), LETTERS):
-        yield from save(holding, plan, 0, steps[at : at + LETTERS])
+    for some in portions(steps, LETTERS):
+        yield from save(holding, plan, 0, some)
 
 
 def _again(holding: Holding, plan: Plan, record: Record, mark: Mark, decision: Decision, text: str) -> list[Step]:
     log.warning("%s: %s failed, again in %.1f s: %s", plan.name, record.id, decision.delay, text)
     marked = Mark(False, mark.deaths, mark.fails + decision.counts, mark.first or text)
     holding.marks[record.offset] = marked
-    return [("m", str(record.offset), marked.text())]
+    return [("m", str(record.offset), marked.text()), ("p", "retried", 1)]
 
 
 def _effects(holding: Holding, work: Transaction | None) -> list[Step]:

@@ -13,6 +13,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any
 
+from taskq.carried import carry_on
 from taskq.clock import ManualClock
 from taskq.codec import encode_result
 from taskq.errors import DecodeError, InvalidOption, TaskqError
@@ -170,6 +171,7 @@ class Inline:
         item = Finished(delivery.id, delivery.token, "d", result, attempt.ttl_ms)
         self._broker.ack(delivery.queue, [item])
         if then is not None:
+            then = carry_on(then, attempt.message.headers)
             queue, follow = follow_outgoing(then, pack_follow(then, delivery.id)[:16])
             self._send(queue, [follow])
 

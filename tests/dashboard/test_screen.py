@@ -16,7 +16,7 @@ SIZES = [(80, 24), (160, 48)]
 
 
 def opened(scene: Scene, *options: str, size: tuple[int, int] = (80, 24), env: Mapping[str, str] = {}) -> Glass:
-    fill(scene.shop)
+    fill(scene.shop, scene.url)
     glass = scene.open(*options, size=size, env=env)
     glass.see("live", "queues 2", "mail")
     return glass
@@ -66,6 +66,10 @@ def test_every_view_shows_what_there_is(scene: Scene, size: tuple[int, int]) -> 
         glass.see("schedules 1", "nightly", "0 3 * * *")
         glass.press("enter")
         glass.see("schedule nightly", "a call at run time")
+        glass.press("esc", "7")
+        glass.see("topics 1", "orders", "groups of orders", "billing")
+        glass.press("enter")
+        glass.see("topic orders", "partitions 2", "group billing, ordered")
         glass.press("esc", "?")
         glass.see("Capitals cannot be undone")
         glass.press("esc", "1")
@@ -248,7 +252,9 @@ def test_letters_that_fit_a_filter_are_retried_from_the_screen(scene: Scene, end
             glass.press("q" if end == "somebody leaves" else "esc")
             glass.see(f"retrying {held} of {count:,} in mail, stopping")
         gate.touch()
-        glass.see(f"retried {count:,} of queue mail" if end == "nothing is left" else f"stopped: retried {held} of {count:,}")
+        glass.see(
+            f"retried {count:,} of queue mail" if end == "nothing is left" else f"stopped: retried {held} of {count:,}"
+        )
         retried = count if end == "nothing is left" else int(held.replace(",", ""))
         info = shop.inspector.queue("mail")
         assert (info.dead, info.ready) == (count + 20 - retried, retried)

@@ -109,7 +109,7 @@ async def test_a_coroutine_handler_runs_in_the_loop(app: TaskQ) -> None:
     async def handler(heard: Heard) -> None:
         seen.append((heard.value, asyncio.get_running_loop()))
         if heard.value == 1:
-            raise ValueError("the next one comes all the same")
+            raise SystemExit("the next one comes all the same")
         done.set()
 
     async with app.broadcast("news").subscribe(handler) as ears:
@@ -121,12 +121,17 @@ async def test_a_coroutine_handler_runs_in_the_loop(app: TaskQ) -> None:
     assert ears.tally.failed == 1
 
 
-def test_a_handler_that_fails_hears_the_next_one(app: TaskQ, noted: Noted) -> None:
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_a_handler_that_fails_hears_the_next_one(app: TaskQ, noted: Noted, error: BaseException, kind: str) -> None:
     def handler(heard: Heard) -> None:
         noted.add(heard.value)
-        raise ValueError(heard.value)
+        raise error
 
-    with app.broadcast("news").subscribe(handler) as ears:
+    async def coroutine(heard: Heard) -> None:
+        handler(heard)
+
+    with app.broadcast("news").subscribe(handler if kind == "plain" else coroutine) as ears:
         app.broadcast("news").publish(1)
         app.broadcast("news").publish(2)
         assert noted.wait(2) == [1, 2]

@@ -115,6 +115,24 @@ def test_s46_what_the_outbox_carries_twice_is_at_the_target_once(scene: Scene) -
     assert [record.value for record in out.read(0, since="earliest")] == list(range(31))
 
 
+def test_what_the_outbox_carries_to_a_topic_with_an_index_is_found_by_its_key(scene: Scene) -> None:
+    out = scene.app.topic("out", partitions=2, index=True)
+
+    def handler(record: Record, transaction: Transaction) -> None:
+        transaction.publish(out, record.value, key=f"k{record.value % 3}" if record.value else None, time=record.value)
+        if record.value == 7:
+            transaction.publish(out, None, key="k0")
+
+    out.publish("before", key="k0")
+    scene.publish(12)
+    with scene.consumer(handler, delivery="exactly_once"):
+        scene.until(lambda: scene.position() == 12 and outbox(scene) == 0)
+    every = [record for number in range(2) for record in out.read(number)]
+    for key in ("k0", "k1", "k2"):
+        assert [*out.of_key(key).records] == [record for record in every if record.key == key]
+    assert [record.value for record in out.of_key("k0").records] == ["before", 3, 6, None, 9]
+
+
 def test_s40_tasks_of_a_transaction_are_enqueued_once_however_often_the_outbox_is_carried(scene: Scene) -> None:
     app = scene.new_app()
     task = app.task(name="mail.send", queue="mail")(send)

@@ -25,7 +25,7 @@ class Abrupt(BaseException):
     """No Exception."""
 
 
-@pytest.mark.parametrize("error", [Abrupt("x"), asyncio.CancelledError(), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [Abrupt("x"), asyncio.CancelledError(), KeyboardInterrupt(), SystemExit(3)], ids=repr)
 @pytest.mark.parametrize("kind", ["plain", "coroutine"])
 @pytest.mark.parametrize("mode", ["partition", "key"])
 def test_whatever_a_handler_raises_is_a_failed_attempt(

@@ -78,28 +78,6 @@ def test_s16_a_slow_handler_within_max_poll_keeps_its_partitions(scene: Scene) -
         assert scene.link.execute("HGET", scene.topic.log.keys.group("g", "state"), "epoch") == epoch
 
 
-def test_s18_an_idle_consumer_sends_at_most_two_commands_a_second(scene: Scene) -> None:
-    with scene.consumer(Seen().add, session=10.0) as consumer:
-        scene.until(lambda: len(consumer.partitions) == 4)
-        counts = sent(scene)
-        begin = scene.link.execute("TIME")
-        scene.until(lambda: int(scene.link.execute("TIME")[0]) >= int(begin[0]) + 8)
-        now = sent(scene)
-    seconds = int(scene.link.execute("TIME")[0]) - int(begin[0])
-    asked = sum(now[name] - counts.get(name, 0) for name in now)
-    assert asked <= 2 * seconds, now
-
-
-def sent(scene: Scene) -> dict[str, int]:
-    """How often consumers called what they call."""
-    found = {}
-    for line in scene.link.execute("INFO", "commandstats").decode().splitlines():
-        name, _, rest = line.removeprefix("cmdstat_").partition(":")
-        if name in ("xread", "evalsha", "eval"):
-            found[name] = int(rest.split(",")[0].removeprefix("calls="))
-    return found
-
-
 def test_s20_partitions_that_do_not_move_go_on_under_their_claim(scene: Scene) -> None:
     one, two = Seen(), Seen()
     with scene.consumer(lambda record: one.add(record.partition)):

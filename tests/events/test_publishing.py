@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +23,7 @@ from taskq.errors import (
     SerializationError,
 )
 from taskq.events.outgoing import partition_of
+from taskq.names import shown
 
 Another = Callable[..., TaskQ]
 packings = pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
@@ -119,14 +121,26 @@ def test_one_bad_event_is_named_and_nothing_is_stored(
 
 
 @packings
-def test_one_value_is_not_many(app: TaskQ, packed: bool) -> None:
-    one: Any = 5
+@pytest.mark.parametrize("one", [5, "text", b"bytes", bytearray(b"bytes"), {"a": 1}, Event("x", "k")], ids=str)
+def test_one_value_is_not_many(app: TaskQ, packed: bool, one: Any) -> None:
     topic = app.topic("t", partitions=2, packed=packed)
-    for publish in (topic.publish_many, topic.publisher().publish_many, topic.publisher("name").publish_many):
-        with pytest.raises(InvalidOption, match="events=5: give a list"):
-            publish(one)
-    with pytest.raises(InvalidOption, match="events=5: give a list"):
-        topic.publisher().publish_many(one, partition=0)
+    said = re.escape(f"events={shown(one)}: give a list of events or values; one alone is for `publish`")
+    for publisher in (topic.publisher(), topic.publisher("name")):
+        with pytest.raises(InvalidOption, match=said):
+            publisher.publish_many(one)
+        with pytest.raises(InvalidOption, match=said):
+            publisher.publish_many(one, partition=0)
+    with pytest.raises(InvalidOption, match=said):
+        topic.publish_many(one)
+    assert everything(topic) == {0: [], 1: []}
+
+
+async def test_one_value_is_not_many_in_an_event_loop_either(app: TaskQ) -> None:
+    topic = app.topic("t", partitions=1)
+    for publish in (topic.apublish_many, topic.publisher(linger=1).apublish_many):
+        with pytest.raises(InvalidOption, match="events='text': give a list"):
+            await publish("text")
+    await app.aclose()
 
 
 def test_large_records_go_alone(app: TaskQ) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from taskq import Record, Reject, Retry, TaskQ
 from taskq.codec import JSON, register
+from taskq.events.handling import Route
 from taskq.store.topic_keys import topic_keys
 from tests.events import shared_stage as stage
 from tests.events.kit import QUICK, Noted, wait_until
@@ -101,6 +104,51 @@ def test_a_cancellation_that_the_handler_made_is_a_failed_attempt(app: TaskQ) ->
         settled(subscription)
         (letter,) = subscription.dead()
     assert (letter.record.value, letter.attempts) == ("a", 3)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("kind", ["plain", "coroutine", "one of each"])
+def test_whatever_a_handler_raises_is_a_failed_attempt(app: TaskQ, error: BaseException, kind: str) -> None:
+    topic, noted = app.topic("one", partitions=1), Noted()
+    topic.publish_many([0, 1, 2, 3])
+
+    def plain(record: Record) -> None:
+        noted.add((record.value, record.attempt))
+        if record.value == 1 and record.attempt < 3:
+            raise error
+        if record.value == 2:
+            raise error
+
+    async def coroutine(record: Record) -> None:
+        await asyncio.sleep(0)
+        plain(record)
+
+    routes = {"plain": [Route(plain)], "coroutine": [Route(coroutine)]}
+    both = [Route(coroutine, lambda record: record.value), Route(plain)]
+    given = routes.get(kind, both)
+    with topic.subscribe(given, group="mail", mode="shared", reset="earliest", retry=QUICK) as subscription:
+        settled(subscription)
+        topic.publish(4)
+        noted.wait(lambda seen: (4, 1) in seen)
+        settled(subscription)
+        (letter,) = subscription.dead()
+    assert (letter.record.value, letter.attempts, letter.last_error["type"]) == (2, 3, type(error).__name__)
+    assert sorted(noted.all) == [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1), (4, 1)]
+
+
+async def test_a_coroutine_that_raises_system_exit_does_not_end_the_loop_that_runs_it(app: TaskQ) -> None:
+    topic, noted = app.topic("one", partitions=1), Noted()
+    await topic.apublish_many([0, 1])
+
+    async def handler(record: Record) -> None:
+        noted.add((record.value, record.attempt))
+        if record.attempt < 2:
+            raise SystemExit(3)
+
+    async with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=QUICK):
+        await asyncio.to_thread(noted.wait, 4)
+    assert sorted(noted.all) == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    await app.aclose()
 
 
 class _Picky:

@@ -54,6 +54,20 @@ def test_what_records_depend_on_is_refused_when_it_differs(app: TaskQ, another_a
         other.topic("orders", **{option: after}).publish(1)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("compact", [False, True])
+def test_s37_another_number_of_partitions_is_refused_and_nothing_changes(
+    app: TaskQ, another_app: Another, compact: bool
+) -> None:
+    topic = app.topic("orders", partitions=4, compact=compact)
+    topic.publish(1, key="k")
+    for partitions in (2, 8):
+        other = another_app().topic("orders", partitions=partitions)
+        with pytest.raises(ConfigError, match=rf"declared here with partitions={partitions}.* made with partitions=4"):
+            other.publish(2, key="k")
+    assert topic.properties().partitions == 4
+    assert [one.value for number in range(4) for one in topic.read(number)] == [1]
+
+
 def test_of_retention_and_such_the_last_word_counts(app: TaskQ, another_app: Another) -> None:
     app.topic("orders", retention=Retention(count=5)).properties()
     changed = another_app().topic("orders", retention=Retention(age=9), dedup=Dedup(count=7), compact=True).properties()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from taskq.errors import BrokerFull, BrokerRefused
-from taskq.events.group_calls import Committed, Mark, Position
+from taskq.events.group_calls import Committed, Mark, Position, unpark
 from taskq.events.record import Offset
 from taskq.store import scripts
+from taskq.store.scripts import run
 from tests.lua.group_kit import GROUP, Group, Share, at
 from tests.servers import RealServer
 
@@ -281,6 +282,7 @@ def test_a_full_server_takes_progress_and_dead_letters_but_no_output(
     assert share.commit(share.place, ("l", "", "")).code == 0
     assert share.claim(2).code == 0
     assert share.seek("end").code == 0
+    assert run(link, unpark(share.keys, GROUP))[1] == b""
     link.close()
 
 
@@ -288,11 +290,13 @@ VERBS: dict[str, Callable[[Share], object]] = {
     "claim": lambda share: share.claim(50, "n", OTHER),
     "commit": lambda share: share.commit(Position()),
     "place": lambda share: share.seek("end", force=True),
+    "unpark": lambda share: run(share.link, unpark(share.keys, GROUP)),
 }
 TOUCHED = {
     "claim": ("group", "log", "meta", "marks", "parked"),
     "commit": ("group", "marks", "state", "out", "dead", "parked", "tails", "bodies"),
     "place": ("group", "log", "meta", "marks"),
+    "unpark": ("group", "parked", "tails", "bodies"),
 }
 
 
@@ -322,6 +326,10 @@ def test_all_keys_of_the_scripts_are_declared(start_server: Callable[..., RealSe
         share.claim(1)
         share.seek("start")
         share.claim(9, "n", OTHER)
+        share.commit(share.place, ("h", "k", 5), ("t", "k:00000000000000000002", b"x"))
+        share.seek("start")
+        run(link, unpark(share.keys, GROUP))
+        share.claim(10, "n", OTHER)
         letters = {"s": "s", "x": "s", "h": 5}
         share.commit(at(one, 1), *((letter, "a", letters.get(letter, "b")) for letter in "msohtd"))
         share.commit(at(two, 2), *((letter, "a", "") for letter in "cxug"), ("p", "skipped", 1), ("l", "", ""))

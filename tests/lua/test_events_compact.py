@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -177,6 +178,48 @@ def test_a_page_has_the_keys_and_no_values_and_ends_at_its_limits(partition: Par
     for _ in range(3):
         partition.publish(*("x" * 100_000 for _ in range(2)))
     assert len(partition.run(keys_call(partition.keys, "-", "+"))) < 260
+
+
+def test_no_script_copies_more_bytes_than_it_may_but_one_record_whatever_its_size(
+    partition: Partition, namespace: str
+) -> None:
+    late, copies = iter(range(3)), [(0, 0)]
+
+    def meanwhile() -> None:
+        if (number := next(late, None)) is not None:
+            partition.publish(Event("m" * 200_000, f"late-{number}"))
+        fresh = partition.link.execute("XRANGE", partition.keys.fresh, "-", "+")
+        copies.append((len(fresh), sum(len(part) for _, fields in fresh for part in fields)))
+
+    for number in range(12):
+        partition.publish(Event("x" * 100_000, f"key-{number % 7}") if number else Event("x" * 900_000, "large"))
+    assert walk(partition, namespace, meanwhile=meanwhile)
+    grown = [(more - less, large - small) for (less, small), (more, large) in itertools.pairwise(copies)]
+    assert [size for count, size in grown if count == 1 and size > 900_000]
+    assert all(count <= 1 or size <= 262_144 for count, size in grown)
+    expected = {"large", *(f"key-{n}" for n in range(7)), *(f"late-{n}" for n in range(3))}
+    assert {one.key for one in partition.records()} == expected
+    assert len(run(partition.link, keys_call(partition.keys, "-", "+"))) == 1, "the large one goes alone"
+
+
+def test_a_swap_copies_no_more_bytes_than_a_script_may(partition: Partition) -> None:
+    first, *_ = (partition.publish(Event("x", "a")), partition.publish(Event("y", "a")))
+    begun = run(partition.link, begin_call(partition.keys, b"n"))
+    assert run(partition.link, copy_call(partition.keys, b"n", "-", begun[1].encode(), [first.encode()])) == 0
+    for number in range(3):
+        partition.publish(Event("x" * 200_000, f"b{number}"))
+    assert run(partition.link, swap_call(partition.keys, b"n", begun[1])) == 2
+    rows = run(partition.link, keys_call(partition.keys, f"({begun[1]}", "+"))
+    assert [key for *_, key in rows] == [b"b0"]
+    more = run(partition.link, copy_call(partition.keys, b"n", f"({begun[1]}", b"+", []))
+    assert more == 2, "a copy looks at its size itself"
+    for entry, _, _ in run(partition.link, keys_call(partition.keys, f"({begun[1]}", "+")):
+        assert run(partition.link, copy_call(partition.keys, b"n", entry.decode(), entry, [])) == 0
+    assert run(partition.link, swap_call(partition.keys, b"n", rows[0][0].decode())) == 2, "two are left, too large"
+    ids = [entry for entry, _ in partition.entries()]
+    assert run(partition.link, copy_call(partition.keys, b"n", ids[-2], ids[-2].encode(), [])) == 0
+    assert run(partition.link, swap_call(partition.keys, b"n", ids[-2])) == 0
+    assert [fields["k"] for _, fields in partition.entries()] == [b"a", b"b0", b"b1", b"b2"]
 
 
 def test_when_nothing_is_left_ids_and_numbers_go_on(partition: Partition) -> None:

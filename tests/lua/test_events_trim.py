@@ -1,19 +1,24 @@
-"""trim.lua and unindex.lua: what may go, what stays, who holds it back, and what is counted."""
+"""trim.lua: what may go, what stays, who holds it back, and what is counted."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from taskq.codec import JSON
 from taskq.errors import BrokerRefused
 from taskq.events.calls import key_digest
+from taskq.events.log import Log
 from taskq.events.packed import packed_batches
 from taskq.events.properties import Retention
 from taskq.events.record import Event
 from taskq.events.retention import Step, trim_call
-from taskq.store.scripts import Call, load
+from taskq.events.retention import trim as trim_steps
+from taskq.store.links import Links
+from taskq.store.scripts import Call
 from tests.lua.events_kit import Partition
 from tests.servers import RealServer
 
@@ -157,14 +162,15 @@ def test_what_was_removed_past_a_group_is_counted_once(partition: Partition) -> 
 # -- guards
 
 
-@pytest.mark.parametrize("key", ["none", "log", "meta", "group"])
+@pytest.mark.parametrize("key", ["none", "log", "meta", "group", "list"])
 def test_a_key_of_another_type_is_found_before_the_first_write(partition: Partition, key: str) -> None:
     fill(partition, 300)
-    name = partition.keys.group("g") if key == "group" else getattr(partition.keys, key)
+    lists = {"group": partition.keys.group("g"), "list": partition.keys.of_key("0" * 32)}
+    name = lists.get(key) or getattr(partition.keys, key)
     partition.link.execute("SET", name, "not ours")
     before = partition.dump()
     with pytest.raises(BrokerRefused, match="is a string"):
-        trim(partition, Retention(count=10), {"g": False})
+        partition.run(trim_call(partition.keys, Retention(count=10), {"g": False}, lists=[lists["list"]]))
     assert partition.dump() == before
 
 
@@ -177,15 +183,34 @@ def test_a_full_server_is_trimmed(start_server: Callable[..., RealServer], names
     partition.link.close()
 
 
-def test_an_index_forgets_what_is_no_longer_there(partition: Partition) -> None:
-    partition.properties = type(partition.properties)(partitions=1, index=True)
-    for number in range(300):
-        partition.publish(Event(number, f"key-{number % 2 if number < 299 else 'late'}"))
+@pytest.mark.parametrize("size", [1, 30_000])
+def test_an_index_forgets_in_the_same_script_what_is_removed(partition: Partition, namespace: str, size: int) -> None:
+    partition.properties = type(partition.properties)(partitions=1, index=True, retention=Retention(count=50))
+    count = 300 if size == 1 else 70
+    for number in range(count):
+        key = f"key-{number % 2}" if number < count - 1 else None
+        partition.publish(Event("x" * size, key) if number != 5 else Event(None, "gone"))
         partition.now += 1
-    trim(partition, Retention(count=50))
-    lists = [partition.keys.of_key(key_digest(key)) for key in (b"key-0", b"key-1", b"key-late", b"never")]
-    forgotten = partition.run(Call(load("events/unindex"), [partition.keys.log, *lists], [], int))
-    assert forgotten == int(partition.meta()["gone"])
-    left = {entry for entry, _ in partition.entries()}
-    kept = [str(one, "ascii") for name in lists for one in partition.link.execute("LRANGE", name, 0, -1)]
-    assert (set(kept), len(kept)) == (left, len(left))
+
+    def links() -> Links:
+        raise AssertionError("not used")
+
+    steps = trim_steps(Log(namespace, "t", {}, links, 1.0), partition.properties)
+    reply: Any = None
+    with contextlib.suppress(StopIteration):
+        while True:
+            step = steps.send(reply)
+            reply = partition.run(step) if isinstance(step, Call) else partition.link.execute(*step)
+            assert indexed(partition) == keyed(partition), "wherever it ends, the index has what is there"
+    assert 50 <= len(partition.entries()) <= 150
+    assert int(partition.meta()["gone"]) == count - len(partition.entries())
+
+
+def indexed(partition: Partition) -> list[str]:
+    keys = (b"key-0", b"key-1", b"gone")
+    lists = [partition.keys.of_key(key_digest(key)) for key in keys]
+    return sorted(str(one, "ascii") for name in lists for one in partition.link.execute("LRANGE", name, 0, -1))
+
+
+def keyed(partition: Partition) -> list[str]:
+    return sorted(entry for entry, fields in partition.entries() if "k" in fields)

@@ -164,9 +164,8 @@ def test_many_queues_are_all_looked_into_at_first_and_then_by_turns(here: Shop, 
     assert running(watch.look()) != dict.fromkeys(names[:2], 1) | dict.fromkeys(names[2:5], 2) | dict.fromkeys(
         names[5:], 1
     )
-    for _ in range(4):  # the two that had nothing are known to be busy after one look more
-        last = running(watch.look())
-    assert last == dict.fromkeys(names[:2], 1) | dict.fromkeys(names[2:5], 2) | dict.fromkeys(names[5:], 1)
+    seen = [running(watch.look()) for _ in range(4)]  # that two more are busy is known after one look
+    assert seen[-1] == dict.fromkeys(names[:2], 1) | dict.fromkeys(names[2:5], 2) | dict.fromkeys(names[5:], 1)
 
 
 def test_odd_bytes_in_the_statistics_are_passed_over(here: Shop, watch: Watch) -> None:

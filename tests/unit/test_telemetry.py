@@ -235,6 +235,17 @@ def test_an_enqueue_after_a_bulk_has_a_span_of_its_own_again(scene: Scene, bench
     assert facts(one)[names.CREATED] is True
 
 
+def test_a_follow_up_carries_the_context_of_the_message_that_it_follows(scene: Scene, bench: Memory) -> None:
+    scene.send.options(then=scene.send.call(2)).enqueue(1)
+    own = scene.send.options(headers={"traceparent": "mine"}).call(4)
+    scene.send.options(then=own).enqueue(3)
+    bench.run_until_idle()
+    first, second = scene.told("send")
+    links = [linked_to(span) for span in scene.told("process")]
+    assert sorted(links) == sorted([[context_of(first).span_id]] * 2 + [[context_of(second).span_id], []])
+    assert [headers["traceparent"] for order, headers in scene.ran if order == 4] == ["mine"]
+
+
 # -- failures
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from taskq.carried import carry_on
 from taskq.codec import encode_result
 from taskq.errors import BrokerError, TaskTimeout
 from taskq.store.scripts import run
@@ -139,9 +140,11 @@ class Executor:
                     encoded = encode_result(plan.encode_result(value), limit=plan.max_result)
                 if plan.ttl_ms:
                     result = b"d" + encoded
+                then = None if then is None else carry_on(then, attempt.message.headers)
                 follow = b"" if then is None else pack_follow(then, delivery.id)
                 if plan.publishes is not None:
                     record = plan.publishes.wire(plan.name, delivery.id, value, encoded or b"null")
+                    record = carry_on(record, attempt.message.headers)
                     follow = pack_record(record, then, delivery.id)
             except Exception as error:  # noqa: BLE001 - what a task returned may do anything when it is looked at
                 self._bury(attempt, error, "result")

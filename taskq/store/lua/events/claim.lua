@@ -4,7 +4,8 @@
 --       5 how many records it may have begun beyond the position
 -- Returns { code, epoch, place, unclean, marks, parked }: code 0 claimed (a repeat too, unless it has left meanwhile),
 --       1 refused: the stored epoch is not smaller, 2 the group has no position here yet. place: position, its number and
---       bytes, version of the state, until which number to be careful, last id of the log, and from meta gone, gone_id, n.
+--       bytes, version of the state, until which number to be careful, last id of the log, from meta gone, gone_id, n, and
+--       what a seek has left to unpark, or ''.
 --       unclean 1 if the owner before died; marks: offset, mark ... of records that are in trouble; parked: how many keys
 -- Checked before the first write: types, epoch, position. The first write frees memory.
 local call = redis.call
@@ -13,7 +14,7 @@ for i, kind in ipairs({ 'hash', 'stream', 'hash', 'hash', 'zset' }) do
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
 end
 local epoch, nonce = tonumber(ARGV[2]), ARGV[3]
-local stored = call('HMGET', KEYS[1], 'epoch', 'nonce', 'owner', 'at', 'n', 'b', 'version', 'careful', 'span')
+local stored = call('HMGET', KEYS[1], 'epoch', 'nonce', 'owner', 'at', 'n', 'b', 'version', 'careful', 'span', 'void')
 local current, again = tonumber(stored[1]) or 0, stored[2] == nonce and stored[1] == ARGV[2] and stored[3] ~= ''
 if not again and epoch <= current then return { 1, current } end
 if not stored[4] then return { 2, current } end
@@ -45,4 +46,5 @@ if call('EXISTS', KEYS[2]) == 1 then
 end
 local place = { stored[4], n, tonumber(stored[6]) or 0, stored[7] or '0', careful, last }
 for i = 1, 3 do place[6 + i] = meta[i] or '' end
+place[10] = stored[10] or ''
 return { 0, epoch, place, unclean and 1 or 0, marks, call('ZCARD', KEYS[5]) }

@@ -5,15 +5,16 @@
 --       from that entry on   5 item in that entry, '' for none   6 a word that tells this call from others
 --       7 counter that goes up, or ''   8 by how much
 -- Returns { code, epoch, position, number, bytes }: 0 put (a repeat too), 1 fenced (epoch), 2 there is a position already
--- Checked before the first write: types, epoch and nonce. The first write frees memory. A seek raises the epoch: what is in
--- hand cannot commit any more.
+-- Checked before the first write: types, epoch and nonce. The first write frees memory. All but 'begin' raise the epoch: what
+-- is in hand cannot commit any more. Without a counter it is a seek: then `void` says up to which number parked records stay
+-- parked; those behind come again from the log, so unpark forgets them before the next owner goes on.
 local call = redis.call
 for i, kind in ipairs({ 'hash', 'stream', 'hash', 'hash' }) do
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
 end
 local how, where, item = ARGV[1], ARGV[4], tonumber(ARGV[5]) or 0
-local stored = call('HMGET', KEYS[1], 'epoch', 'nonce', 'at', 'n', 'b', 'word')
+local stored = call('HMGET', KEYS[1], 'epoch', 'nonce', 'at', 'n', 'b', 'word', 'void')
 local epoch = tonumber(stored[1]) or 0
 local function answer(code) return { code, epoch, stored[3] or '', tonumber(stored[4]) or 0, tonumber(stored[5]) or 0 } end
 if stored[6] == ARGV[6] then return answer(0) end
@@ -41,6 +42,8 @@ end
 call('DEL', KEYS[5])
 if how ~= 'begin' then
   epoch = epoch + 1
+  local void = tonumber(string.match(stored[7] or '', '^%d+')) or math.huge
+  if ARGV[7] == '' then call('HSET', KEYS[1], 'void', string.format('%.0f ', math.min(void, n)) .. ARGV[6]) end
   call('DEL', KEYS[4])
 end
 call('HSET', KEYS[1], 'epoch', epoch, 'at', at, 'n', n, 'b', b, 'word', ARGV[6], 'op', 0)

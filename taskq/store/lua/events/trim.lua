@@ -1,15 +1,14 @@
 -- Remove from the head of a partition what its retention does not keep, by whole nodes of the stream.
--- KEYS  1 none  2 log  3 meta  then the hashes of the groups that are named
+-- KEYS  1 none  2 log  3 meta  then the hashes of the groups that are named, then lists of an index in which to forget
 -- ARGV  1 now in ms, or '' for the server's time   2 records, 3 bytes, 4 ms that are kept, each '' for no limit
 --       5 how many entries to remove at most (one more if compacted)   6 an id, '' for none: nothing from it on is removed
 --       then per group its name, with '!' before it if nothing may be removed that it has not handled
 -- Returns { removed records, whether there is more, first id that is left or '', group that holds it back or '', since when }
--- Checked before the first write: types. The first write frees, so a full server is trimmed.
+-- Checked before the first write: types. The first write frees, so a full server is trimmed. In front of it: parts/unindex.
 -- In meta, gone, gone_b, gone_id say up to where all is removed; held and held_since which group holds it back; and
 -- overrun:<group> how many records were removed that a group had not handled.
-local call = redis.call
 for i, key in ipairs(KEYS) do
-  local kind, right = call('TYPE', key).ok, i == 2 and 'stream' or 'hash'
+  local kind, right = call('TYPE', key).ok, i == 2 and 'stream' or i > #ARGV - 3 and 'list' or 'hash'
   if kind ~= 'none' and kind ~= right then return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. kind) end
 end
 local time, told = call('TIME'), call('HMGET', KEYS[3], 'n', 'b', 'gone', 'held', 'held_since', 'gone_b', 'version')
@@ -72,6 +71,7 @@ if went > 0 and final and first and before(first, cut) then -- which one the las
   first, number, size, fields = look('-')
 end
 if went == 0 then return { 0, 0, first or '', holder, since } end
+unindex(KEYS[2], #ARGV - 2)
 local up_to, up_to_b, id = n, b, last[1]
 if first then
   local ms, seq = parts(first)
