@@ -73,8 +73,11 @@ class Desk:
         if not holding.wants_turn:
             return
         window = self._windows.get(holding)
-        apart = window is not None and not holding.revoking and not holding.has_chores
-        if window is not None and apart and (holding.parked_keys or window.room(holding) <= 0):
+        if (
+            window is not None
+            and not (holding.revoking or holding.has_chores)
+            and (holding.parked_keys or window.room(holding) <= 0)
+        ):
             return
         if holding.resume_at > time.monotonic() and not holding.revoking:
             self.ready.add_later(holding, holding.resume_at)
