@@ -62,7 +62,7 @@ def settles(scene: Scene) -> None:
     def quiet() -> bool:
         before, begun = sent(scene), time.monotonic()
         scene.until(lambda: time.monotonic() > begun + 1)
-        return sent(scene) - before <= 4
+        return sent(scene) - before <= 2 * (time.monotonic() - begun + 1)
 
     scene.until(quiet)
 

@@ -97,6 +97,7 @@ ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "ZINCRBY": (None, 1, "m"),
     "ZPOPMIN": (None,),
     "ZRANGE": (None, 0, 0),
+    "ZRANGEBYLEX": (None, "-", "+"),
     "ZRANGEBYSCORE": (None, 0, 0),
     "ZRANK": (None, "m"),
     "ZREM": (None, "m"),
