@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from dataclasses import replace
 from typing import Any
 
-from benchmarks.bench import Bench
+from benchmarks import app as bench_app
+from benchmarks.bench import Bench, wait_for
+from benchmarks.cells import drain, taskq_plan
 from benchmarks.figures import Report, Row, number, spread
-from benchmarks.processes import MeasurementFailed
+from benchmarks.machine import cpu_of, tree
+from benchmarks.processes import MeasurementFailed, Running, environment
 from benchmarks.server import Server
 from taskq import Queue
 from taskq.message import encode, new_ids
@@ -20,6 +26,7 @@ from taskq.tasks.statistics import RECENT, SLOT_MS, SLOTS, sample
 from taskq.watching import Watch
 
 BUDGET_MS = 5.0
+SHARE, ADDED = 10.0, 3.0  # per cent
 _TASKS, _COUNTS, _BUCKETS, _WORKERS = 4, 6, 25, 10
 _LINE = b'{"kind":"error","type":"shop.Refused","task":"shop.send","attempt":1,"worker":"host-1","message":"%s"}'
 _OURS = ("info", "config|resetstat", "command|docs", "hello", "client|setinfo")  # not what a look asks of its queues
@@ -64,7 +71,56 @@ def measure(bench: Bench) -> Report:
             )
             report.data[what] = {"cpu_ms": cpu.values, "commands_ms": inside.values, "commands": costs[0][2]}
         link.close()
+        report.add(_process(bench, server))
+    report.add(_beside(bench, report))
     return report
+
+
+def _process(bench: Bench, server: Server) -> Row:
+    """CPU of a dashboard that looks twice a second, as a share of one core."""
+    bench.say("look: a dashboard beside it")
+    seconds = bench.size(20, 5)
+    env = environment(server.url, bench.ledger_path)
+    with Running([_screen(server, "bench")], env, bench.log("screen")) as screen:
+        wait_for("the dashboard looks", lambda: int(server.info("clients")["connected_clients"]) > 1, 60.0)
+        time.sleep(2.0)  # what it does once is not what it costs
+        screen.check_failed()
+        before, redis = cpu_of(tree(screen.pids)), server.cpu()
+        time.sleep(seconds)
+        screen.check_failed()
+        spent, redis = cpu_of(tree(screen.pids)) - before, server.cpu() - redis
+    share = 100 * spent / seconds
+    beside = f"Redis meanwhile: {number(100 * redis / seconds)} % of a core"
+    what = "the dashboard at 160x48, twice a second, % of a core"
+    return Row("look", what, number(share), f"<= {SHARE:g}", share <= SHARE, beside)
+
+
+def _beside(bench: Bench, report: Report) -> Row:
+    """What an open dashboard adds to the Redis CPU of a drain."""
+    count = bench.size(200_000, 30_000)
+    plain = taskq_plan(count, 1)
+    watched = replace(
+        plain,
+        name="watched",
+        commands=lambda server: [*plain.commands(server), _screen(server, bench_app.NAMESPACE)],
+    )
+    found: dict[str, list[float]] = {"plain": [], "watched": []}
+    for turn in range(bench.rounds):
+        for name, plan in (("plain", plain), ("watched", watched)):
+            got = drain(bench, plan)
+            found[name].append(got.redis_us)
+            bench.say(
+                f"look: round {turn + 1} of {bench.rounds}, {name}: {got.rate:,.0f}/s, redis {got.redis_us:.2f} us"
+            )
+    added = spread([100 * (with_it / without - 1) for without, with_it in zip(*found.values(), strict=True)])
+    report.data["drain"] = found
+    beside = f"{spread(found['plain']).show(2)} us a task without, {spread(found['watched']).show(2)} with it"
+    what = "an open dashboard adds to the Redis CPU of a drain, %"
+    return Row("look", what, added.show(1), f"<= {ADDED:g}", added.middle <= ADDED, beside)
+
+
+def _screen(server: Server, namespace: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.screen", server.url, namespace]
 
 
 def _cost(server: Server, watch: Watch, link: _Counted, looks: int, samples: bool) -> tuple[float, float, int]:

@@ -1,7 +1,8 @@
-"""What a watch reads of queues by turns: the figures of their tasks and their last failures.
+"""What a watch reads of queues by turns: the figures of their tasks, their last failures, their samples.
 
-They are the longest answers of a look, and they change only when something was settled. So a queue is asked again when
-its counters have moved since it was, a tenth of the queues at a time, those first that were asked longest ago.
+They are the longest answers of a look. The first two change only when something was settled, so a queue is asked again
+when its counters have moved since it was; a sample is stored each five seconds. A tenth of the queues are asked at a
+time, those first that were asked longest ago.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from taskq import figures
-from taskq.snapshot import FailureInfo, TaskStats
+from taskq.snapshot import FailureInfo, Sample, TaskStats
+from taskq.tasks.statistics import SLOT_MS
 
 LEAST: Final = 10
 """So many queues at least are asked in one look, if so many have moved."""
@@ -29,6 +31,8 @@ class Details:
         self._failures: dict[str, list[FailureInfo]] = {}
         self._asked: dict[str, Counters] = {}  # the counters when it was asked, longest ago first
         self._moved: dict[str, Counters] = {}  # as the last look saw them
+        self._samples: dict[str, tuple[Sample, ...]] = {}
+        self._sampled: dict[str, float] = {}  # when their samples were asked for, longest ago first
 
     def due(self, known: Iterable[str], *, whole: bool = False) -> set[str]:
         """The queues to ask now: those never asked, then so many of those that have moved; or all."""
@@ -37,7 +41,23 @@ class Details:
             return names
         never = names - self._asked.keys()
         moved = [name for name, then in self._asked.items() if name in names and self._moved.get(name) != then]
-        return never | set(moved[: max(LEAST, len(names) // SHARE)])
+        return never | set(moved[: _at_once(names)])
+
+    def samples_due(self, known: Iterable[str], now: float) -> set[str]:
+        """The queues whose samples to ask for now, by a clock in seconds: those never asked, then the oldest."""
+        names = set(known)
+        self._samples = {name: found for name, found in self._samples.items() if name in names}
+        self._sampled = {name: at for name, at in self._sampled.items() if name in names}
+        old = [name for name, at in self._sampled.items() if now - at >= SLOT_MS / 1000]
+        due = (names - self._sampled.keys()) | set(old[: _at_once(names)])
+        for name in due:
+            self._sampled.pop(name, None)
+            self._sampled[name] = now
+        return due
+
+    def take_samples(self, name: str, samples: tuple[Sample, ...]) -> None:
+        """The samples of a queue."""
+        self._samples[name] = samples
 
     def take_tasks(self, name: str, flat: Any) -> None:
         """The answer for the tasks of a queue."""
@@ -62,6 +82,11 @@ class Details:
             self._asked.pop(name, None)
 
     @property
+    def samples(self) -> dict[str, tuple[Sample, ...]]:
+        """The samples of all queues, as they were when they were asked for."""
+        return dict(sorted(self._samples.items()))
+
+    @property
     def tasks(self) -> tuple[TaskStats, ...]:
         """The tasks of all queues, by queue and name."""
         return tuple(one for _, tasks in sorted(self._tasks.items()) for one in tasks)
@@ -70,6 +95,10 @@ class Details:
     def failures(self) -> Sequence[FailureInfo]:
         """The last failures of all queues, newest first."""
         return sorted((one for found in self._failures.values() for one in found), key=lambda one: -one.at)
+
+
+def _at_once(names: set[str]) -> int:
+    return max(LEAST, len(names) // SHARE)
 
 
 def _settled(meta: Mapping[bytes, bytes]) -> Counters:

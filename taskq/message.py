@@ -22,6 +22,7 @@ import orjson
 
 from taskq import codec as codecs
 from taskq.errors import ConfigError, DecodeError, NewerLayout, SerializationError
+from taskq.quick import maker
 
 LAYOUT = 1
 """The newest layout that this release writes and reads."""
@@ -47,6 +48,9 @@ class Message:
     created: int
     options: dict[str, Any] | None = None
     headers: dict[str, Any] | None = None
+
+
+_made = maker(Message)
 
 
 def new_ids(count: int) -> list[bytes]:
@@ -133,7 +137,7 @@ def decode(id: bytes, body: bytes) -> Message:
         raise DecodeError(f"cannot be decoded: {type(error).__name__}: {error}") from error
     if type(task) is not str or type(args) is not list or type(kwargs) is not dict:
         raise DecodeError("the fields of the envelope have the wrong types")
-    return Message(id, task, args, kwargs, created, options, headers)
+    return _made(id, task, args, kwargs, created, options, headers)
 
 
 def copied(body: bytes, created: int, headers: Mapping[str, str]) -> bytes:

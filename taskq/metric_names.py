@@ -111,6 +111,56 @@ SCHEDULES = Metric(
 SCHEDULE_DELAY = Metric(
     "taskq_schedule_delay_seconds", "gauge", "How late the active schedule is that is furthest behind its next slot."
 )
+TOPIC_RECORDS = Metric("taskq_topic_records_total", "counter", "Records that were published.", ("topic",))
+TOPIC_BYTES = Metric("taskq_topic_bytes_total", "counter", "Bytes of their keys and values.", ("topic",))
+TOPIC_RETAINED = Metric(
+    "taskq_topic_retained_records", "gauge", "Records that retention left there, before compaction.", ("topic",)
+)
+TOPIC_RETAINED_BYTES = Metric(
+    "taskq_topic_retained_bytes", "gauge", "Bytes of the keys and values of these.", ("topic",)
+)
+GROUP_LAG = Metric("taskq_group_lag_records", "gauge", "Records that the group is not done with.", ("topic", "group"))
+GROUP_LAG_BYTES = Metric(
+    "taskq_group_lag_bytes",
+    "gauge",
+    "Bytes of keys and values of these; of a shared group only of those that nobody has read.",
+    ("topic", "group"),
+)
+GROUP_LAG_SECONDS = Metric(
+    "taskq_group_lag_seconds", "gauge", "Age of the oldest record that the group is not done with.", ("topic", "group")
+)
+GROUP_RECORDS = Metric(
+    "taskq_group_records_total",
+    "counter",
+    "Records that the group was done with: handled, rejected by a filter, parked or dead.",
+    ("topic", "group"),
+)
+GROUP_RETRIED = Metric(
+    "taskq_group_retries_total", "counter", "Records that failed and were to be handled again.", ("topic", "group")
+)
+GROUP_BURIED = Metric(
+    "taskq_group_records_dead_total", "counter", "Records that became dead letters.", ("topic", "group")
+)
+GROUP_LOST = Metric(
+    "taskq_group_records_lost_total",
+    "counter",
+    "Records that left the log before the group was there, and times that a log was shorter than the position.",
+    ("topic", "group"),
+)
+GROUP_DEAD = Metric("taskq_group_dead_letters", "gauge", "Dead letters that are there.", ("topic", "group"))
+GROUP_WAITING = Metric(
+    "taskq_group_waiting",
+    "gauge",
+    "What waits for another try: parked keys of an ordered group, records of a shared one.",
+    ("topic", "group"),
+)
+GROUP_MEMBERS = Metric("taskq_group_members", "gauge", "Members or consumers that are there.", ("topic", "group"))
+GROUP_EPOCH = Metric(
+    "taskq_group_rebalances_total",
+    "counter",
+    "Times that partitions were given out anew; of a shared group, that it was made or moved.",
+    ("topic", "group"),
+)
 BROKER_MEMORY = Metric("taskq_broker_memory_bytes", "gauge", "Memory that the broker uses.")
 BROKER_MEMORY_LIMIT = Metric(
     "taskq_broker_memory_limit_bytes", "gauge", "Memory that the broker may use; 0 is no limit."
@@ -145,6 +195,27 @@ WORKER_LOST = Metric(
     "counter",
     "Outcomes of this worker that were refused, because the lease was gone.",
 )
+WORKER_RECORDS = Metric(
+    "taskq_worker_records_total",
+    "counter",
+    "Records for which this worker called a handler: handled, or failed (of a batch that failed one).",
+    ("outcome",),
+)
+WORKER_HANDLE_SECONDS = Metric(
+    "taskq_worker_record_handle_seconds",
+    "histogram",
+    "How long calls of handlers of records took in this worker; the sum is estimated from the buckets.",
+)
+WORKER_COMMIT_SECONDS = Metric(
+    "taskq_worker_record_commit_seconds",
+    "histogram",
+    "How long the broker took to store the progress of groups; the sum is estimated from the buckets.",
+)
+WORKER_COMMITS_REFUSED = Metric(
+    "taskq_worker_record_commits_refused_total",
+    "counter",
+    "Progress of this worker that was refused: others had the partition, or the record of a shared group, by then.",
+)
 WORKER_READY = Metric("taskq_worker_ready", "gauge", "1 while /readyz of this worker says yes.")
 
 NAMESPACE: Final = (
@@ -152,12 +223,16 @@ NAMESPACE: Final = (
     *(ATTEMPTS, ATTEMPTS_FAILED, ATTEMPTS_CRASHED, RUN_SECONDS, WAIT_SECONDS),
     *(QUEUE_MESSAGES, QUEUE_OLDEST_AGE, QUEUE_PAUSED, QUEUE_TRUNCATED, STREAM_ENTRIES),
     *(WORKERS, SLOTS, SCHEDULES, SCHEDULE_DELAY, BROKER_MEMORY, BROKER_MEMORY_LIMIT, BROKER_CLIENTS),
+    *(TOPIC_RECORDS, TOPIC_BYTES, TOPIC_RETAINED, TOPIC_RETAINED_BYTES),
+    *(GROUP_LAG, GROUP_LAG_BYTES, GROUP_LAG_SECONDS, GROUP_RECORDS, GROUP_RETRIED, GROUP_BURIED, GROUP_LOST),
+    *(GROUP_DEAD, GROUP_WAITING, GROUP_MEMBERS, GROUP_EPOCH),
 )
 """Of the whole namespace: only the exporter that is elected serves them."""
 
 PROCESS: Final = (
     *(BROKER_UP, EXPORTER_ELECTED, EXPORTER_MISSING, EXPORTER_LOOK_SECONDS),
-    *(WORKER_CHILDREN, WORKER_SLOTS, WORKER_ATTEMPTS, WORKER_LOST, WORKER_READY),
+    *(WORKER_CHILDREN, WORKER_SLOTS, WORKER_ATTEMPTS, WORKER_LOST),
+    *(WORKER_RECORDS, WORKER_HANDLE_SECONDS, WORKER_COMMIT_SECONDS, WORKER_COMMITS_REFUSED, WORKER_READY),
 )
 """Of the process that was asked: each serves its own."""
 

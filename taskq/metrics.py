@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from taskq import metric_names as names
 from taskq.exposition import Page
-from taskq.snapshot import Snapshot, TaskStats, WorkerInfo
+from taskq.snapshot import GroupInfo, Snapshot, TaskStats, TopicInfo, WorkerInfo
 from taskq.tasks.operator_calls import QueueInfo
 from taskq.tasks.schedule_admin import ScheduleInfo
 
@@ -25,6 +25,8 @@ def describe(snapshot: Snapshot, page: Page) -> None:
         _task(stats, page)
     _workers(snapshot.workers, page)
     _schedules(snapshot.schedules, snapshot.now, page)
+    for topic in snapshot.topics:
+        _topic(topic, page)
     page.add(names.EXPORTER_MISSING, len(snapshot.truncated))
     page.add(names.BROKER_MEMORY, snapshot.server.memory)
     page.add(names.BROKER_MEMORY_LIMIT, snapshot.server.limit)
@@ -112,3 +114,28 @@ def _schedules(schedules: tuple[ScheduleInfo, ...], now: int, page: Page) -> Non
     for state, count in found.items():
         page.add(names.SCHEDULES, count, state=state)
     page.add(names.SCHEDULE_DELAY, latest)
+
+
+def _topic(topic: TopicInfo, page: Page) -> None:
+    name = topic.topic
+    page.add(names.TOPIC_RECORDS, topic.appended, topic=name)
+    page.add(names.TOPIC_BYTES, topic.appended_bytes, topic=name)
+    page.add(names.TOPIC_RETAINED, topic.records, topic=name)
+    page.add(names.TOPIC_RETAINED_BYTES, topic.bytes, topic=name)
+    for group in topic.groups:
+        _group(group, page)
+
+
+def _group(group: GroupInfo, page: Page) -> None:
+    where = {"topic": group.topic, "group": group.group}
+    page.add(names.GROUP_LAG, group.records, **where)
+    page.add(names.GROUP_LAG_BYTES, group.bytes, **where)
+    page.add(names.GROUP_LAG_SECONDS, group.seconds, **where)
+    page.add(names.GROUP_RECORDS, group.done, **where)
+    page.add(names.GROUP_RETRIED, group.retried, **where)
+    page.add(names.GROUP_BURIED, group.buried, **where)
+    page.add(names.GROUP_LOST, group.lost, **where)
+    page.add(names.GROUP_DEAD, group.dead, **where)
+    page.add(names.GROUP_WAITING, group.waiting, **where)
+    page.add(names.GROUP_MEMBERS, len(group.members), **where)
+    page.add(names.GROUP_EPOCH, group.epoch, **where)

@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 from taskq.buckets import Histogram
 from taskq.tasks.operator_calls import QueueInfo as QueueInfo
 from taskq.tasks.schedule_admin import ScheduleInfo as ScheduleInfo  # readers of snapshots name it
+from taskq.topic_info import GroupInfo as GroupInfo
+from taskq.topic_info import TopicInfo as TopicInfo
 
 Fate: TypeAlias = Literal["retried", "dead", "quarantined", "crashed"]
 
@@ -102,7 +104,8 @@ class Snapshot:
 
     `queues` are sorted by name, `workers` those that spoke last first, `failures` newest first, `schedules` by their
     next slot. `samples` are by queue, oldest first, of the last ten minutes at most. `queue_count` is how many queues
-    there are, also those that were not read.
+    there are, also those that were not read. `topics` are by name, those of which all partitions were read; with many
+    of them their figures are a few looks old.
     """
 
     namespace: str
@@ -116,3 +119,4 @@ class Snapshot:
     schedules: tuple[ScheduleInfo, ...] = ()
     truncated: tuple[str, ...] = ()
     queue_count: int = 0
+    topics: tuple[TopicInfo, ...] = ()

@@ -7,11 +7,13 @@ for all of it at once, so what is new is seen one look later. No key space is se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from taskq import figures
+from taskq.asks import Ask, Names
 from taskq.details import Details
 from taskq.errors import BrokerUnavailable, DecodeError, InvalidName, NoScript, TaskqError
 from taskq.names import check_name
@@ -32,28 +34,22 @@ from taskq.tasks.operator_calls import (
 )
 from taskq.tasks.schedule import Entry
 from taskq.tasks.schedule_admin import ScheduleInfo
+from taskq.topic_looks import TopicLooks
 
 MOST_QUEUES = 1_000
 MOST_WORKERS = 200
 MOST_SCHEDULES = 100
-DEPTH: Final = Depth(1_000, 100, 20)
-GLANCE: Final = Depth(1_000, 1, 20)
+DEPTH: Final = Depth(1_000, 50, 20)
+GLANCE: Final = Depth(1_000, 0, 20)
 WHOLE: Final = Depth(MOST_LEASES, MOST_LOOKS, MOST_TASKS)
-DEEP = 5
+DEEP = 2
 """So many queues of a look are looked into for what is running and retrying, which costs the most; the others keep what
-the look into them said. They take turns."""
+the look into them said. Those that have something leased or delayed take turns."""
+FIRST = 50
+"""But so many of those that were never looked into."""
 
 _FIRST_ROUNDS = 2  # names first, then transports and parked tasks
 _DEEP = ("running", "retrying")
-
-
-@dataclass
-class _Ask:
-    """A command or a script of a look; `take` gets the answer, `what` is what is missing if it is refused."""
-
-    what: str
-    wire: Call[Any] | tuple[Any, ...]
-    take: Callable[[Any], None]
 
 
 @dataclass
@@ -71,39 +67,14 @@ class _Seen:
     queue_count: int = 0
 
 
-class _Names:
-    """A set or hash of names that is read a page a round; it is known once a scan has come to its end."""
-
-    def __init__(self, command: str, key: str, most: int) -> None:
-        self._command, self._key, self._most = command, key, most
-        self._cursor: bytes = b"0"
-        self._page: dict[str, str] = {}
-        self.known: dict[str, str] = {}
-        self.cut = False
-
-    def wire(self) -> tuple[Any, ...]:
-        return self._command, self._key, self._cursor, "COUNT", self._most
-
-    def take(self, reply: Any) -> None:
-        self._cursor, flat = reply
-        texts = [str(text, "utf-8", "replace") for text in flat]
-        pairs = zip(texts, texts, strict=True) if self._command == "SSCAN" else zip(*[iter(texts)] * 2, strict=True)
-        self._page |= dict(pairs)
-        whole = self._cursor == b"0"
-        if whole or not self.known or len(self._page) > self._most:
-            self.cut = not whole or len(self._page) > self._most
-            self.known = dict(sorted(self._page.items())[: self._most])
-        if whole or len(self._page) > self._most:
-            self._cursor, self._page = b"0", {}
-
-
 class Watch:
     """Looks at one namespace; not for several threads at once.
 
-    `failures` is how many of its last failures are read of each queue. With more than 5 queues `running` and `retrying`
-    are a few looks old: queues are looked into by turns. With more than 10 the same holds for the figures of tasks and
-    the failures of queues that are busy (`taskq.details`). With `whole` every look reads all, as far as the command
-    line does: for who looks every few seconds. Raises the errors of `BrokerError`; a queue that cannot be read (a key
+    `failures` is how many of its last failures are read of each queue. With more than 2 busy queues `running` and
+    `retrying` are a few looks old: queues are looked into by turns. With more than 10 the same holds for the figures of
+    tasks and the failures of busy queues (`taskq.details`), and of topics a part is read at each look
+    (`taskq.topic_looks`). With `whole` every look reads all, as far as the command line does: for who looks every few
+    seconds. Raises the errors of `BrokerError`; a queue that cannot be read (a key
     of another type, a shard that is away) is left out, and named in `truncated`.
     """
 
@@ -112,8 +83,8 @@ class Watch:
         self.namespace = check_name(namespace, "namespace")
         self._failures = failures
         self._whole = whole
-        self._queues = _Names("SSCAN", store_keys.queues(namespace), MOST_QUEUES)
-        self._schedules = _Names("HSCAN", store_keys.schedules(namespace), MOST_SCHEDULES)
+        self._queues = Names("SSCAN", store_keys.queues(namespace), MOST_QUEUES)
+        self._schedules = Names("HSCAN", store_keys.schedules(namespace), MOST_SCHEDULES)
         self._streams: set[str] = set()
         self._parked: dict[str, list[str]] = {}
         self._workers: list[str] = []
@@ -121,12 +92,15 @@ class Watch:
         self._nodes = 0
         self._asked: dict[str, list[str]] = {}
         self._details = Details()
+        self._topics = TopicLooks(namespace, whole=whole)
         self._deep: dict[str, QueueInfo] = {}  # what the last look into each said, the oldest first
+        self._busy: set[str] = set()  # queues of which something is leased or delayed
 
     def look(self, *, samples: bool = True) -> Snapshot:
         """Everything at one moment, in one round trip to each server; the first look takes three.
 
-        Without `samples` those of the last ten minutes are left out, which cost the most to read.
+        Without `samples` those of the last ten minutes are left out. A queue that is known has them read again at most
+        each five seconds.
         """
         if not self._nodes:
             self._nodes = len(self.link.everywhere("PING"))
@@ -145,10 +119,11 @@ class Watch:
                 if name in seen.records
             ),
             tasks=self._details.tasks,
-            samples={name: self._samples(name, seen) for name in sorted(seen.samples)},
+            samples=self._details.samples if samples else {},
             failures=tuple(self._details.failures),
             schedules=tuple(self._schedule_infos(seen)),
             truncated=tuple(seen.missing),
+            topics=self._topics.infos(),
             queue_count=max(seen.queue_count, len(self._queues.known)),
         )
 
@@ -156,28 +131,32 @@ class Watch:
 
     def _round(self, samples: bool) -> _Seen:
         seen = _Seen()
-        asks = [*self._common(seen), *self._of_schedules(seen)]
+        asks = [*self._common(seen), *self._of_schedules(seen), *self._topics.asks()]
         self._asked, turns = {}, self._turns()
         details = self._details.due(self._queues.known, whole=self._whole)
+        sampled = self._details.samples_due(self._queues.known, time.monotonic()) if samples else ()
         for name in self._queues.known:
             try:
                 keys = queue_keys(self.namespace, check_name(name), name in self._streams)
             except InvalidName:
                 continue
             depth = WHOLE if self._whole else DEPTH if name in turns else GLANCE
-            asks += self._of_queue(seen, keys, samples, depth)
+            asks += self._of_queue(seen, keys, name in sampled, depth)
             asks += self._of_details(keys) if name in details else ()
         self._exchange(asks, seen)
         refused = [name for name in details if _queue(name) in seen.missing]
+        for name in seen.samples:
+            self._details.take_samples(name, self._samples(name, seen))
         self._details.keep(details, refused, {name: reading.meta for name, reading in seen.queues.items()})
+        self._topics.keep(seen.missing)
         for part, cut in (("queues", self._queues.cut), ("schedules", self._schedules.cut)):
             if cut:
                 seen.missing[part] = None
         self._remember(seen)
         return seen
 
-    def _common(self, seen: _Seen) -> list[_Ask]:
-        def time(reply: Any) -> None:
+    def _common(self, seen: _Seen) -> list[Ask]:
+        def moment(reply: Any) -> None:
             seen.now = int(reply[0]) * 1000 + int(reply[1]) // 1000
 
         def beats(flat: Any) -> None:
@@ -197,26 +176,28 @@ class Watch:
 
         space, asked = self.namespace, self._workers
         asks = [
-            _Ask("time", ("TIME",), time),
-            _Ask("queues", self._queues.wire(), self._queues.take),
-            _Ask("schedules", self._schedules.wire(), self._schedules.take),
-            _Ask("workers", ("ZREVRANGE", store_keys.workers(space), 0, MOST_WORKERS, "WITHSCORES"), beats),
+            Ask("time", ("TIME",), moment),
+            Ask("queues", self._queues.wire(), self._queues.take),
+            Ask("schedules", self._schedules.wire(), self._schedules.take),
+            Ask("workers", ("ZREVRANGE", store_keys.workers(space), 0, MOST_WORKERS, "WITHSCORES"), beats),
         ]
         if self._queues.cut:
-            asks.append(_Ask("queues", ("SCARD", store_keys.queues(space)), count))
+            asks.append(Ask("queues", ("SCARD", store_keys.queues(space)), count))
         if asked:
             wire = ("MGET", *(store_keys.worker_record(space, name) for name in asked))
-            asks.append(_Ask("workers", wire, lambda reply: records(asked, reply)))
+            asks.append(Ask("workers", wire, lambda reply: records(asked, reply)))
         sections = ("memory", "clients") if self._server else ("server", "memory", "clients")
-        return asks + [_Ask("server", ("INFO", section), info) for section in sections]
+        return asks + [Ask("server", ("INFO", section), info) for section in sections]
 
     def _turns(self) -> set[str]:
-        """The queues to look into: those never seen, then those not seen for longest."""
+        """The queues to look into: those never seen, then those seen longest ago of those that hold something."""
         known = self._queues.known
         self._deep = {name: info for name, info in self._deep.items() if name in known}
-        return set([*(name for name in known if name not in self._deep), *self._deep][:DEEP])
+        never = [name for name in known if name not in self._deep][:FIRST]
+        busy = [name for name in self._deep if name in self._busy]
+        return {*never, *busy[: max(DEEP - len(never), 0)]}
 
-    def _of_queue(self, seen: _Seen, keys: QueueKeys, samples: bool, depth: Depth) -> list[_Ask]:
+    def _of_queue(self, seen: _Seen, keys: QueueKeys, samples: bool, depth: Depth) -> list[Ask]:
         name = keys.name
 
         def reading(value: Reading) -> None:
@@ -227,27 +208,27 @@ class Watch:
 
         what, parked = _queue(name), self._parked.get(name, [])
         self._asked[name] = parked
-        asks = [_Ask(what, overview(keys, parked, depth), reading)]
+        asks = [Ask(what, overview(keys, parked, depth), reading)]
         if samples:
-            asks.append(_Ask(what, ("HGETALL", keys.samples), kept))
+            asks.append(Ask(what, ("HGETALL", keys.samples), kept))
         return asks
 
-    def _of_details(self, keys: QueueKeys) -> list[_Ask]:
+    def _of_details(self, keys: QueueKeys) -> list[Ask]:
         name, details = keys.name, self._details
-        asks = [_Ask(_queue(name), ("HGETALL", keys.stats), lambda flat: details.take_tasks(name, flat))]
+        asks = [Ask(_queue(name), ("HGETALL", keys.stats), lambda flat: details.take_tasks(name, flat))]
         if self._failures:
             wire = ("LRANGE", keys.recent, 0, self._failures - 1)
-            asks.append(_Ask(_queue(name), wire, lambda entries: details.take_failures(name, entries)))
+            asks.append(Ask(_queue(name), wire, lambda entries: details.take_failures(name, entries)))
         return asks
 
-    def _of_schedules(self, seen: _Seen) -> list[_Ask]:
-        def ask(name: str, queue: str) -> _Ask:
+    def _of_schedules(self, seen: _Seen) -> list[Ask]:
+        def ask(name: str, queue: str) -> Ask:
             wire = schedule_calls.read(queue_keys(self.namespace, queue), name)
-            return _Ask(f"schedule {name}", wire, lambda reply: seen.schedules.append((name, queue, reply)))
+            return Ask(f"schedule {name}", wire, lambda reply: seen.schedules.append((name, queue, reply)))
 
         return [ask(name, queue) for name, queue in self._schedules.known.items()]
 
-    def _exchange(self, asks: Sequence[_Ask], seen: _Seen) -> None:
+    def _exchange(self, asks: Sequence[Ask], seen: _Seen) -> None:
         wires = [ask.wire.command() if isinstance(ask.wire, Call) else ask.wire for ask in asks]
         for ask, reply in zip(asks, self.link.pipeline(wires), strict=True):
             answer = reply
@@ -281,6 +262,10 @@ class Watch:
 
     def _info(self, name: str, reading: Reading) -> QueueInfo:
         info = reading.info(name, self._asked[name])
+        if info.leased or info.delayed:
+            self._busy.add(name)
+        else:
+            self._busy.discard(name)
         if reading.depth != GLANCE:
             self._deep.pop(name, None)
             self._deep[name] = info

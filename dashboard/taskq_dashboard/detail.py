@@ -1,4 +1,4 @@
-"""One message or one schedule in full, and the page of help: lines to be scrolled through."""
+"""One message, schedule or topic in full, and the page of help: lines to be scrolled through."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from taskq.inspector import MessageInfo
-from taskq.snapshot import ScheduleInfo
+from taskq.snapshot import ScheduleInfo, TopicInfo
 from taskq.terminal import clean_lines
 from taskq_dashboard.cells import clock, plain, size, span, width_of
 from taskq_dashboard.paint import Line, Paint, trim
 from taskq_dashboard.panels import title
 from taskq_dashboard.rows import Run, number
 from taskq_dashboard.state import Detail, Message
+from taskq_dashboard.topics import topic_lines
 
 _WORD = 11
 _MOST_CHARS = 16_000  # of one value
@@ -22,7 +23,7 @@ _LOOKS = {"dead": "dead", "quarantined": "dead", "retrying": "retry", "done": "d
 
 HELP = """\
 Views     1 overview  2 queues  3 messages  4 workers  5 dead letters
-          6 schedules
+          6 schedules  7 topics
 Moving    j k, arrows    a row         pgup pgdn    a page, and further ones
           g G, home end  first, last   enter, esc   open one, go back
           tab            next state    left right   another queue
@@ -53,6 +54,8 @@ def help_lines(paint: Paint, width: int) -> list[Line]:
 
 def detail_lines(detail: Detail, now: float, paint: Paint, width: int, run: Run | None = None) -> list[Line]:
     """All that is known, wrapped to the width; `run` is its attempt, if it runs now."""
+    if isinstance(detail, TopicInfo):
+        return topic_lines(detail, now, paint, width)
     if isinstance(detail, ScheduleInfo):
         lines = [title(paint, f"schedule {plain(detail.name)}", width)]
         for word, text in _schedule(detail):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from taskq.inspector import MessageInfo, QueueInfo
-from taskq.snapshot import ScheduleInfo
+from taskq.snapshot import ScheduleInfo, TopicInfo
 from taskq_dashboard.rows import Run, items, selected
 from taskq_dashboard.state import TABS, Listed, Message, State, Verb
 
@@ -62,7 +62,7 @@ def _list(state: State) -> list[Offer]:
         found.append(("tab", "state"))
         if state.tab != "failures":
             found.append(("←→", "queue"))
-    found.append(("1-6", "view"))
+    found.append(("1-7", "view"))
     if rows:
         found.append(("jk", "move"))
     return found
@@ -76,6 +76,8 @@ def _row(state: State) -> list[Offer]:
         return _hold(one)
     if isinstance(one, Run):
         return [("C", "cancel")]
+    if isinstance(one, TopicInfo):
+        return []
     verbs = _verbs(state.tab)
     return [("space", "mark"), ("A", "mark all"), *verbs] if verbs else []
 

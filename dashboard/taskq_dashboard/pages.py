@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from taskq.inspector import QueueInfo
-from taskq.snapshot import ScheduleInfo, TaskStats
+from taskq.snapshot import ScheduleInfo, TaskStats, TopicInfo
 from taskq_dashboard import panels
 from taskq_dashboard.cells import count, plain, span
 from taskq_dashboard.flow import drawing
@@ -15,6 +15,7 @@ from taskq_dashboard.paint import Line, Paint, Piece, trim
 from taskq_dashboard.panels import duration, figure, filled, title
 from taskq_dashboard.rows import Item, Run, items, place
 from taskq_dashboard.state import TABS, Row, State, View
+from taskq_dashboard.topics import topic_line, topic_page
 
 WIDE = 140  # cells from which two parts stand side by side
 _LEAST_QUEUES = 4
@@ -31,7 +32,7 @@ def overview(state: State, paint: Paint, width: int, height: int) -> list[Line]:
     """The flow, the queues, and what else there is room for."""
     picture = state.picture
     assert picture is not None
-    top = [title(paint, "flow", width), *drawing(picture, paint, width)]
+    top = [title(paint, "flow", width), *drawing(picture, paint, width), *topic_line(picture, paint, width)]
     left = height - len(top)
     chosen = panels.parts(picture.snapshot)
     rows = [one for one in items(state) if isinstance(one, QueueInfo)]
@@ -240,6 +241,16 @@ def schedules(state: State, paint: Paint, width: int, height: int) -> list[Line]
     return _listed(paint, f"schedules {len(found)}", panels.SCHEDULE_COLUMNS, rows, (width, height), at)
 
 
+def topics(state: State, paint: Paint, width: int, height: int) -> list[Line]:
+    """All topics, and the groups of the selected one."""
+    picture = state.picture
+    assert picture is not None
+    found = [one for one in items(state) if isinstance(one, TopicInfo)]
+    if not found:
+        return filled([title(paint, "topics 0", width), _nothing(state, paint, width)], width, height)
+    return topic_page(picture, found, paint, width, height, place(state, list[Item](found)))
+
+
 Page: TypeAlias = Callable[[State, Paint, int, int], list[Line]]
 _PAGES: dict[View, Page] = {
     "overview": overview,
@@ -248,4 +259,5 @@ _PAGES: dict[View, Page] = {
     "workers": workers,
     "dead": messages,
     "schedules": schedules,
+    "topics": topics,
 }

@@ -258,7 +258,7 @@ class Part:
 
 
 def parts(snapshot: Snapshot) -> list[Part]:
-    """Those that have something to show, the most important first. Topics with their lag come here, as one more."""
+    """Those that have something to show, the most important first."""
     found = [
         Part(running, len(runs(snapshot))),
         Part(failures, len(snapshot.failures)),

@@ -7,7 +7,7 @@ sweep stores; where there are none, from what this dashboard has seen since it w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from taskq.buckets import Histogram
 from taskq.inspector import QueueInfo
@@ -21,6 +21,9 @@ _RECENT_MS = 60_000  # over which quantiles are taken
 _COUNTED = ("enqueued", "done", "failed", "retried", "dead")
 
 Counts = tuple[int, ...]
+Flow = tuple[str, str]
+"""A topic, whose records come in, and a group, whose records go out; or '' for the topic itself."""
+
 Durations = Mapping[tuple[str, str], Histogram]
 
 
@@ -57,6 +60,7 @@ class _Mark:
 
     at: int
     counts: Mapping[str, Counts] = field(hash=False)
+    flows: Mapping[Flow, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,17 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One look, with its rates. `paces` are by queue; `since` is the moment to which rates go back."""
+    """One look, with its rates. `paces` are by queue, `flows` are records per second."""
 
     snapshot: Snapshot
     paces: Mapping[str, Pace] = field(default_factory=dict, hash=False)
     total: Pace = Pace()
     trend: Trend = Trend()
+    flows: Mapping[Flow, float] = field(default_factory=dict, hash=False)
+
+    def flow(self, topic: str, group: str = "") -> float:
+        """Records per second that came to a topic, or that a group was done with."""
+        return self.flows.get((topic, group), 0.0)
 
     def pace(self, queue: str) -> Pace:
         """That of a queue, nothing for one that was never seen."""
@@ -86,9 +95,6 @@ _STILL = Pace()
 
 def develop(snapshot: Snapshot, before: Picture | None = None) -> Picture:
     """The picture of a snapshot, with what the one before remembers."""
-    if before is not None and before.snapshot.namespace == snapshot.namespace and not snapshot.samples:
-        # Samples are asked for now and then only; between, the last ones still hold.
-        snapshot = replace(snapshot, samples=before.snapshot.samples)
     trend = _grown(before.trend if before is not None else Trend(), snapshot)
     runs = {(one.queue, one.task): one.run for one in snapshot.tasks}
     earlier = trend.runs[0][1] if trend.runs else {}
@@ -110,7 +116,7 @@ def develop(snapshot: Snapshot, before: Picture | None = None) -> Picture:
     for histogram in recent.values():
         everything = everything.plus(histogram)
     bars = [sum(column) for column in zip(*(pace.bars for pace in paces.values()), strict=True)]
-    return Picture(snapshot, paces, Pace(together, _p95(everything), tuple(bars)), trend)
+    return Picture(snapshot, paces, Pace(together, _p95(everything), tuple(bars)), trend, _flow_rates(trend))
 
 
 def _counts(info: QueueInfo) -> Counts:
@@ -119,7 +125,7 @@ def _counts(info: QueueInfo) -> Counts:
 
 def _grown(trend: Trend, snapshot: Snapshot) -> Trend:
     """With this look: one mark per step is kept, and always the newest."""
-    mark = _Mark(snapshot.now, {info.name: _counts(info) for info in snapshot.queues})
+    mark = _Mark(snapshot.now, {info.name: _counts(info) for info in snapshot.queues}, _flows(snapshot))
     marks = [old for old in trend.marks if old.at <= mark.at]  # a clock that went back begins anew
     if len(marks) > 1 and marks[-2].at // STEP_MS == marks[-1].at // STEP_MS:
         marks.pop()
@@ -129,10 +135,32 @@ def _grown(trend: Trend, snapshot: Snapshot) -> Trend:
     return Trend((*marks[-BARS:], mark), tuple(runs))
 
 
-def _rates(trend: Trend, queue: str) -> Rates:
+def _flows(snapshot: Snapshot) -> dict[Flow, int]:
+    found: dict[Flow, int] = {}
+    for info in snapshot.topics:
+        found[info.topic, ""] = info.appended
+        found |= {(info.topic, group.group): group.done for group in info.groups}
+    return found
+
+
+def _flow_rates(trend: Trend) -> dict[Flow, float]:
+    """Of what was there at both ends: a topic that has just been found has published nothing meanwhile."""
+    first, last, seconds = _span(trend)
+    if seconds <= 0:
+        return {}
+    both = ((flow, now, first.flows.get(flow, now)) for flow, now in last.flows.items())
+    return {flow: (now - then if now >= then else now) / seconds for flow, now, then in both}
+
+
+def _span(trend: Trend) -> tuple[_Mark, _Mark, float]:
+    """The two marks between which rates are taken, and the seconds between them."""
     last = trend.marks[-1]
     first = next((mark for mark in reversed(trend.marks[:-1]) if last.at - mark.at >= STEP_MS), trend.marks[0])
-    seconds = (last.at - first.at) / 1000
+    return first, last, (last.at - first.at) / 1000
+
+
+def _rates(trend: Trend, queue: str) -> Rates:
+    first, last, seconds = _span(trend)
     if seconds <= 0 or queue not in last.counts:
         return Rates()
     now = last.counts[queue]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taskq.snapshot import ScheduleInfo
+from taskq.snapshot import ScheduleInfo, TopicInfo
 from taskq_dashboard.offers import offered
 from taskq_dashboard.orders import advance, answer, demand, finish
 from taskq_dashboard.picture import develop
@@ -90,6 +90,10 @@ def _looked(state: State, event: Looked) -> Next:
     if isinstance(state.detail, ScheduleInfo):
         name = state.detail.name
         return replace(state, detail=next((one for one in event.snapshot.schedules if one.name == name), None)), []
+    if isinstance(state.detail, TopicInfo):
+        topic = state.detail.topic  # one that cannot be read now stays as it was, until it is closed
+        found = (one for one in event.snapshot.topics if one.topic == topic)
+        return replace(state, detail=next(found, state.detail)), []
     if state.now - state.asked < AGAIN_MS:
         return state, []
     if isinstance(state.detail, Message):
@@ -130,7 +134,7 @@ def _key(state: State, name: str) -> Next:
         return _stopping(state), [Stop()]
     if name in ("r", "p", "C", "D"):
         return demand(state, name) if offered(state, name) else (state, [])
-    if len(name) == 1 and name in "123456":
+    if len(name) == 1 and name in "1234567":
         return _to_view(state, int(name) - 1)
     if state.detail is not None:
         return _in_detail(state, name)
@@ -254,7 +258,7 @@ def _open(state: State) -> Next:
         return opened, [Open(one.queue, one.id)]
     if one is None:
         return state, []
-    if isinstance(one, ScheduleInfo):
+    if isinstance(one, (ScheduleInfo, TopicInfo)):
         return replace(state, detail=one, scroll=0), []
     return _to_view(replace(state, queue=one.name, tabs={**state.tabs, "messages": "ready"}), VIEWS.index("messages"))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from taskq.inspector import QueueInfo, WorkerInfo
-from taskq.snapshot import FailureInfo, ScheduleInfo, Snapshot
+from taskq.snapshot import FailureInfo, ScheduleInfo, Snapshot, TopicInfo
 from taskq_dashboard.state import Row, State
 
 
@@ -25,7 +25,7 @@ class Run:
     limit: float
 
 
-Item: TypeAlias = QueueInfo | Run | Row | ScheduleInfo
+Item: TypeAlias = QueueInfo | Run | Row | ScheduleInfo | TopicInfo
 
 
 def items(state: State) -> list[Item]:
@@ -41,6 +41,8 @@ def items(state: State) -> list[Item]:
         return [one for one in runs(snapshot) if has(text, one.task, one.queue, one.id, one.worker)]
     if state.view == "schedules":
         return [one for one in snapshot.schedules if has(text, one.name, one.task, one.queue, one.state)]
+    if state.view == "topics":
+        return [one for one in snapshot.topics if has(text, one.topic, *(group.group for group in one.groups))]
     return [one for one in snapshot.queues if has(text, one.name)]
 
 
@@ -48,6 +50,8 @@ def key_of(item: Item) -> str:
     """What tells a row from others as long as it is there."""
     if isinstance(item, (QueueInfo, ScheduleInfo)):
         return item.name
+    if isinstance(item, TopicInfo):
+        return item.topic
     # One message can be there several times among the failures.
     return f"{item.id} {item.at}" if isinstance(item, Row) else item.id
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -19,7 +18,6 @@ from taskq_dashboard.state import PAGE, Listing, Order, Row, Want
 Tell = Callable[[int], object]
 """Told how many are done so far; what it raises ends the work after the step that was told."""
 
-_SAMPLES_S = 5.0  # they change no sooner
 _MANY = 1_000  # messages of a page that nobody looks at
 
 
@@ -41,16 +39,10 @@ class Live:
         self._watch = Watch(desk.inspector.link, desk.namespace)
         self._inspector: Inspector = desk.inspector
         self._control: Control = desk.control
-        self._sampled = 0.0
 
     def look(self) -> Snapshot:
         """Everything at one moment."""
-        now = time.monotonic()
-        wanted = now - self._sampled >= _SAMPLES_S
-        snapshot = self._watch.look(samples=wanted)
-        if wanted:
-            self._sampled = now
-        return snapshot
+        return self._watch.look()
 
     def page(self, want: Want) -> Listing:
         """Some messages of a queue."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from taskq.inspector import MessageInfo
-from taskq.snapshot import ScheduleInfo, Snapshot
+from taskq.snapshot import ScheduleInfo, Snapshot, TopicInfo
 from taskq_dashboard.picture import Picture
 
-View: TypeAlias = Literal["overview", "queues", "messages", "workers", "dead", "schedules"]
-VIEWS: tuple[View, ...] = ("overview", "queues", "messages", "workers", "dead", "schedules")
+View: TypeAlias = Literal["overview", "queues", "messages", "workers", "dead", "schedules", "topics"]
+VIEWS: tuple[View, ...] = ("overview", "queues", "messages", "workers", "dead", "schedules", "topics")
 
 Listed: TypeAlias = Literal["ready", "delayed", "retrying", "running", "parked", "dead", "quarantined", "failures"]
 """What a list of messages shows; `failures` are the last failed attempts of all queues."""
@@ -118,7 +118,7 @@ class Message:
     problem: str = ""
 
 
-Detail: TypeAlias = Message | ScheduleInfo
+Detail: TypeAlias = Message | ScheduleInfo | TopicInfo
 
 
 @dataclass(frozen=True, slots=True)

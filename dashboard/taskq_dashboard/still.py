@@ -25,7 +25,7 @@ HEIGHT = 40
 def two_looks(source: Source, interval: float) -> Picture:
     """A picture with rates: one look tells none, unless the workers have stored samples."""
     first = develop(source.look())
-    if not first.snapshot.queues:
+    if not first.snapshot.queues and not first.snapshot.topics:
         return first
     time.sleep(interval)
     return develop(source.look(), first)

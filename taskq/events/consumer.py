@@ -91,6 +91,8 @@ class Consumer:
             handler, is_async, tracer = self.handler, iscoroutinefunction(self.handler), self.topic.tracer()
             if tracer is not None:
                 handler = tracer.handler(options.group, handler, is_async=is_async)
+            if desk.meter is not None:
+                handler = desk.meter.timed(handler, batch=bool(options.batch))
             self._parts.append(Loop(desk, handler, loop) if is_async else Threads(desk, handler))
         for part in self._parts:
             part.start()

@@ -9,7 +9,8 @@ import time
 from typing import Any, cast
 
 from taskq.errors import TaskqError
-from taskq.events.group_calls import Seat
+from taskq.events import metering
+from taskq.events.group_calls import Committed, Seat
 from taskq.events.holding import Holding
 from taskq.events.keyed import Lane, Window, dispatch, end, lane_turn
 from taskq.events.log import Log
@@ -55,6 +56,7 @@ class Desk:
         self.stopping = threading.Event()
         self.abandoned = threading.Event()  # what is not committed by now stays undone
         self.failure: TaskqError | None = None
+        self.meter = metering.current()
         self.above = 0  # an epoch that shut us out: the next grants must be larger
 
     # -- what becomes of partitions ---------------------------------------------------------------------------------
@@ -196,10 +198,11 @@ class Desk:
     def ask(self, step: Any, holding: Holding) -> Any:
         """Do what a turn wants until it is answered. Raises Lost if the partition is taken away meanwhile."""
         while True:
+            began = time.monotonic()
             try:
                 answer = self._asked(step)
                 self.trouble.over()
-                return answer
+                return self._measured(answer, began)
             except TaskqError as error:
                 pause = self._pause(error)
             if holding.lost or self.abandoned.wait(pause):
@@ -209,16 +212,24 @@ class Desk:
     async def ask_async(self, step: Any, holding: Holding) -> Any:
         """`ask` in an event loop."""
         while True:
+            began = time.monotonic()
             try:
                 answer = await self._asked_async(step)
                 self.trouble.over()
-                return answer
+                return self._measured(answer, began)
             except TaskqError as error:
                 pause = self._pause(error)
             if holding.lost or self.abandoned.is_set():
                 holding.lost = True
                 raise Lost(0)
             await asyncio.sleep(pause)
+
+    def _measured(self, answer: Any, began: float) -> Any:
+        if self.meter is not None and isinstance(answer, Committed):
+            self.meter.committed(time.monotonic() - began)
+            if answer.code:
+                self.meter.refused()
+        return answer
 
     def _asked(self, step: Any) -> Any:
         link = self.links.sync

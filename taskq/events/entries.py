@@ -11,7 +11,7 @@ import orjson
 from taskq.codec import Codec
 from taskq.errors import DecodeError
 from taskq.events.packing import unpack
-from taskq.events.record import Offset, Record, Undecodable
+from taskq.events.record import Offset, Record, Undecodable, made
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -23,18 +23,21 @@ def records(topic: str, partition: int, codec: Codec, entries: Iterable[Any]) ->
     record; a packed entry is read as a whole or not at all. Entries that taskq did not write are left out.
     """
     found: list[Record] = []
-    loads = codec.loads
+    loads, new = codec.loads, tuple.__new__
+    last, ms = b"", 0
     for entry, fields in entries:
         if not fields or fields[0] != b"n":
             continue
-        ms, _, seq = entry.partition(b"-")
-        offset = Offset(int(ms), int(seq))
+        head, _, seq = entry.partition(b"-")
+        if head != last:  # many entries have one millisecond
+            last, ms = head, int(head)
+        offset = new(Offset, (ms, int(seq), 0))
         number = int(fields[1].partition(b",")[0])
         if len(fields) == 6 and fields[2] == b"c":
             found += _unpacked(topic, partition, codec, offset, number, fields)
             continue
         key = data = value = None
-        headers, time = NO_HEADERS, offset.ms
+        headers, time = NO_HEADERS, ms
         try:
             for at in range(2, len(fields), 2):
                 name, content = fields[at], fields[at + 1]
@@ -49,7 +52,7 @@ def records(topic: str, partition: int, codec: Codec, entries: Iterable[Any]) ->
                     time = int(content)
         except Exception as error:  # noqa: BLE001 -- a codec may raise anything; the record says what it was
             value = Undecodable(data or b"", f"{type(error).__name__}: {error}")
-        found.append(Record(topic, partition, offset, number, key, value, headers, time))
+        found.append(made(topic, partition, offset, number, key, value, headers, time))
     return found
 
 
@@ -58,16 +61,16 @@ def _unpacked(
 ) -> Iterable[Record]:
     count, block = int(fields[3]), fields[5]
     ms, seq, _ = offset
-    before = number - count
+    before, new = number - count, tuple.__new__
     try:
         keys, headers, times, values = unpack(block, codec)
         if len(values) != count:
             raise DecodeError(f"an entry of {count} records has {len(values)}")
         return [
-            Record(
+            made(
                 topic,
                 partition,
-                Offset(ms, seq, item),
+                new(Offset, (ms, seq, item)),
                 before + item + 1,
                 None if key is None else key.decode(),
                 value,

@@ -141,6 +141,32 @@ class Put:
     place: Position
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a group stands in one partition, of which `end` and `end_bytes` are number and bytes of the last record.
+
+    `oldest` is the id of the first entry that is not done, '' if all is; `letters` are dead letters that are there.
+    `done`, `retried`, `dead`, `deaths` and `lost` only grow.
+    """
+
+    now: int
+    end: int
+    end_bytes: int
+    parked: int
+    letters: int
+    oldest: str
+    at: str
+    number: int
+    bytes: int
+    owner: str
+    epoch: int
+    done: int
+    retried: int
+    dead: int
+    deaths: int
+    lost: int
+
+
 def beat(
     keys: TopicKeys,
     group: str,
@@ -233,6 +259,26 @@ def place(
         return Put(code, epoch, Position(_offset(offset or b"0-0"), number, size))
 
     return Call(load("events/place"), names, [how, *owner, at, item, word, *counter], decode)
+
+
+def look(keys: PartitionKeys, group: str, now: str = "") -> Call[Standing]:
+    """Where the group stands; changes nothing, and moves no values."""
+    names = [keys.group(group), keys.log, keys.meta, keys.group(group, "parked"), keys.group(group, "dead")]
+    return Call(load("events/ordered_look"), names, [now], _standing)
+
+
+def _standing(reply: Any) -> Standing:
+    now, end, size, parked, letters, oldest, fields = reply
+    at, number, done_bytes, owner, *counts = (str(text, "utf-8", "replace") for text in fields)
+    try:
+        epoch, done, retried, dead, deaths, out_of_range, truncated = (int(text or 0) for text in counts)
+        return Standing(
+            *(int(now), int(end or 0), int(size or 0), int(parked), int(letters), str(oldest, "ascii")),
+            *(at or "0-0", int(number or 0), int(done_bytes or 0), owner),
+            *(epoch, done, retried, dead, deaths, out_of_range + truncated),
+        )
+    except ValueError as error:
+        raise BrokerError(f"the broker keeps something else where a number should be: {error}") from error
 
 
 def unpark(keys: PartitionKeys, group: str, before: tuple[bytes, bytes] = (b"", b"")) -> Call[tuple[bytes, bytes]]:

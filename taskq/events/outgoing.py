@@ -58,14 +58,13 @@ def batches(
     Raises SerializationError, PayloadTooLarge and InvalidOption before anything is sent.
     """
     partitions, index, items = properties.partitions, properties.index, list(items)
+    if not index and not {Event, type(None)}.intersection(map(type, items)):
+        return _of_values(codec, items, (lambda: spread() % partitions) if partitions > 1 else lambda: 0)
     dumps = dumps_of(codec, [item.value if type(item) is Event else item for item in items])
     whole: list[Batch] = []
     open_ones: dict[int, Batch] = {}
     for place, item in enumerate(items):
-        if type(item) is Event:
-            value, key, headers, moment, given, partition = item
-        else:
-            value, key, headers, moment, given, partition = item, None, None, None, None, None
+        value, key, headers, moment, given, partition = item if type(item) is Event else Event(item)
         args: list[Any] = []
         shape = size = 0
         if given is not None:
@@ -108,6 +107,29 @@ def batches(
             batch.given = True
         if index:
             batch.keys.append(b"" if key is None else args[-1 - bool(headers) - (moment is not None)])
+    return whole
+
+
+def _of_values(codec: Codec, values: list[Any], place: Callable[[], int]) -> list[Batch]:
+    """`batches` of bare values in topics without an index: nothing is to be decided for each."""
+    data: list[bytes] = []
+    try:
+        data.extend(map(dumps_of(codec, values), values))
+    except Exception as error:
+        raise refusal(error, codec, len(data), values[len(data)]) from error
+    sizes = list(map(len, data))
+    if sizes and max(sizes) > MAX_RECORD:
+        at = next(at for at, size in enumerate(sizes) if size > MAX_RECORD)
+        raise too_large(at, sizes[at])
+    whole: list[Batch] = []
+    begin = 0
+    while begin < len(data):
+        end = min(begin + BATCH_RECORDS, len(data))
+        while (size := sum(sizes[begin:end])) > BATCH_BYTES and end - begin > 1:
+            end = begin + max((end - begin) * BATCH_BYTES // size, 1)
+        shapes, places = bytearray((VALUE,)) * (end - begin), list(range(begin, end))
+        whole.append(Batch(place(), data[begin:end], shapes, places, size=size))
+        begin = end
     return whole
 
 

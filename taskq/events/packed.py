@@ -43,7 +43,10 @@ def packed_batches(
     topic: str, properties: TopicProperties, codec: Codec, items: Iterable[Any], spread: Callable[[], int]
 ) -> list[Batch]:
     """`outgoing.batches` for a packed topic; raises the same."""
-    partitions = properties.partitions
+    partitions, items = properties.partitions, list(items)
+    if not {Event, type(None)}.intersection(map(type, items)):
+        plain = _of_values(items, (lambda: spread() % partitions) if partitions > 1 else lambda: 0)
+        return [batch for block in plain for batch in _packed(block, codec, 0, len(block.places))]
     whole: list[_Open] = []
     gathered: dict[int, _Open] = {}
     for place, item in enumerate(items):
@@ -72,6 +75,19 @@ def packed_batches(
         block.times.append(None if moment is None else when(moment, "time"))
         block.values.append(value)
     return [batch for block in whole for batch in _packed(block, codec, 0, len(block.places))]
+
+
+def _of_values(values: list[Any], place: Callable[[], int]) -> list[_Open]:
+    """What bare values are gathered to: nothing is to be decided for each."""
+    whole: list[_Open] = []
+    for begin in range(0, len(values), MAX_RECORDS):
+        block = _Open(place())
+        block.values = values[begin : begin + MAX_RECORDS]
+        count = len(block.values)
+        block.places = list(range(begin, begin + count))
+        block.keys, block.headers, block.times = [None] * count, [None] * count, [None] * count
+        whole.append(block)
+    return whole
 
 
 def _packed(block: _Open, codec: Codec, begin: int, end: int) -> list[Batch]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from taskq.errors import InvalidOption
 from taskq.names import shown
+from taskq.quick import maker
 
 _OFFSET = re.compile(r"(\d{1,15})-(\d{1,19})(?::(\d{1,9}))?")
 
@@ -108,3 +109,7 @@ class Record:
     def at(self) -> datetime:
         """The event time."""
         return datetime.fromtimestamp(self.time / 1000, UTC)
+
+
+made = maker(Record)
+"""`Record(...)`, quickly."""

@@ -84,6 +84,9 @@ class SharedSubscription:
                 replace(one, handler=tracer.handler(self.options.group, one.handler, is_async=one.is_async))
                 for one in routes
             )
+        meter = consumer.ledger.meter
+        if meter is not None:
+            routes = tuple(replace(one, handler=meter.timed(one.handler)) for one in routes)
         if not routes:
             runner = self._feed = Feed(consumer, self._wanted)
         elif all(route.is_async for route in routes):

@@ -52,7 +52,10 @@ class Keeper:
         """Store outcomes; what is not answered comes again, and of that nothing is stored twice."""
         batches = list(_batches(outcomes))
         sent = [calls.settle(seat, [outcome for _, outcome in batch]) for seat, batch in batches]
+        began = time.monotonic()
         answers = self._ask(sent)
+        if sent and self._ledger.meter is not None:
+            self._ledger.meter.committed(time.monotonic() - began)
         for (_, batch), answer in zip(batches, answers, strict=True):
             if isinstance(answer, TaskqError):
                 if isinstance(answer, BrokerUnavailable):
@@ -71,6 +74,8 @@ class Keeper:
         if not stored and not known:
             if outcome.verb != "g":
                 counts.refused += 1
+                if self._ledger.meter is not None:
+                    self._ledger.meter.refused()
                 log.warning(
                     "the outcome of record %s/%s is not stored: group %s was moved, or has given it to another",
                     item.part.name,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from threading import Condition
 
 from taskq.codec import Codec
+from taskq.events import metering
 from taskq.events.record import Record
 from taskq.events.shared_calls import Seat, Settled
 from taskq.events.shared_options import SharedOptions
@@ -78,6 +79,7 @@ class Ledger:
         self.changed = Condition()
         self.parts: dict[str, Part] = {}
         self.counts = Counts()
+        self.meter = metering.current()
         self.closing = False
         self.overdue = False  # something is due and there was no room for it: readers wait
         self.solo: Part | None = None  # where a suspect waits for a consumer with nothing else in hand

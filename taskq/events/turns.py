@@ -311,7 +311,7 @@ def _again(holding: Holding, plan: Plan, record: Record, mark: Mark, decision: D
     log.warning("%s: %s failed, again in %.1f s: %s", plan.name, record.id, decision.delay, text)
     marked = Mark(False, mark.deaths, mark.fails + decision.counts, mark.first or text)
     holding.marks[record.offset] = marked
-    return [("m", str(record.offset), marked.text())]
+    return [("m", str(record.offset), marked.text()), ("p", "retried", 1)]
 
 
 def _effects(holding: Holding, work: Transaction | None) -> list[Step]:

@@ -195,13 +195,14 @@ def ack(
     groups = {"": 0}
     done: dict[bytes, tuple[list[bytes], bytearray]] = {}
     runs: dict[tuple[str, bytes], list[Finished]] = {}
+    last, mine, marks = b"", list[bytes](), bytearray()  # of the token before: most of a batch have one
     for item in items:
         if isinstance(item, Delivery) or (item.kind == "d" and not item.result and not item.follow):
-            run = done.get(item.token)
-            if run is None:
-                run = done[item.token] = ([], bytearray())
-            run[0].append(item.id)
-            run[1].append(groups.setdefault(item.stats, len(groups)))
+            if item.token is not last:
+                last = item.token
+                mine, marks = done.setdefault(last, ([], bytearray()))
+            mine.append(item.id)
+            marks.append(groups.setdefault(item.stats, len(groups)))
         else:
             runs.setdefault((item.kind, item.token), []).append(item)
     wire: list[Any] = []

@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq.buckets import Histogram, bucket
+from taskq.events.properties import Retention, TopicProperties
 from taskq.inspector import Contents, MessageInfo, QueueInfo, WorkerInfo
-from taskq.snapshot import FailureInfo, Sample, ScheduleInfo, ServerInfo, Snapshot, TaskStats
+from taskq.snapshot import FailureInfo, GroupInfo, Sample, ScheduleInfo, ServerInfo, Snapshot, TaskStats, TopicInfo
+from taskq.topic_info import GroupMember, PartitionInfo, PositionInfo
 from taskq_dashboard.source import Tell
 from taskq_dashboard.state import Listing, Order, Row, Want
 
@@ -71,6 +73,24 @@ def stats(queue: str, task: str, done: int = 100, run: float = 0.04) -> TaskStat
     return TaskStats(queue, task, done=done, failed=3, retried=2, dead=1, run=durations, wait=durations)
 
 
+def group(name: str = "billing", topic: str = "orders", kind: str = "ordered", **figures: Any) -> GroupInfo:
+    """A group that is behind in its first partition, with a member for both."""
+    first = PositionInfo(0, "1800000000000-3", 1_234, 70_000, 3.0, "member-1", 7, 0, 2, 0, 0, done=5_000)
+    second = PositionInfo(1, "1800000000000-9", 0, 0, 0.0, "member-1", 7, 3, 0, 0, 0, done=600, retried=4, buried=3)
+    members = (GroupMember("member-1", "host:7", (0, 1)),)
+    return replace(GroupInfo.of((topic, name, kind), 7, members, (first, second)), **figures)
+
+
+def topic(name: str = "orders", *groups: GroupInfo, appended: int = 10_000, **said: Any) -> TopicInfo:
+    """A topic of two partitions."""
+    properties = TopicProperties(partitions=2, retention=Retention(count=5_000, age=60.0), created=NOW, **said)
+    partitions = (
+        PartitionInfo(0, appended - 2_000, 500_000, 4_000, 250_000, "1799999999999-0", "1800000000000-99", 0),
+        PartitionInfo(1, 2_000, 100_000, 2_000, 100_000, "0-0", "1800000000000-42", 0),
+    )
+    return TopicInfo.of(name, properties, partitions, groups)
+
+
 def samples(last: int, step: int = 10) -> tuple[Sample, ...]:
     """Ten minutes in which `step` messages were done in each five seconds, up to `last`."""
     return tuple(Sample(NOW - 5_000 * (120 - n), 0, max(last - step * (120 - n), 0), 0, 0, 0, 0) for n in range(120))
@@ -105,6 +125,10 @@ def busy(count: int = 50, now: int = NOW, more: int = 0) -> Snapshot:
         samples={name: samples(100_000) for name in names},
         failures=tuple(failure(n) for n in range(20)),
         schedules=tuple(schedule(f"nightly-{n}") for n in range(10)),
+        topics=tuple(
+            topic(f"topic-{n:02}", group(topic=f"topic-{n:02}"), group("mail", f"topic-{n:02}", "shared", records=n))
+            for n in range(count)
+        ),
     )
 
 

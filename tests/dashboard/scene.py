@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from taskq import TaskQ
 from taskq.store import keys
 from taskq.tasks.broker import Mark
 from tests.dashboard.glass import Glass
@@ -55,8 +56,8 @@ def scene(server: RealServer, namespace: str, tmp_path: Path) -> Iterator[Scene]
         yield Scene(one, server.url)
 
 
-def fill(shop: Shop) -> None:
-    """Five ready, one delayed, two parked and three dead messages; a running one, a worker, a paused queue."""
+def fill(shop: Shop, url: str) -> None:
+    """Five ready, one delayed, two parked and three dead messages; a running one, a worker, a paused queue, a topic."""
     app = shop.app
     dead = app.remote("shop.send", queue="mail").enqueue_many([(HOSTILE,), (43,), (44,)])
     shop.bury_all(shop.take(len(dead)), text=HOSTILE)
@@ -70,6 +71,11 @@ def fill(shop: Shop) -> None:
     shop.control.pause("news")
     app.task(name="shop.tick", queue="mail")(tick)
     app.schedules.add("nightly", "shop.tick", "0 3 * * *")
+    with TaskQ(app.namespace, url=url) as other:
+        orders = other.topic("orders", partitions=2)
+        orders.publish_many(["one", "two", "three"])
+        with orders.subscribe(group="billing", reset="earliest"):
+            pass  # it is known now, and behind by three
     link, space, now = shop.broker.link, app.namespace, shop.inspector.server_ms()
     told = {"id": str(UUID(bytes=running)), "task": "shop.resize", "queue": "mail", "seconds": 12.0}
     record = {

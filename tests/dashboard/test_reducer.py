@@ -74,10 +74,10 @@ def dead(count: int = 4, **fields: Any) -> State:
 def test_numbers_open_views_and_q_leaves() -> None:
     state = opened()
     seen = []
-    for number in "234561":
+    for number in "2345671":
         state, _ = play(state, number)
         seen.append(state.view)
-    assert seen == ["queues", "messages", "workers", "dead", "schedules", "overview"]
+    assert seen == ["queues", "messages", "workers", "dead", "schedules", "topics", "overview"]
     assert play(state, "q")[1] == [Quit()]
 
 
@@ -246,7 +246,7 @@ def test_what_runs_is_cancelled() -> None:
 
 @pytest.mark.parametrize(
     ("view", "keys"),
-    [("1", "rCD"), ("2", "rCD"), ("3", "rDp"), ("4", "rDp"), ("5", "Cp"), ("6", "rCD")],
+    [("1", "rCD"), ("2", "rCD"), ("3", "rDp"), ("4", "rDp"), ("5", "Cp"), ("6", "rCD"), ("7", "rCDp")],
 )
 def test_keys_that_are_not_offered_change_nothing(view: str, keys: str) -> None:
     state = opened(view)
@@ -258,7 +258,7 @@ def test_keys_that_are_not_offered_change_nothing(view: str, keys: str) -> None:
 
 
 def test_with_read_only_nothing_can_be_changed() -> None:
-    for view in "123456":
+    for view in "1234567":
         state = opened(view, read_only=True)
         if view in "35":
             listed = "dead" if view == "5" else "ready"
@@ -351,7 +351,7 @@ def test_a_size_and_help_are_only_about_the_screen() -> None:
 def test_nothing_that_is_pressed_before_the_first_look_breaks() -> None:
     keys = ["j", "k", "G", "enter", "space", "A", "r", "p", "C", "D", "tab", "left", "pgdn", "/", "x", "enter", "esc"]
     state = State()
-    for view in "123456":
+    for view in "1234567":
         state, wishes = play(state, view, *keys)
         assert not any(isinstance(one, (Do, Open)) for one in wishes)
 
@@ -365,7 +365,7 @@ def test_duplicates_among_the_failures_can_be_walked_through() -> None:
 
 def test_every_key_in_every_view_is_harmless_in_any_order() -> None:
     state = play(State(), Looked(busy(3)))[0]
-    for first in "123456":
+    for first in "1234567":
         for key in [
             "j",
             "k",

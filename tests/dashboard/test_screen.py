@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ SIZES = [(80, 24), (160, 48)]
 
 
 def opened(scene: Scene, *options: str, size: tuple[int, int] = (80, 24), env: Mapping[str, str] = {}) -> Glass:
-    fill(scene.shop)
+    fill(scene.shop, scene.url)
     glass = scene.open(*options, size=size, env=env)
     glass.see("live", "queues 2", "mail")
     return glass
@@ -65,6 +66,10 @@ def test_every_view_shows_what_there_is(scene: Scene, size: tuple[int, int]) -> 
         glass.see("schedules 1", "nightly", "0 3 * * *")
         glass.press("enter")
         glass.see("schedule nightly", "a call at run time")
+        glass.press("esc", "7")
+        glass.see("topics 1", "orders", "groups of orders", "billing")
+        glass.press("enter")
+        glass.see("topic orders", "partitions 2", "group billing, ordered")
         glass.press("esc", "?")
         glass.see("Capitals cannot be undone")
         glass.press("esc", "1")
@@ -219,10 +224,12 @@ def test_keys_torn_apart_and_pasted_text_do_no_harm(scene: Scene) -> None:
         assert shop.inspector.queue("mail").dead == 3
 
 
+@pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("end", ["it is stopped", "somebody leaves", "nothing is left"])
-def test_letters_that_fit_a_filter_are_retried_from_the_screen(scene: Scene, end: str) -> None:
+def test_letters_that_fit_a_filter_are_retried_from_the_screen(scene: Scene, end: str, count: int) -> None:
     shop = scene.shop
-    shop.bury(3_000, "shop.send", "net.Refused", "no route", "mail")
+    shop.broker.limits = replace(shop.broker.limits, dead=2 * count)
+    shop.bury(count, "shop.send", "net.Refused", "no route", "mail")
     shop.bury(20, "shop.send", "builtins.KeyError", "other", "mail")
     gate = scene.operator.folder / "gate"
     with scene.script("gated.py", scene.url, shop.app.namespace, "1000", str(gate)) as glass:
@@ -233,22 +240,24 @@ def test_letters_that_fit_a_filter_are_retried_from_the_screen(scene: Scene, end
         glass.gone("KeyError")
         glass.see("Refused")
         glass.press("A")
-        glass.see("all 3,000 that fit are marked")
+        glass.see(f"all {count:,} that fit are marked")
         glass.press("r")
-        glass.see("retry 3,000 dead letters of queue mail that fit 'refused': y/n")
+        glass.see(f"retry {count:,} dead letters of queue mail that fit 'refused': y/n")
         glass.press("y")
-        held = glass.match(r"retrying (1,[0-9]{3}) of 3,000 in mail")[1]
+        held = glass.match(rf"retrying (1,[0-9]{{3}}) of {count:,} in mail")[1]
         glass.see("esc stop")
         glass.press("2")
         glass.see("queues 1")  # the screen lives meanwhile
         if end != "nothing is left":
             glass.press("q" if end == "somebody leaves" else "esc")
-            glass.see(f"retrying {held} of 3,000 in mail, stopping")
+            glass.see(f"retrying {held} of {count:,} in mail, stopping")
         gate.touch()
-        glass.see("retried 3,000 of queue mail" if end == "nothing is left" else f"stopped: retried {held} of 3,000")
-        retried = 3_000 if end == "nothing is left" else int(held.replace(",", ""))
+        glass.see(
+            f"retried {count:,} of queue mail" if end == "nothing is left" else f"stopped: retried {held} of {count:,}"
+        )
+        retried = count if end == "nothing is left" else int(held.replace(",", ""))
         info = shop.inspector.queue("mail")
-        assert (info.dead, info.ready) == (3_020 - retried, retried)
+        assert (info.dead, info.ready) == (count + 20 - retried, retried)
         if end != "somebody leaves":
             glass.press("q")
         assert glass.end() == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from taskq import TaskQ
 from tests.dashboard.glass import OTHER_SCREEN, ROOTS, Glass
 from tests.dashboard.scene import Scene
 from tests.runtime.operating import ROOT
@@ -177,7 +178,10 @@ def test_without_a_terminal_it_prints_one_plain_screen(scene: Scene, options: tu
 
 def test_one_look_is_one_json_object(scene: Scene) -> None:
     scene.shop.enqueue(3)
+    with TaskQ(scene.shop.app.namespace, url=scene.url) as app:
+        app.topic("orders", partitions=2).publish("one")
     (told,) = scene.operator.objects("dashboard")
+    assert [(one["topic"], one["appended"], len(one["partitions"])) for one in told["topics"]] == [("orders", 1, 2)]
     assert told["namespace"] == scene.shop.app.namespace
     assert told["queues"][0]["counters"] == {"enqueued": 3}
 

@@ -13,6 +13,7 @@ import pytest
 from taskq import Topic
 from taskq.inspector import Inspector
 from taskq.store.topic_keys import topic_keys
+from tests.runtime.scraping import addresses, scrape, told
 from tests.runtime.world import PATIENCE_S, World, world
 from tests.servers import RealServer
 
@@ -236,3 +237,44 @@ def test_what_cannot_be_consumed_is_said_and_tried_again_and_the_rest_goes_on(he
     here.until(lambda: "orders for billing (partition) cannot be consumed" in worker.text(), "the complaint")
     here.broker.link.execute("DEL", f"taskq:{{{here.namespace}}}:topics")
     here.until(lambda: members(here) == 1, "it to go on")
+
+
+# -- what it tells of itself
+
+
+def test_s103_a_worker_that_is_scraped_tells_of_its_records_and_of_topics(here: World) -> None:
+    worker = here.worker("--metrics-port", "0", "-p", "2", app=APP)
+    for number in range(4):
+        publish(here, f"b{number}", partition=number)
+    publish(here, "bad", fails=True)
+    publish(here, "mail", topic="mails")
+    here.until(lambda: bool(addresses(worker.text())), "the worker's address")
+    (address,) = addresses(worker.text())
+
+    def counts() -> tuple[float | None, ...]:
+        found = scrape(address)
+        outcomes = [told(found, "taskq_worker_records_total", outcome) for outcome in ("handled", "failed")]
+        return (*outcomes, told(found, "taskq_worker_record_handle_seconds_count"))
+
+    # Four and one for each of two groups, one of a shared group; `bill` fails three times at the bad one.
+    here.until(lambda: counts() == (4 + 5 + 1, 3, 13), "the children to tell what they measured")
+    found = scrape(address)
+    assert (told(found, "taskq_worker_record_commit_seconds_count") or 0) >= 3
+    assert told(found, "taskq_worker_record_commits_refused_total") == 0
+
+    def groups() -> list[float | None]:
+        found = scrape(address)
+        names = ("lag_records", "records_total", "retries_total", "records_dead_total", "members")
+        return [told(found, f"taskq_group_{name}", "billing", "orders") for name in names]
+
+    here.until(lambda: groups() == [0, 5, 2, 1, 2], "the exporter to see the group")
+    assert told(scrape(address), "taskq_topic_records_total", "orders") == 5
+    assert told(scrape(address), "taskq_group_records_total", "post", "mails") == 1
+
+
+def test_a_worker_without_topics_has_no_figures_of_records(here: World) -> None:
+    worker = here.worker("--metrics-port", "0", "--no-events", app=APP)
+    here.until(lambda: bool(addresses(worker.text())), "the worker's address")
+    (address,) = addresses(worker.text())
+    here.until(lambda: told(scrape(address), "taskq_worker_children", "running") == 1, "a child")
+    assert not [name for name, _ in scrape(address) if name.startswith("taskq_worker_record")]

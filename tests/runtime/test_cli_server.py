@@ -321,6 +321,46 @@ def test_the_doctor_tries_what_stream_queues_need(shell: Shell, start_server: Ca
         assert client.dbsize() == 0
 
 
+def test_the_doctor_tells_what_dashboards_readers_and_broadcasts_will_miss(
+    shell: Shell, start_server: Callable[..., RealServer]
+) -> None:
+    """Each right by itself: tasks run without it, so it is a warning that says what does not work."""
+    server = start_server()
+    told = {
+        "info": ("watching", "INFO (dashboards and metrics know no memory"),
+        "xread": ("topics", "XREAD (ordered groups read no records)"),
+        "zrangebylex": ("topics", "ZRANGEBYLEX (parked keys of ordered groups stay parked)"),
+        "psubscribe": ("topics", "PSUBSCRIBE (broadcasts to a pattern are not heard)"),
+    }
+    with server.client() as client:
+        for command, (name, found) in told.items():
+            rules = ["reset", "on", ">pw", "~taskq:*", "allchannels", "+@all", f"-{command}"]
+            client.execute_command("ACL", "SETUSER", "low", *rules)
+            done = shell("doctor", "--json", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
+            checks = {check["name"]: check for check in map(json.loads, done.stdout.splitlines())}
+            assert done.returncode in (0, 6)
+            assert checks[name]["verdict"] == "warn", checks
+            assert found in checks[name]["found"]
+            assert f"ACL SETUSER low +{command}" in checks[name]["advice"]
+            others = {"watching", "topics"} - {name}
+            assert [checks[other]["verdict"] for other in others] == ["ok"]
+            assert checks["rights"]["verdict"] == "ok"
+        assert client.dbsize() == 0
+
+
+def test_the_doctor_knows_that_patterns_of_channels_are_allowed_by_their_spelling(
+    shell: Shell, start_server: Callable[..., RealServer]
+) -> None:
+    server = start_server()
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "low", "on", ">pw", "~taskq:*", "&taskq:*", "+@all")
+    done = shell("doctor", "--namespace", "shop", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
+    assert done.returncode == 0
+    assert "PSUBSCRIBE (broadcasts to a pattern are not heard)" in done.stdout
+    assert "allchannels, or &taskq:{shop}:broadcast:..." in done.stdout
+    assert "SUBSCRIBE (broadcasts are not heard)" not in done.stdout
+
+
 def test_every_command_of_every_script_is_tried() -> None:
     untried = script_commands() - ARGUMENTS.keys() - {"PUBLISH"}
     assert not untried, "give these harmless arguments in taskq_workers/commands/rights.py"

@@ -167,10 +167,18 @@ def test_a_cluster_is_watched_as_well(start_server: Callable[..., RealServer], n
     with TaskQ(namespace, url=server.tcp_url) as app:
         app.remote("shop.send", queue="mail").enqueue(1)
         app.remote("shop.resize", queue="images").enqueue(2)
+        orders = app.topic("orders", partitions=3)
+        orders.publish_many(list(range(6)))
+        for options in ({"group": "billing"}, {"group": "mail", "mode": "shared"}):
+            with orders.subscribe(reset="earliest", **options):  # type: ignore[call-overload]
+                pass
     link = server.link()
     one = Exporter(link, namespace, looking(link, namespace), "one", WORKER_RANK)
     page = one.page()
     assert page.value(ELECTED) == 1
+    assert page.value("taskq_topic_records_total", topic="orders") == 6
+    lags = [page.value("taskq_group_lag_records", topic="orders", group=name) for name in ("billing", "mail")]
+    assert lags == [6, 6]
     assert [page.value("taskq_queue_messages", queue=name, state="ready") for name in ("mail", "images")] == [1, 1]
     one.close()
 

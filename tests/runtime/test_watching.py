@@ -14,6 +14,7 @@ from taskq.errors import BrokerUnavailable
 from taskq.snapshot import Snapshot
 from taskq.store import keys
 from taskq.store.scripts import run
+from taskq.tasks.broker import Mark, Seat
 from taskq.tasks.statistics import SLOT_MS, sample
 from taskq.watching import Watch
 from tests.runtime.shop import Shop, shop
@@ -141,6 +142,30 @@ def test_a_queue_that_cannot_be_read_is_named_and_hides_no_other(here: Shop, wat
     seen = watch.look()
     assert [one.name for one in seen.queues] == ["mail"]
     assert "queue odd" in seen.truncated
+
+
+def test_many_queues_are_all_looked_into_at_first_and_then_by_turns(here: Shop, watch: Watch) -> None:
+    names, seat = [f"q{number}" for number in range(7)], Seat()
+    for name in names:
+        here.enqueue(3, queue=name)
+
+    def start(name: str) -> None:
+        (one,) = here.broker.lease(name, seat.ticket(name), 1).deliveries
+        here.broker.extend(name, [], [Mark(one.id, one.token)])
+
+    def running(found: Snapshot) -> dict[str, int]:
+        return {queue.name: queue.running for queue in found.queues}
+
+    for name in names[:5]:
+        start(name)
+    assert running(watch.look()) == dict.fromkeys(names[:5], 1) | dict.fromkeys(names[5:], 0)
+    for name in names[2:]:
+        start(name)
+    assert running(watch.look()) != dict.fromkeys(names[:2], 1) | dict.fromkeys(names[2:5], 2) | dict.fromkeys(
+        names[5:], 1
+    )
+    seen = [running(watch.look()) for _ in range(4)]  # that two more are busy is known after one look
+    assert seen[-1] == dict.fromkeys(names[:2], 1) | dict.fromkeys(names[2:5], 2) | dict.fromkeys(names[5:], 1)
 
 
 def test_odd_bytes_in_the_statistics_are_passed_over(here: Shop, watch: Watch) -> None:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from taskq.buckets import Histogram, bucket
-from taskq.snapshot import ServerInfo, Snapshot, TaskStats, WorkerInfo
+from taskq.events.properties import TopicProperties
+from taskq.snapshot import GroupInfo, ServerInfo, Snapshot, TaskStats, TopicInfo, WorkerInfo
 from taskq.tasks.operator_calls import Parked, QueueInfo
 from taskq.tasks.schedule_admin import ScheduleInfo
 from taskq.tasks.stream_calls import StreamInfo
+from taskq.topic_info import GroupMember, PartitionInfo, PositionInfo
 
 NOW = 1_800_000_000_000
 HOSTILE = 'a"b\\c\nd{e="f"} 1\n# HELP x'
@@ -67,6 +69,23 @@ SCHEDULE = ScheduleInfo(
     runs=1,
     skips=0,
 )
+PARTITIONS = (
+    PartitionInfo(0, 100, 1_000, 60, 600, "3-0", "9-0", 0),
+    PartitionInfo(1, 23, 345, 4, 56, "4-0", "8-0", 0),
+)
+BILLING = GroupInfo.of(
+    ("orders", "billing", "ordered"),
+    31,
+    (GroupMember("one", "host:1", (0, 1)), GroupMember("two")),
+    (
+        PositionInfo(0, "5-0", 37, 370, 12.5, "one", 30, 1, 2, 0, 3, done=41, retried=43, buried=47),
+        PositionInfo(1, "8-0", 0, 0, 0.0, "one", 31, 4, 5, 0, 6, done=400, retried=500, buried=600),
+    ),
+)
+TOPICS = (
+    TopicInfo.of("bare", TopicProperties(), PARTITIONS[1:], ()),
+    TopicInfo.of("orders", TopicProperties(partitions=2), PARTITIONS, (BILLING,)),
+)
 
 
 def durations(*micros: int) -> Histogram:
@@ -109,5 +128,6 @@ def snapshot() -> Snapshot:
             TaskStats("mail", HOSTILE, done=1),
         ),
         schedules=(SCHEDULE, replace(SCHEDULE, name="old", state="paused", next=None)),
+        topics=TOPICS,
         truncated=("queue broken",),
     )

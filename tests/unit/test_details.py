@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskq.details import LEAST, Details
+from taskq.snapshot import Sample
 
 LINE = b"r" + bytes(16) + b"%013d" + b'{"type":"ValueError"}'
 
@@ -82,3 +83,23 @@ def test_failures_of_all_queues_are_in_order_newest_first() -> None:
     details = Details()
     round_of(details, {"a": 5, "b": 9, "c": 7})
     assert [(one.queue, one.at) for one in details.failures] == [("b", 9), ("c", 7), ("a", 5)]
+
+
+def sampled(details: Details, count: int, now: float) -> list[str]:
+    due = sorted(details.samples_due(names(count), now))
+    for name in due:
+        details.take_samples(name, (Sample(round(now), 1, 1, 0, 0, 0, 0),))
+    return due
+
+
+def test_samples_are_asked_for_again_after_five_seconds_a_tenth_at_a_time() -> None:
+    details = Details()
+    assert sampled(details, 50, 100.0) == names(50)
+    assert [sampled(details, 50, 100.0 + tick / 2) for tick in range(1, 10)] == [[]] * 9
+    again = [sampled(details, 50, 105.0 + tick / 2) for tick in range(10)]
+    assert [len(due) for due in again] == [10] * 5 + [0] * 5
+    assert sorted(name for due in again for name in due) == names(50)
+    assert sampled(details, 51, 109.9) == ["q050"]
+    assert list(details.samples) == names(51)
+    sampled(details, 3, 109.9)
+    assert list(details.samples) == names(3)

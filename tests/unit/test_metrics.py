@@ -115,6 +115,38 @@ def test_workers_slots_schedules_and_the_broker(found: Series) -> None:
     assert at(found, "taskq_exporter_missing_parts") == 1
 
 
+def test_s103_topics_and_their_groups_are_told(found: Series) -> None:
+    topics = {
+        name: [at(found, f"taskq_topic_{name}", topic=topic) for topic in ("orders", "bare")]
+        for name in ("records_total", "bytes_total", "retained_records", "retained_bytes")
+    }
+    assert topics == {
+        "records_total": [123, 23],
+        "bytes_total": [1_345, 345],
+        "retained_records": [64, 4],
+        "retained_bytes": [656, 56],
+    }
+    groups = {
+        name.removeprefix("taskq_group_"): value
+        for (name, labels), value in found.items()
+        if name.startswith("taskq_group_") and labels == frozenset({"topic": "orders", "group": "billing"}.items())
+    }
+    assert groups == {
+        "lag_records": 37,
+        "lag_bytes": 370,
+        "lag_seconds": 12.5,
+        "records_total": 441,
+        "retries_total": 543,
+        "records_dead_total": 647,
+        "records_lost_total": 9,
+        "dead_letters": 5,
+        "waiting": 7,
+        "members": 2,
+        "rebalances_total": 31,
+    }
+    assert not [labels for name, labels in found if name.startswith("taskq_group_") and ("topic", "bare") in labels]
+
+
 def test_histograms_are_cumulative_and_exact_at_their_bounds(found: Series) -> None:
     where = {"queue": "mail", "task": "shop.send"}
     rows = {

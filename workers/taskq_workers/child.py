@@ -223,6 +223,7 @@ class Child:
 
     def _each_second(self, completed: int) -> None:
         settings = self.settings
+        self._measured()
         if self._retiring:
             return
         if settings.max_tasks_per_child and completed >= settings.max_tasks_per_child:
@@ -272,8 +273,14 @@ class Child:
             log.exception("a shut-down hook failed")
         self.settler.stop(_FLUSH_S)
         self._count()  # the last second's outcomes, too
+        self._measured()
         self.table.set_state(State.DONE)
         return exits.OK
+
+    def _measured(self) -> None:
+        told = None if self.events is None else self.events.measured()
+        if told is not None:
+            self.say(measured=told)
 
     def _count(self) -> None:
         retried, dead = self.report.retried_count, self.report.dead_count
@@ -290,8 +297,11 @@ class Child:
 
 def _consuming(settings: ChildSettings, app: Any, slots: Callable[[], LoopSlots]) -> Consuming:
     """What runs the handlers of records; only now are events imported."""
+    from taskq.events import metering
     from taskq_workers.consuming import Consuming
 
+    if settings.measured:
+        metering.begin()
     return Consuming(app.events, lambda work, timeout: slots().call(work, timeout), settings.processes)
 
 

@@ -26,8 +26,8 @@ class ChildSettings:
     every queue of the app's tasks. `worker` is the id of the supervisor, `index` the child's number in it, `parent` the
     supervisor's process. An `alone` child has one slot, takes only what must run alone, and ends when there is nothing
     of that. With `no_events` it handles no records, with `events_only` it runs no tasks; its worker has `processes` of
-    its kind. `drain_timeout` in seconds, `max_memory_mb` in MiB; a limit of 0 is none. The process inherits the three
-    descriptors; its table has `concurrency` slots.
+    its kind. If `measured`, it tells how long handlers of records take. `drain_timeout` in seconds, `max_memory_mb` in
+    MiB; a limit of 0 is none. The process inherits the three descriptors; its table has `concurrency` slots.
     """
 
     app: str
@@ -52,6 +52,7 @@ class ChildSettings:
     max_memory_mb: int = 0
     log_format: LogFormat = "text"
     verbosity: int = 0
+    measured: bool = False
 
     def with_descriptors(self, table: int, up: int, down: int) -> ChildSettings:
         return replace(self, table_fd=table, up_fd=up, down_fd=down)
@@ -134,6 +135,7 @@ class WorkerConfig:
             max_memory_mb=self.max_memory_mb,
             log_format=self.log_format,
             verbosity=self.verbosity,
+            measured=self.metrics_port is not None,
         )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskq.errors import BrokerUnavailable, ConfigError, MemberFenced, TaskqError
+from taskq.events import metering
 from taskq.events.hub import Events
 from taskq.events.parts import OrderedPart, Part
 from taskq_workers.outage import Outage
@@ -96,6 +97,11 @@ class Consuming:
         deadline = time.monotonic() + timeout
         for thread in self._closers:
             thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def measured(self) -> dict[str, Any] | None:
+        """How long handlers and commits took so far, and how often; None if nobody wants to know."""
+        meter = metering.current()
+        return None if meter is None else meter.told()
 
     # -- the thread --------------------------------------------------------------------------------------------------
 

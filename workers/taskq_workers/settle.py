@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
@@ -129,15 +131,16 @@ class Settler:
             self._on_lost(queue, len(lost))
             for lost_id in lost[:10]:
                 log.warning("lease lost: the outcome of %s in queue %s was not stored", id_text(lost_id), queue)
-        if any(isinstance(item, Finished) and item.follow for item in items):
+        if Finished in set(map(type, items)) and any(isinstance(item, Finished) and item.follow for item in items):
             self._on_follow(queue)
 
     def _account(self, parts: Iterable[list[Item]]) -> None:
-        counts: dict[bytes, int] = {}
+        counts: Counter[bytes] = Counter()
         for part in parts:
-            for item in part:
-                token = _token(item)
-                counts[token] = counts.get(token, 0) + 1
+            if type(part[0]) is tuple:
+                counts.update(map(_token, part))
+            else:
+                counts.update(map(_its_token, part))
         for token, count in counts.items():
             self._tokens.settled(token, count)
 
@@ -196,6 +199,10 @@ class Settler:
             return [error] * len(wires)
 
 
+_its_token = attrgetter("token")  # of all but what is to be parked
+_its_body = attrgetter("body")
+
+
 def _token(item: Item) -> bytes:
     return item[0].token if isinstance(item, tuple) else item.token
 
@@ -212,6 +219,8 @@ _VERBS: dict[type, str] = {
 
 def _grouped(items: list[Item]) -> Iterable[tuple[str, list[Any]]]:
     groups: dict[str, list[Any]] = {}
+    if set(map(type, items)) == {Delivery}:
+        return (("ack", items),)
     for item in items:
         groups.setdefault(_VERBS[type(item)], []).append(item)
     return groups.items()
@@ -225,6 +234,10 @@ def cut(items: list[Any]) -> Iterable[list[Any]]:
 
     An ack may free 4 MiB of bodies, so of these each byte weighs as much less.
     """
+    if set(map(type, items)) == {Delivery} and sum(map(len, map(_its_body, items))) <= LEASE_BYTES * _LIGHTER:
+        for begin in range(0, len(items), LEASE_MESSAGES):  # the usual: no ten thousand outcomes, none large
+            yield items[begin : begin + LEASE_MESSAGES]
+        return
     part: list[Any] = []
     size = 0
     for item in items:

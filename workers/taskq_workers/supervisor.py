@@ -22,6 +22,7 @@ from taskq_workers.config import WorkerConfig
 from taskq_workers.ending import drain, enforce, give_back
 from taskq_workers.judging import Restarts, judge, names
 from taskq_workers.keeper import Calls, Keeper
+from taskq_workers.measured import Measured
 from taskq_workers.presence import Presence, new_worker_id
 from taskq_workers.probes import Standing
 from taskq_workers.process import CHILD_COMMAND, Child, Hello, Verdict
@@ -75,6 +76,7 @@ class Supervisor:
         self._traced: str | None = None
         self._unseen: dict[str, str] = {}
         self._turned = time.monotonic()
+        self.measured = Measured()
 
     def run(self) -> int:
         """Raises the error that kept the worker from starting: app not importable, broker not there or refused."""
@@ -211,6 +213,8 @@ class Supervisor:
                 child.error = str(line["error"])
                 child.hopeless = bool(line.get("hopeless")) or line.get("code") == exits.UNREACHABLE
                 child.trace = str(line.get("traceback", ""))
+            elif "measured" in line:
+                self.measured.heard(child.index, line["measured"])
             elif "unseen" in line:
                 self._unseen |= line["unseen"]
         if child.silent:
@@ -261,6 +265,7 @@ class Supervisor:
         death = judge(child, self.worker)
         if self._presence is not None:
             self._presence.bury(child)
+        self.measured.ended(child.index)
         self._children = [other for other in self._children if other is not child]
         if not child.silent:
             self._selector.unregister(child.up)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -12,9 +12,10 @@ from taskq.desk import chosen_broker
 from taskq.errors import BrokerError, BrokerRefused
 from taskq.settings import BrokerChoice
 from taskq.store.connection import ServerFacts, SyncLink, check_server, server_facts
+from taskq.store.topic_keys import broadcast
 from taskq.store.url import BrokerUrl, parse_url
 from taskq_workers import exits
-from taskq_workers.commands.rights import missing_rights
+from taskq_workers.commands.rights import TOPICS, WATCHING, missing_rights, missing_uses
 from taskq_workers.commands.shared import broker_options, json_option, print_json
 
 Verdict = Literal["ok", "warn", "fail", "unknown"]
@@ -69,7 +70,10 @@ def examine(choice: BrokerChoice, namespace: str, timeout: float) -> list[Check]
         facts = server_facts(link)
         checks.append(Check("reachable", "ok", f"answers as user {facts.acl_user or 'unknown'}"))
         checks += _judge(facts, url)
-        checks.append(_rights(link, namespace, facts.acl_user or "USER"))
+        user = facts.acl_user or "USER"
+        checks.append(_rights(link, namespace, user))
+        checks.append(_uses(link, namespace, user, ("watching", "dashboards and metrics", WATCHING)))
+        checks.append(_uses(link, namespace, user, ("topics", "readers, groups and broadcasts", TOPICS)))
     except BrokerError as error:
         checks.append(Check("reachable", "fail", str(error)))
     finally:
@@ -189,6 +193,19 @@ def _rights(link: SyncLink, namespace: str, user: str) -> Check:
         return Check("rights", "ok", "scripts, keys and channels")
     advice = f"ACL SETUSER {user} {' '.join(f'+{name.lower()}' for name in missing)} ~taskq:* &taskq:*"
     return Check("rights", "fail", f"not allowed: {' '.join(missing)}", advice)
+
+
+def _uses(link: SyncLink, namespace: str, user: str, uses: tuple[str, str, Mapping[str, str]]) -> Check:
+    """Rights that tasks do not need: each that is missing is told with what does not work without it."""
+    name, whole, wanted = uses
+    missing = missing_uses(link, namespace, wanted)
+    if not missing:
+        return Check(name, "ok", whole)
+    found = "not allowed: " + "; ".join(f"{command} ({use})" for command, use in missing.items())
+    advice = f"ACL SETUSER {user} {' '.join(f'+{command.lower()}' for command in missing)}"
+    if "PSUBSCRIBE" in missing:
+        advice += f" allchannels, or &{broadcast(namespace, '...')} for each pattern, spelled as it is listened to"
+    return Check(name, "warn", found, advice)
 
 
 def _show(check: Check) -> None:

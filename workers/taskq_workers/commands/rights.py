@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from taskq.store.connection import SyncLink
 from taskq.store.keys import queue_keys
+from taskq.store.topic_keys import broadcast, topic_keys
 
 _CALL = re.compile(r"\bp?call\(\s*['\"]([A-Za-z]+)['\"]")
 _SUBSCRIBED_S = 2.0
@@ -25,6 +26,20 @@ _LEFTOVERS_MS = 60_000
 # What taskq sends outside its scripts, and harmless arguments for everything; a key comes first where there is None.
 DIRECT = ("EVAL", "EVALSHA", "SCRIPT", "PING", "TIME", "BLPOP", "EXISTS", "SADD", "SMEMBERS", "UNLINK")
 OPERATORS = ("MGET", "SISMEMBER", "SSCAN", "ZRANGE", "ZREVRANGE")
+# Outside of scripts too, and not needed by tasks: what does not work without it.
+WATCHING: Mapping[str, str] = {
+    "INFO": "dashboards and metrics know no memory, clients and version, and topics no version to refuse",
+    "HSCAN": "dashboards and metrics find no topics and schedules",
+    "LRANGE": "dashboards see no failures",
+}
+TOPICS: Mapping[str, str] = {
+    "XREAD": "ordered groups read no records",
+    "XREADGROUP": "shared groups read no records",
+    "XRANGE": "nobody reads the records of a topic",
+    "ZRANGEBYLEX": "parked keys of ordered groups stay parked",
+    "SUBSCRIBE": "broadcasts are not heard",
+    "PSUBSCRIBE": "broadcasts to a pattern are not heard",
+}
 ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "BLPOP": (None, _SHORT_BLOCK_S),
     "DEL": (None,),
@@ -48,6 +63,7 @@ ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "HSTRLEN": (None, "f"),
     "HVALS": (None,),
     "INCR": (None,),
+    "INFO": ("server",),
     "INCRBY": (None, 1),
     "LINDEX": (None, 0),
     "LLEN": (None,),
@@ -87,6 +103,7 @@ ARGUMENTS: Mapping[str, tuple[Any, ...]] = {
     "XLEN": (None,),
     "XPENDING": (None, "g"),
     "XRANGE": (None, "-", "+"),
+    "XREAD": ("COUNT", 1, "STREAMS", None, "0-0"),
     "XREADGROUP": ("GROUP", "g", "c", "STREAMS", None, ">"),
     "XREVRANGE": (None, "+", "-"),
     "XSETID": (None, "1-0"),
@@ -138,6 +155,24 @@ def missing_rights(link: SyncLink, namespace: str) -> list[str]:
     return missing
 
 
+def missing_uses(link: SyncLink, namespace: str, uses: Mapping[str, str]) -> dict[str, str]:
+    """Return those of `WATCHING` or `TOPICS` that this connection may not do; raises if the server is lost."""
+    keys = topic_keys(namespace, "doctor").partition(0)
+    probe = f"{keys.base}doctor:{secrets.token_hex(8)}:"
+    tried = {
+        "SUBSCRIBE": lambda: not _hears(link, broadcast(namespace, "doctor")),
+        "PSUBSCRIBE": lambda: not _hears(link, patterns=(broadcast(namespace, "*"),)),
+    }
+    missing = {}
+    for name, use in uses.items():
+        key = f"{probe}{name.lower()}"
+        if tried[name]() if name in tried else _refused(link, name, key):
+            missing[name] = use
+        if name in ARGUMENTS:
+            _denied(link, "UNLINK", key)
+    return missing
+
+
 def _refused(link: SyncLink, name: str, key: str) -> bool:
     denied = _denied(link, name, *(key if argument is None else argument for argument in ARGUMENTS[name]))
     if name not in ("BLPOP", "DEL", "UNLINK", "PEXPIRE") and None in ARGUMENTS[name]:
@@ -157,8 +192,8 @@ def _denied(link: SyncLink, *command: Any) -> bool:
     return False
 
 
-def _hears(link: SyncLink, channel: str) -> bool:
-    ears = link.subscribe(channel)
+def _hears(link: SyncLink, *channels: str, patterns: Sequence[str] = ()) -> bool:
+    ears = link.subscribe(*channels, patterns=patterns)
     try:
         notice = ears.get(_SUBSCRIBED_S)
         return notice is not None and notice.kind == "connected"

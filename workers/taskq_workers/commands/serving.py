@@ -14,6 +14,7 @@ from taskq.metrics import slots_of
 from taskq.store.connection import SyncLink
 from taskq_workers.config import WorkerConfig
 from taskq_workers.listener import Answer, Listener, Route
+from taskq_workers.measured import Measured, histogram
 from taskq_workers.probes import Standing, stuck, unready
 from taskq_workers.process import Hello
 
@@ -27,6 +28,8 @@ class Watched(Protocol):
 
     def standing(self) -> Standing: ...
     def told(self) -> dict[str, Any]: ...
+    @property
+    def measured(self) -> Measured: ...
 
 
 class Pages:
@@ -80,6 +83,13 @@ class Pages:
         for outcome in ("done", "retried", "dead"):
             page.add(names.WORKER_ATTEMPTS, counters.get(outcome, 0), outcome=outcome)
         page.add(names.WORKER_LOST, counters.get("lost", 0))
+        found = self._worker.measured.total()
+        if found is not None:  # it handles no records, then
+            for outcome in ("handled", "failed"):
+                page.add(names.WORKER_RECORDS, found["records"].get(outcome, 0), outcome=outcome)
+            page.add(names.WORKER_HANDLE_SECONDS, histogram(found["handling"]))
+            page.add(names.WORKER_COMMIT_SECONDS, histogram(found["commits"]))
+            page.add(names.WORKER_COMMITS_REFUSED, found["refused"])
         page.add(names.WORKER_READY, unready(self._worker.standing()) is None)
 
 

@@ -15,7 +15,7 @@ for i, kind in ipairs({ 'hash', 'hash', 'hash', 'stream', 'stream', 'zset', 'zse
   local found = call('TYPE', KEYS[i]).ok
   if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. found) end
 end
-local stored = call('HMGET', KEYS[1], 'epoch', 'nonce', 'op', 'at')
+local stored = call('HMGET', KEYS[1], 'epoch', 'nonce', 'op', 'at', 'n', 'done')
 if stored[1] ~= ARGV[2] or stored[2] ~= ARGV[3] then return { 1, stored[1] or '0' } end
 if stored[3] == ARGV[4] then return { 0, stored[4] } end
 if stored[4] ~= ARGV[5] or tonumber(ARGV[4]) < (tonumber(stored[3]) or 0) then return { 2, stored[4] or '' } end
@@ -23,7 +23,8 @@ local time = call('TIME')
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 
 if ARGV[10] ~= '1' then call('DEL', KEYS[9]) end
-call('HSET', KEYS[1], 'at', ARGV[6], 'n', ARGV[7], 'b', ARGV[8], 'op', ARGV[4], 'time', now)
+local done = (tonumber(stored[6]) or 0) + math.max(ARGV[7] - (tonumber(stored[5]) or 0), 0)
+call('HSET', KEYS[1], 'at', ARGV[6], 'n', ARGV[7], 'b', ARGV[8], 'op', ARGV[4], 'time', now, 'done', done)
 local dead, changed = 0, false
 for i = 11, #ARGV, 3 do
   local what, one, two = ARGV[i], ARGV[i + 1], ARGV[i + 2]

@@ -39,6 +39,9 @@ while at <= #ARGV do
   if refused then return refused end
   local list = index ~= '' and byte(index, count) or 0
   if list > 0 then call('RPUSH', KEYS[6 + list], id) end
+  if count == 1 and all and index == '' and value == 1 and headers + moment == 0 and not packed then
+    count, at = count + append_plain(at, key == 1), #ARGV + 1
+  end
 end
 if version then return finish(first .. ' ' .. call('HINCRBY', KEYS[6], ARGV[5], count)) end
 return finish(first)

@@ -1,15 +1,20 @@
 -- Say where a shared group stands on one partition.
 -- KEYS  as parts/shared.lua says
--- ARGV  1 native group  2 now in ms or ''
+-- ARGV  1 native group; if that is not there, the one of the epoch that is stored  2 now in ms or ''
 -- Returns { code, now, unread, bytes, oldest, pending, waiting, letters, counts, consumers }: code 1 if the group is not
 --       there; unread: records and bytes behind the last one that was read; oldest: id of the first record that is not
 --       settled, or ''; pending counts what waits for another try too; counts are the fields of the group's hash;
 --       consumers are name, pending, idle in ms of each
 -- Writes nothing. Checked first: types.
+local native = ARGV[1]
+if summary.err then
+  native = string.match(native, '^[^:]*') .. ':' .. (call('HGET', KEYS[2], 'epoch') or '')
+  if native ~= ARGV[1] then summary = redis.pcall('XPENDING', KEYS[1], native) end
+end
 if summary.err then return { 1, now, 0, 0, '', 0, 0, 0, {}, {} } end
 local read = '0-0'
 for _, group in ipairs(call('XINFO', 'GROUPS', KEYS[1])) do
-  if group[2] == ARGV[1] then read = group[8] end
+  if group[2] == native then read = group[8] end
 end
 local first = call('XRANGE', KEYS[1], '(' .. read, '+', 'COUNT', 1)[1]
 local number, bytes = numbers(first)
@@ -22,7 +27,7 @@ end
 local unread = number and newest and newest - number + 1 or 0
 local oldest = summary[1] > 0 and summary[2] or first and first[1] or ''
 local people = {}
-for _, one in ipairs(call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+for _, one in ipairs(call('XINFO', 'CONSUMERS', KEYS[1], native)) do
   if one[2] ~= '~' then people[#people + 1] = { one[2], one[4], one[6] } end
 end
 return {

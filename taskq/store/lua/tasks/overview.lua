@@ -33,9 +33,9 @@ end
 local leases, leased, running = call('HLEN', KEYS[6]), -1, 0
 if leases <= most then
   leased = 0
-  for _, count in ipairs(call('HVALS', KEYS[6])) do leased = leased + count end
+  for _, count in ipairs(leases > 0 and call('HVALS', KEYS[6]) or {}) do leased = leased + count end
   local ids = {}
-  for _, blob in ipairs(leases <= looks and call('HVALS', KEYS[5]) or {}) do
+  for _, blob in ipairs(leases > 0 and leases <= looks and call('HVALS', KEYS[5]) or {}) do
     for at = 17, math.min(#blob, 16 + 16 * (looks - #ids)), 16 do ids[#ids + 1] = sub(blob, at, at + 15) end
     if #ids >= looks then break end
   end
@@ -44,20 +44,20 @@ if leases <= most then
   end
 end
 
-local retrying = 0
-local first = call('ZRANGE', KEYS[4], 0, math.min(looks, 1000) - 1, 'WITHSCORES')
+local retrying, delayed = 0, call('ZCARD', KEYS[4])
+local first = delayed > 0 and call('ZRANGE', KEYS[4], 0, math.max(math.min(looks, 1000), 1) - 1, 'WITHSCORES') or {}
 local ids = {}
-for i = 1, #first, 2 do ids[#ids + 1] = first[i] end
+for i = 1, looks > 0 and #first or 0, 2 do ids[#ids + 1] = first[i] end
 for _, record in ipairs(records(ids)) do
   -- handed out before and waiting again: it failed, or asked for another time
   if record and (sub(record, 4, 5) ~= '\0\0' or sub(record, 7, 8) ~= '\0\0') then retrying = retrying + 1 end
 end
 
-local listed, oldest, parked = 0, {}, {}
-for i = 11, 16 do listed = listed + call('LLEN', KEYS[i]) end
+local listed, oldest, parked = call('LLEN', KEYS[16]), {}, {}
 for i = 11, 15 do
-  oldest[i - 10] = ''
-  for _, id in ipairs(call('LRANGE', KEYS[i], 0, 9)) do
+  local length = call('LLEN', KEYS[i])
+  listed, oldest[i - 10] = listed + length, ''
+  for _, id in ipairs(length > 0 and call('LRANGE', KEYS[i], 0, 9) or {}) do
     local record = call('HGET', KEYS[3], id)
     if (not record or byte(record) == 114) and call('HEXISTS', KEYS[2], id) == 1 then
       oldest[i - 10] = id
@@ -67,7 +67,7 @@ for i = 11, 15 do
 end
 for i = 17, #KEYS do parked[i - 16] = call('LLEN', KEYS[i]) end
 local counts = {
-  call('HLEN', KEYS[2]), listed, call('ZCARD', KEYS[4]), leases, leased, running, retrying,
+  call('HLEN', KEYS[2]), listed, delayed, leases, leased, running, retrying,
   call('ZCARD', KEYS[7]), call('ZCARD', KEYS[8]), call('HLEN', KEYS[10]), first[2] or '',
 }
 local tasks = call('ZRANGE', KEYS[9], 0, ARGV[3] - 1, 'WITHSCORES')

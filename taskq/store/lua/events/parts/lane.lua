@@ -41,7 +41,7 @@ behind(told[3] or '0-0')
 -- Append the first `size` of an XADD, whose id and counts are set here; of so many records and bytes.
 local function append(entry, size, count, bytes)
   n, b = n + count, b + bytes
-  id, entry[5] = prefix .. seq, n .. ',' .. b
+  id, entry[5] = prefix .. seq, string.format('%d,%d', n, b)
   entry[3] = id
   if first then call(unpack(entry, 1, size)) else
     local done = redis.pcall(unpack(entry, 1, size))
@@ -56,6 +56,22 @@ local function append(entry, size, count, bytes)
     first = id
   end
   seq = seq + 1
+end
+
+-- Append what is left of ARGV from `from` on as the usual records, a value each, with keys or without. The loop is what
+-- a record costs: no table is filled, and the server gives the sequences.
+local function append_plain(from, keyed)
+  local log, auto, format = KEYS[2], prefix .. '*', string.format
+  for i = from, #ARGV, keyed and 2 or 1 do
+    local value, key = ARGV[i], keyed and ARGV[i + 1]
+    n, b = n + 1, b + #value + (key and #key or 0)
+    if key then
+      id = call('XADD', log, auto, 'n', format('%d,%d', n, b), 'v', value, 'k', key)
+    else
+      id = call('XADD', log, auto, 'n', format('%d,%d', n, b), 'v', value)
+    end
+  end
+  return from <= #ARGV and math.ceil((#ARGV - from + 1) / (keyed and 2 or 1)) or 0
 end
 
 local function finish(answer)

@@ -1,7 +1,7 @@
 -- Part of a script: the group was made anew, so what is leased or given back becomes pending again, some fields of
 -- entries at a time.
 local function restore_some(cursor)
-  local page = call('HSCAN', KEYS[2], cursor, 'COUNT', 10)
+  local page = call('HSCAN', KEYS[2], cursor, 'COUNT', 3)
   for i = 1, #page[2], 2 do
     local field, blob, held, entries = page[2][i], page[2][i + 1], nil, {}
     if #field == 20 then held = call('HGET', KEYS[9], field) or '' end
