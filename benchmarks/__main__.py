@@ -15,9 +15,31 @@ from typing import Any
 
 import click
 
-from benchmarks import drains, due, events, looks, machine, outage, recovery, server, stalls, stores, storm, streams
+from benchmarks import (
+    answers,
+    drains,
+    due,
+    events,
+    features,
+    growth,
+    idle,
+    looks,
+    machine,
+    outage,
+    peer_drains,
+    pickup,
+    plot,
+    recovery,
+    scale,
+    server,
+    singles,
+    stalls,
+    stores,
+    storm,
+    streams,
+)
 from benchmarks.bench import Bench
-from benchmarks.figures import Report, Row, as_json, table
+from benchmarks.figures import Report, Row, as_json, markdown, table
 from benchmarks.processes import ROOT
 from taskq import __version__
 
@@ -26,12 +48,25 @@ TOGETHER = ("P1", "P2", "P3")
 """These are read from the same drains."""
 
 ALONE: Mapping[str, Callable[[Bench], Report]] = {
+    "P4": singles.measure,
     "P5": stores.bulk,
+    "P6": pickup.measure,
+    "P7": answers.measure,
     "P8": stores.memory,
+    "P9": idle.memory,
+    "P10": idle.trips,
+    "P11": growth.growth,
     "P12": events.plain,
     "P12b": events.packed,
     "P13": stalls.measure,
     "P13-stream": stalls.measure_streams,
+    "peers": peer_drains.measure,
+    "features": features.measure,
+    "sizes": scale.sizes,
+    "queues": scale.queues,
+    "processes": scale.processes,
+    "lengths": growth.lengths,
+    "aof": scale.aof,
     "streams": streams.measure,
     "due": due.measure,
     "look": looks.measure,
@@ -47,10 +82,16 @@ _NOTE = "Redis on the loopback interface, no persistence (outage: append-only fi
 @click.argument("lines", nargs=-1, type=click.Choice([*TOGETHER, *ALONE]), metavar="[LINE]...")
 @click.option("--quick", is_flag=True, help="Small and soon over; for seeing that it works, not for figures.")
 @click.option("--rounds", type=click.IntRange(1), help="Interleaved rounds; 3, or 1 with --quick.")
-@click.option("--json", "path", type=click.Path(path_type=Path), default=RESULTS, help="Where the JSON goes.")
+@click.option(
+    "--json",
+    "path",
+    type=click.Path(path_type=Path),
+    default=RESULTS,
+    help="Where the JSON goes; beside it a table and a picture.",
+)
 def main(lines: tuple[str, ...], quick: bool, rounds: int | None, path: Path) -> None:
-    """Measure LINES of the budgets: P1 P2 P3 P5 P8 (the default), P12, P12b, P13, P13-stream,
-    streams, due, look, recovery, outage, storm.
+    """Measure LINES of the budgets, P1 to P13 and P12b (P1 P2 P3 P5 P8 if none is named), or of what else there is:
+    peers, features, sizes, queues, processes, lengths, aof, P13-stream, streams, due, look, recovery, outage, storm.
 
     Exit code 0 even if a budget is missed: the table says NO. 1 if something could not be measured.
     """
@@ -63,6 +104,7 @@ def main(lines: tuple[str, ...], quick: bool, rounds: int | None, path: Path) ->
         about = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "taskq": __version__,
+            "commit": machine.commit(ROOT),
             "server": str(server.choose()),
             "note": _NOTE,
             "quick": quick,
@@ -72,10 +114,19 @@ def main(lines: tuple[str, ...], quick: bool, rounds: int | None, path: Path) ->
         }
     rows = [row for name in wanted for row in reports[name].rows]
     print(f"\n{table(rows)}\n\n{summary(about)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(as_json({name: reports[name] for name in wanted}, about), indent=1) + "\n", "utf-8")
-    print(f"written to {path}")
+    write(path, {name: reports[name] for name in wanted}, about)
     sys.exit(1 if failed else 0)
+
+
+def write(path: Path, reports: Mapping[str, Report], about: Mapping[str, Any]) -> None:
+    """All of it as JSON, the table as Markdown, and the drain rates as a picture if they were measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(as_json(reports, about), indent=1) + "\n", "utf-8")
+    page, picture = path.with_suffix(".md"), path.with_suffix(".png")
+    rows = [row for report in reports.values() for row in report.rows]
+    page.write_text(f"{markdown(rows)}\n\n{summary(about)}\n", "utf-8")
+    why = plot.draw(picture, plot.bars(reports), about)
+    print(f"written to {path}, {page.name}" + (f"; no picture: {why}" if why else f", {picture.name}"))
 
 
 def run(bench: Bench, wanted: Sequence[str]) -> tuple[dict[str, Report], bool]:
@@ -107,9 +158,10 @@ def summary(about: Mapping[str, Any]) -> str:
     """What the table has to be read with, in two lines."""
     where = about["machine"]
     packages = ", ".join(f"{name} {number}" for name, number in where["packages"].items() if number)
+    commit = f" ({about['commit']})" if about["commit"] else ""
     quick = " QUICK run: these are no figures to quote." if about["quick"] else ""
     return (
-        f"{about['at']}, taskq {about['taskq']} on {about['server']}, Python {where['python']}, {packages}; "
+        f"{about['at']}, taskq {about['taskq']}{commit} on {about['server']}, Python {where['python']}, {packages}; "
         f"{where['cores']} cores of {where['cpu']}; others' load {where['others']:.0%}, steal {where['steal']:.0%}; "
         f"{about['rounds']} rounds.\n{_NOTE}{quick}"
     )

@@ -8,11 +8,15 @@ from pathlib import Path
 
 from benchmarks.ledger import VARIABLE, Ledger
 from taskq import Queue, TaskQ
+from taskq.codec import JSON, Compressed, register
 
-DRAIN, HOLD, NAP, AUDIT = "drain", "hold", "nap", "audit"
+DRAIN, HOLD, NAP, AUDIT, KEEP = "drain", "hold", "nap", "audit", "keep"
 NAMESPACE = "bench"
 NAP_S = 0.002
 _LOOK_S = 0.005
+
+SMALLER = Compressed(JSON)
+register(SMALLER)
 
 app = TaskQ(
     NAMESPACE,
@@ -42,6 +46,22 @@ def noop(slot: int) -> None:
 @app.task(queue=DRAIN, result_ttl=0)
 async def anoop(slot: int) -> None:
     mark(slot)
+
+
+@app.task(queue=DRAIN, result_ttl=0)
+def weigh(slot: int, text: str) -> None:
+    mark(slot)
+
+
+@app.task(queue=DRAIN, result_ttl=0, codec=SMALLER.name)
+def squeezed(slot: int, text: str) -> None:
+    mark(slot)
+
+
+@app.task(queue=KEEP)
+def kept(slot: int) -> int:
+    mark(slot)
+    return slot
 
 
 @app.task(queue=AUDIT, result_ttl=0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks import app as bench_app
@@ -14,11 +15,14 @@ from benchmarks.bench import Bench, wait_for
 from benchmarks.ledger import Ledger
 from benchmarks.machine import Load, Samples
 from benchmarks.peer_tuning import Tuning
-from benchmarks.processes import MeasurementFailed, Running, environment, worker_command
+from benchmarks.processes import MeasurementFailed, Running, environment, shipped_command, worker_command
 from benchmarks.server import Server
 from taskq.store.keys import queue_keys
+from taskq.tasks.outgoing import Call
 
 BULK = 1_000
+PEER_S = 20.0
+"""A drain of a peer is over after so long, whatever is left: some would take minutes."""
 _STALLED_S = 30.0
 _LOOK_S = 0.02
 
@@ -53,7 +57,11 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is drained: how it is queued, by which programs, and when all of it has been accounted for."""
+    """What is drained: how it is queued, by which programs, and when all of it has been accounted for.
+
+    With `most_s` it is over after so many seconds at the latest, and what has started until then counts. `beside` goes
+    on while it lasts. A `durable` server syncs an append-only file each second.
+    """
 
     name: str
     count: int
@@ -63,20 +71,23 @@ class Plan:
     gate: Gate | None = None
     more: Mapping[str, str] | None = None
     once: bool = True
+    most_s: float | None = None
+    beside: Callable[[Running], AbstractContextManager[object]] = lambda _: nullcontext()
+    durable: bool = False
 
 
 def drain(bench: Bench, plan: Plan) -> Drain:
     """Run one plan on a server of its own. Raises MeasurementFailed if a task was lost, or run twice."""
     bench.ledger.clear(plan.count)
     load = Load()
-    with Server() as server:
+    with Server(durable=plan.durable) as server:
         cpu, before = server.cpu(), time.monotonic()
         plan.fill(server)
         filling, filled = time.monotonic() - before, server.cpu()
         if plan.gate:
             plan.gate.close(server)
         env = environment(server.url, bench.ledger_path, plan.more)
-        with Running(plan.commands(server), env, bench.log(plan.name)) as workers:
+        with Running(plan.commands(server), env, bench.log(plan.name)) as workers, plan.beside(workers):
             samples = Samples(workers.pids)
             if plan.gate:
                 _all_wait(server, plan.gate.waiting, workers)
@@ -89,16 +100,17 @@ def drain(bench: Bench, plan: Plan) -> Drain:
             samples.take()
             end = time.monotonic()
         used = server.cpu()
-    first, last = bench.ledger.first_and_last(plan.count)
+    count = plan.count if plan.most_s is None else bench.ledger.started(range(plan.count))
+    first, last = bench.ledger.span(plan.count)
     again = bench.ledger.again(plan.count)
     if again and plan.once:
         raise MeasurementFailed(f"{plan.name}: {again} of {plan.count} tasks ran more than once")
     return Drain(
         plan.name,
-        plan.count,
-        (plan.count - 1) / (last - first),
-        (samples.at(end) - samples.at(first)) / plan.count * 1e6,
-        (used - filled) / plan.count * 1e6,
+        count,
+        (count - 1) / (last - first),
+        (samples.at(end) - samples.at(first)) / count * 1e6,
+        (used - filled) / count * 1e6,
         filling / plan.count * 1e6,
         (filled - cpu) / plan.count * 1e6,
         again,
@@ -111,15 +123,19 @@ def _all_wait(server: Server, count: int, workers: Running) -> None:
         workers.check_failed()
         return int(server.info("clients")["blocked_clients"]) >= count
 
-    wait_for(f"{count} processes wait for work", waiting, _STALLED_S)
+    wait_for(f"{count} processes wait for work", waiting, _STALLED_S + count)  # they start at the same time
 
 
 def _watch(ledger: Ledger, plan: Plan, workers: Running, samples: Samples) -> None:
     """Until every task has started; reads CPU meanwhile. A drain that stands still has failed."""
-    progress, moved = -1, time.monotonic()
+    progress, moved, began = -1, time.monotonic(), 0.0
     while not ledger.full(plan.count):
         samples.take()
         workers.check_failed()
+        if plan.most_s is not None and (started := ledger.started(range(plan.count))):
+            began = began or time.monotonic()
+            if time.monotonic() - began > plan.most_s and started > 1:
+                return
         if ledger.seen != progress:
             progress, moved = ledger.seen, time.monotonic()
         elif time.monotonic() - moved > _STALLED_S:
@@ -160,6 +176,50 @@ def taskq_plan(count: int, processes: int, *, is_async: bool = False) -> Plan:
     )
 
 
+def shipped_plan(count: int) -> Plan:
+    """`taskq worker` without a word about processes and slots."""
+
+    def commands(server: Server) -> Sequence[Sequence[str]]:
+        return [shipped_command(server.url, bench_app.DRAIN)]
+
+    return replace(taskq_plan(count, 1), name="taskq-default", commands=commands)
+
+
+def calls_plan(
+    name: str,
+    count: int,
+    queue: str,
+    call: Callable[[int], Call[Any]],
+    *,
+    processes: int = 1,
+    slots: int = 10,
+    bulk: int = BULK,
+) -> Plan:
+    """Calls of any kind in one queue, of either transport, drained by `taskq worker`; paused until all wait."""
+
+    def fill(server: Server) -> None:
+        bench_app.app.broker(server.url)
+        for start in range(0, count, bulk):
+            bench_app.app.enqueue_many([call(slot) for slot in range(start, min(start + bulk, count))])
+
+    def close(server: Server) -> None:
+        broker = bench_app.app.broker(server.url)
+        broker.pause(queue)
+        server.execute("DEL", broker.keys(queue).wake)
+
+    def settled(server: Server) -> bool:
+        return not server.execute("HLEN", bench_app.app.broker(server.url).keys(queue).body)
+
+    return Plan(
+        name,
+        count,
+        fill,
+        lambda server: [worker_command(server.url, queue, processes, slots)],
+        settled,
+        Gate(processes, close, lambda server: bench_app.app.broker(server.url).resume(queue)),
+    )
+
+
 def raw_plan(count: int, processes: int) -> Plan:
     """The raw consume loop, in one or more processes."""
 
@@ -178,18 +238,22 @@ def raw_plan(count: int, processes: int) -> Plan:
     )
 
 
-def dramatiq_plan(bench: Bench, count: int, tuning: Tuning) -> Plan:
-    """dramatiq with one tuning; it may run a task twice, and that is its own affair."""
+def peer_plan(bench: Bench, count: int, tuning: Tuning, most_s: float | None = PEER_S) -> Plan:
+    """A peer with one tuning; it may run a task twice, and that is its own affair."""
+    peer = bench.peer(tuning.peer)
+    more = peer_tuning.settings(tuning, peer)
 
     def fill(server: Server) -> None:
-        peer_tuning.fill(bench.peer(), count, environment(server.url, bench.ledger_path), bench.log("dramatiq-fill"))
+        env = environment(server.url, bench.ledger_path, more)
+        peer_tuning.fill(peer, count, env, bench.log(f"{tuning.peer}-fill"), tuning.peer)
 
     return Plan(
         tuning.name,
         count,
         fill,
-        lambda server: [[bench.peer().command, "benchmarks.peer_dramatiq", *tuning.options]],
+        lambda server: tuning.commands(peer, server.url),
         lambda server: True,
-        more=tuning.environment,
+        more=more,
         once=False,
+        most_s=most_s,
     )

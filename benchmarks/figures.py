@@ -103,6 +103,14 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table for a page."""
+    head = ("line", "what", "value", "budget", "reached", "beside")
+    cells = [(r.line, r.what.strip(), r.value, r.budget, verdict(r.reached), r.beside) for r in rows]
+    lines = [" | ".join(text.replace("|", "\\|") for text in cell) for cell in (head, ["---"] * len(head), *cells)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
 def as_json(reports: Mapping[str, Report], about: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that was measured, as plain data."""
     return {

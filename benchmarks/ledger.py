@@ -87,6 +87,11 @@ class Ledger:
         times = self._times[:slots]
         return min(times), max(times)
 
+    def span(self, slots: int) -> tuple[float, float]:
+        """The first and the last start among those of the first `slots` that have started; there has been one."""
+        times = [at for at in self._times[:slots] if at]
+        return min(times), max(times)
+
     def last(self, slots: int) -> float:
         """The latest start of all; 0 if there was none."""
         return max(self._times[:slots])

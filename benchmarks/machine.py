@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,19 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def commit(folder: Path) -> str:
+    """The commit of a checkout, with a `+` if something in it is not committed; '' where there is none."""
+    try:
+        return _git(folder, "rev-parse", "--short", "HEAD") + ("+" if _git(folder, "status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def _cpu_name() -> str:
@@ -65,6 +79,12 @@ def stat(pid: int) -> Stat | None:
         return parse_stat(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace"))
     except (OSError, IndexError):
         return None
+
+
+def available_mib() -> float:
+    """Memory that new processes can have without others losing theirs."""
+    lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 1024
 
 
 def alive(pid: int) -> bool:

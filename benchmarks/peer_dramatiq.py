@@ -1,13 +1,17 @@
 """The same no-op for dramatiq, the fastest Python peer; run in an environment of its own that has it.
 
-`python -m benchmarks.peer_dramatiq N` queues N calls; `dramatiq benchmarks.peer_dramatiq` works them off.
+`python -m benchmarks.peer_dramatiq N` queues N calls; `dramatiq benchmarks.peer_dramatiq` works them off. With two more
+numbers it pauses between any two calls for a time between them, in seconds, and marks slot N + i when it is about to
+send call i.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import random
 import sys
+import time
 from typing import Any
 
 from benchmarks.ledger import VARIABLE, Ledger
@@ -27,6 +31,14 @@ def noop(slot: int) -> None:
 
 actor = dramatiq.actor(noop)
 
-if __name__ == "__main__":
-    for number in range(int(sys.argv[1])):
+
+def main(count: int, *pauses: float) -> None:
+    for number in range(count):
+        if pauses:
+            time.sleep(random.uniform(*pauses))
+            noop(count + number)
         actor.send(number)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), *map(float, sys.argv[2:4]))

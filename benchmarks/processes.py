@@ -27,14 +27,26 @@ class MeasurementFailed(Exception):
 def environment(url: str, ledger: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The caller's environment without any setting of taskq, and with what a measured process needs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TASKQ_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # a process that compiles all it imports is no worker as people have it
     paths = os.pathsep.join(str(path) for path in _IMPORT_ROOTS)
     return {**kept, "PYTHONPATH": paths, "BENCH_URL": url, VARIABLE: str(ledger), **(more or {})}
 
 
-def worker_command(url: str, queue: str, processes: int = 1, slots: int = 10) -> list[str]:
+def python_command(module: str) -> list[str]:
+    """A module as a program, by the interpreter of this process."""
+    return [sys.executable, "-m", module]
+
+
+def worker_command(
+    url: str, queue: str, processes: int = 1, slots: int = 10, *, app: str = "benchmarks.app:app"
+) -> list[str]:
     """`taskq worker` for one queue of the benchmark's app."""
-    command = [sys.executable, "-m", "taskq_workers", "worker", "benchmarks.app:app", "--url", url]
-    return [*command, "-p", str(processes), "-c", str(slots), "-q", queue]
+    return [*shipped_command(url, queue, app=app), "-p", str(processes), "-c", str(slots)]
+
+
+def shipped_command(url: str, queue: str, *, app: str = "benchmarks.app:app") -> list[str]:
+    """The same, with the number of processes and slots that the worker has by default."""
+    return [*python_command("taskq_workers"), "worker", app, "--url", url, "-q", queue]
 
 
 class Running:

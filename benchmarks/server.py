@@ -31,7 +31,7 @@ class Server:
     def __init__(self, *, durable: bool = False, **more: str) -> None:
         self.binary = choose()
         self.folder = Path(tempfile.mkdtemp(prefix="taskq-bench-"))
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._settings = {
             "port": str(self.port),
@@ -124,7 +124,8 @@ def parse_pairs(text: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in text.split(",") if "=" in part)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that was free a moment ago."""
     with socket.socket() as line:
         line.bind(("127.0.0.1", 0))
         port: int = line.getsockname()[1]

@@ -20,7 +20,7 @@ from taskq.events.outbox import Carried
 from taskq.events.properties import TopicProperties
 from taskq.events.ready import Item, Ready
 from taskq.events.subscription import PartitionsHook
-from taskq.events.turns import Lost, Plan, Turn, turn
+from taskq.events.turns import Lost, Plan, Turn, chore, turn
 from taskq.store.links import Links
 from taskq.store.scripts import Call, run, run_async, run_many, run_many_async
 
@@ -75,7 +75,11 @@ class Desk:
         if not holding.wants_turn:
             return
         window = self._windows.get(holding)
-        if window is not None and not holding.revoking and window.room(holding) <= 0:
+        if (
+            window is not None
+            and not (holding.revoking or holding.has_chores)
+            and (holding.parked_keys or window.room(holding) <= 0)
+        ):
             return
         if holding.resume_at > time.monotonic() and not holding.revoking:
             self.ready.add_later(holding, holding.resume_at)
@@ -131,7 +135,9 @@ class Desk:
             return self._merged(holding) if self.plan.options.alone else turn(holding, self.plan)
         if holding.revoking:
             return end(holding, window, self.plan)
-        return self._spread(holding, window)
+        if holding.has_chores:  # parked by the group in another mode: that comes first, or keys would be out of order
+            return chore(holding, self.plan)
+        return _nothing() if holding.parked_keys else self._spread(holding, window)
 
     def _merged(self, holding: Holding) -> Turn:
         if holding.revoking or holding.has_chores:

@@ -104,7 +104,7 @@ def turn(holding: Holding, plan: Plan, bound: Bound | None = None) -> Turn:
         yield from leave(holding, plan)
         return
     if holding.has_chores:
-        yield from _chore(holding, plan)
+        yield from chore(holding, plan)
         return
     options = plan.options
     records = holding.peek(_count(holding, plan), options.max_bytes)
@@ -156,7 +156,7 @@ def _queue_behind(holding: Holding, plan: Plan, records: Sequence[Record]) -> Co
     yield from save(holding, plan, len(steps), steps)
 
 
-def _chore(holding: Holding, plan: Plan) -> Turn:
+def chore(holding: Holding, plan: Plan) -> Turn:
     """What is to be done beside the next records, one thing at a time."""
     group = plan.options.group
     if holding.parked_void:

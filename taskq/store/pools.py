@@ -23,12 +23,30 @@ except ImportError:  # an extra
     pack_command = None  # type: ignore[assignment]
 
 
+_CHUNK = 1_048_576
+
+
 def _packed(connection: Any, args: Sequence[Any]) -> list[bytes]:
     """One command as bytes. Scripts have many arguments, and all of them are of types that need no look."""
     if pack_command is not None and args[0] == "EVALSHA":
         return [pack_command(tuple(args))]
     packed: list[bytes] = connection.pack_command(*args)
     return packed
+
+
+def _joined(parts: list[bytes]) -> list[bytes]:
+    """The same bytes in few parts: each is a system call, after which a thread waits for the interpreter again."""
+    if len(parts) == 1 or sum(map(len, parts)) <= _CHUNK:
+        return [b"".join(parts)]
+    found: list[bytes] = []
+    begin = size = 0
+    for at, part in enumerate(parts):
+        if size + len(part) > _CHUNK and at > begin:
+            found.append(b"".join(parts[begin:at]))
+            begin, size = at, 0
+        size += len(part)
+    found.append(b"".join(parts[begin:]))
+    return found
 
 
 def _busy(limit: int, seconds: float) -> BrokerUnavailable:
@@ -78,7 +96,7 @@ class SyncPool:
             if asking:
                 connection.send_command("ASKING")
                 connection.read_response(timeout=timeout)
-            connection.send_packed_command(_packed(connection, args))
+            connection.send_packed_command(_joined(_packed(connection, args)))
             reply = connection.read_response(timeout=timeout)
             whole = True
             return reply
@@ -92,7 +110,7 @@ class SyncPool:
         """Send commands at once and append to `values` each reply or error reply; `timeout` is for each reply."""
         connection = self.take()
         try:
-            connection.send_packed_command([part for args in commands for part in _packed(connection, args)])
+            connection.send_packed_command(_joined([part for args in commands for part in _packed(connection, args)]))
             while len(values) < len(commands):
                 try:
                     values.append(connection.read_response(timeout=timeout))

@@ -1,4 +1,4 @@
-"""Parked records of an ordered group that is put elsewhere: none runs twice, and none is lost in silence."""
+"""Parked records of an ordered group that is put elsewhere, or is read otherwise: none runs twice, and none is lost."""
 
 from __future__ import annotations
 
@@ -121,3 +121,25 @@ def test_who_dies_before_the_parked_are_forgotten_leaves_it_to_the_next_owner(sc
     with scene.consumer(seen.add, on_error="park", retry=NOW):
         settled(scene, 9)
     assert [record.value for record in seen.items] == [0]
+
+
+@pytest.mark.parametrize("mode", ["key", "unordered"])
+def test_what_a_group_has_parked_runs_first_when_its_mode_is_another(scene: Scene, mode: str) -> None:
+    fill(scene, 9)
+    with parks(scene, Seen()):
+        scene.until(lambda: scene.position() == 9)
+    fill(scene, 9, begin=9)
+    due_now(scene)
+    seen = Seen()
+    failed: list[int] = []
+
+    def handler(record: Record) -> None:
+        seen.add(record.value)
+        if record.value == 3 and not failed:
+            failed.append(3)
+            raise ValueError("once more")
+
+    with scene.consumer(handler, mode=mode, retry=NOW):
+        settled(scene, 18)
+    assert seen.items[:4] == [0, 3, 3, 6]
+    assert sorted(seen.items[4:]) == [*range(9, 18)]

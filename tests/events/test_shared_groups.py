@@ -57,11 +57,19 @@ def test_s58_a_record_that_a_filter_rejects_is_settled_without_the_handler(order
         mode="shared",
         reset="earliest",
         filter=lambda record: record.headers["kind"] == "even",
+        lease=1,
     )
     with only as subscription:
         settled(subscription)
         assert sorted(noted.all) == [0, 2, 4, 6, 8]
         wait_until(lambda: (subscription.counts.filtered, subscription.counts.handled) == (5, 5))
+        wait_until(lambda: positions(orders, "mail") == 10)  # rejected ones are passed like others
+
+
+def positions(topic: Topic, group: str) -> int:
+    """Up to which numbers a group is done, in all partitions together."""
+    hashes = [topic.log.keys.partition(number).group(group) for number in range(2)]
+    return sum(int(topic.log.links().sync.execute("HGET", name, "n") or 0) for name in hashes)
 
 
 def test_s58_a_filter_that_raises_follows_the_error_policy(app: TaskQ, noted: Noted) -> None:

@@ -19,7 +19,7 @@ from benchmarks.cells import Drain
 from benchmarks.figures import Report, Row
 from benchmarks.ledger import Ledger
 from benchmarks.machine import Stat, Ticks
-from benchmarks.peer_tuning import BEST, TEN_SLOTS
+from benchmarks.peer_tuning import BEST, BULLMQ_BEST, BULLMQ_TEN, TEN_SLOTS
 from benchmarks.peers import Peer
 from benchmarks.processes import MeasurementFailed, environment, worker_command
 
@@ -82,7 +82,7 @@ def _drain(name: str, rate: float, worker_us: float = 10.0) -> Drain:
 
 
 def test_drain_rows_judge_by_the_ratios_of_the_same_run(tmp_path: Path) -> None:
-    bench = Bench(True, 2, tmp_path, _peers={"dramatiq": Peer(tmp_path, "dramatiq 9")})
+    bench = Bench(True, 2, tmp_path, _peers={"dramatiq": Peer(tmp_path, "dramatiq 9"), "bullmq": Peer(tmp_path, "")})
     cells = {
         drains.ONE: [_drain("a", 50_000), _drain("a", 25_000)],
         drains.RAW_ONE: [_drain("b", 60_000), _drain("b", 30_000)],
@@ -90,6 +90,8 @@ def test_drain_rows_judge_by_the_ratios_of_the_same_run(tmp_path: Path) -> None:
         drains.TWO: [_drain("d", 40_000), _drain("d", 40_000)],
         drains.RAW_TWO: [_drain("e", 80_000), _drain("e", 80_000)],
         BEST.name: [_drain("f", 5_000), _drain("f", 5_000)],
+        BULLMQ_TEN.name: [_drain("g", 4_000), _drain("g", 4_000)],
+        BULLMQ_BEST.name: [_drain("h", 10_000), _drain("h", 8_000)],
     }
     rows = drains.drain_rows(bench, cells)
     assert [(row.value.split()[0], row.reached) for row in rows if row.budget] == [
@@ -97,15 +99,17 @@ def test_drain_rows_judge_by_the_ratios_of_the_same_run(tmp_path: Path) -> None:
         ("0.83", True),
         ("8.00", False),
         ("0.50", False),
+        ("4.50", False),
     ]
 
 
-def test_without_dramatiq_the_row_says_so_and_is_not_judged(tmp_path: Path) -> None:
-    bench = Bench(True, 1, tmp_path, _peers={"dramatiq": Peer(None, "", "no route")})
+def test_without_peers_the_rows_say_so_and_are_not_judged(tmp_path: Path) -> None:
+    nowhere = Peer(None, "", "no route")
+    bench = Bench(True, 1, tmp_path, _peers={"dramatiq": nowhere, "bullmq": nowhere})
     names = (drains.ONE, drains.TWO, drains.RAW_ONE, drains.RAW_TWO)
     rows = drains.drain_rows(bench, {name: [_drain(name, 1_000)] for name in names})
     missing = [row for row in rows if "not available" in row.beside]
-    assert len(missing) == 2
+    assert len(missing) == 3
     assert all(row.reached is None for row in missing)
 
 
@@ -173,7 +177,7 @@ def test_a_measured_worker_sees_nothing_of_the_callers_settings(
     assert not [name for name in seen if name.startswith("TASKQ_")]
     assert (seen["BENCH_URL"], seen["BENCH_LEASE"]) == ("redis://127.0.0.1:1/0", "2")
     assert worker_command("redis://x", "drain", 2)[3:] == (
-        ["worker", "benchmarks.app:app", "--url", "redis://x", "-p", "2", "-c", "10", "-q", "drain"]
+        ["worker", "benchmarks.app:app", "--url", "redis://x", "-q", "drain", "-p", "2", "-c", "10"]
     )
 
 
