@@ -5,7 +5,7 @@
 #   make test PYTEST_ARGS="-k lease -x"          a part of the suite
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check mutants bench bench-full faults chaos soak screenshot clean
+.PHONY: help demo test full check mutants bench bench-full faults chaos soak screenshot clean
 
 SHELL := /bin/sh
 PYTHON ?=
@@ -15,11 +15,14 @@ MUTANTS_ARGS ?=
 SEED ?=
 MINUTES ?= 60
 VENV_PYTHON := .venv/bin/python
+# The suite starts Python about two thousand times: where byte code is not kept, each of them compiles taskq anew.
+export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV_PYTHON) -m pip install --quiet
 
 help:
 	@echo 'make demo    real work on a real server, from nothing; ends with a table and one line of figures'
-	@echo 'make test    all checks, then the whole test suite'
+	@echo 'make test    all checks, then the test suite (about a quarter of an hour on two cores)'
+	@echo 'make full    what make test runs, and all that is marked slow: on each server, at each point (hours)'
 	@echo 'make check   format, lint and types'
 	@echo 'make mutants one rule broken in one server script at a time: some test must fail each time (about 20 minutes)'
 	@echo 'make chaos   every fault scenario, then random kills and server restarts (about 25 minutes; SEED=n replays)'
@@ -33,6 +36,9 @@ demo: .venv/.ready-to-run
 
 test: check
 	@$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+full: check
+	@$(VENV_PYTHON) -m pytest -m 'slow or not slow' $(PYTEST_ARGS)
 
 check: .venv/.ready-to-test
 	@$(VENV_PYTHON) -m ruff format --quiet --check . || { echo 'check: run ".venv/bin/ruff format ." first' >&2; exit 1; }

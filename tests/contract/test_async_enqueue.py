@@ -14,11 +14,16 @@ from taskq.message import new_ids
 from taskq.store.connection import AsyncLink
 from taskq.tasks.async_lists import AsyncListBroker
 from taskq.tasks.broker import Outgoing
-from tests.contract.conftest import Server, declared, declared_keys
+from tests.contract.conftest import CLUSTERS, LISTS, STREAMS, Server, declared, declared_keys
 from tests.contract.scene import LIMITS, QUEUE
 from tests.servers import RealServer
 
 CALLS, IN_FLIGHT = 5000, 50
+EVERY = [*LISTS, *CLUSTERS, *STREAMS]
+# What is tried here is our side of it. A list and a stream, a server and a cluster, are two; `make full` takes all.
+transports = pytest.mark.parametrize(
+    "lists", [one if one in (EVERY[0], EVERY[-1]) else pytest.param(one, marks=pytest.mark.slow) for one in EVERY]
+)
 
 
 async def produce(broker: AsyncListBroker, ids: list[bytes]) -> set[bytes]:
@@ -67,6 +72,7 @@ def check(server: RealServer, namespace: str, ids: list[bytes], confirmed: set[b
     assert len(ids) > len(confirmed) > len(ids) * 0.8, "a tenth is cancelled, some of them too late"
 
 
+@transports
 def test_five_thousand_calls_and_a_tenth_of_them_cancelled(lists: str, server_of: Server, namespace: str) -> None:
     server, ids = server_of(lists), new_ids(CALLS)
 
@@ -82,6 +88,7 @@ def test_five_thousand_calls_and_a_tenth_of_them_cancelled(lists: str, server_of
     check(server, namespace, ids, confirmed)
 
 
+@transports
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_producer_goes_on_beside_its_parent(server_of: Server, namespace: str, lists: str) -> None:
     """The child inherits connections and lanes; it must use neither."""

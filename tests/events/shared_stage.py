@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from taskq import TaskQ, Topic
-from taskq.events import shared_reading
 from taskq.events.shared import SharedSubscription
 from tests.events.kit import Noted, wait_until
 from tests.servers import SERVER_NAMES
@@ -15,13 +14,6 @@ from tests.servers import SERVER_NAMES
 def place(request: pytest.FixtureRequest) -> str:
     """Plain servers; `test_shared_cluster.py` plays a part of this on clusters."""
     return request.param or ""
-
-
-@pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a close wait for a tenth of its time, but where the rate of reading is looked at."""
-    if "s18" not in request.node.name:
-        monkeypatch.setattr(shared_reading, "BLOCK_S", 0.1)
 
 
 @pytest.fixture

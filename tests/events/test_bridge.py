@@ -109,7 +109,7 @@ def test_a_result_becomes_a_record_with_its_key_and_where_it_is_from(here: World
     [record] = records(here.app, "receipts")
     assert (record.value, record.key) == ({"tag": "a"}, "a")
     assert record.headers == {"taskq-task": "tests.events.working.receipt", "taskq-message": handle.id}
-    assert handle.result(timeout=20) == {"tag": "a"}
+    assert handle.result(timeout=30) == {"tag": "a"}
 
 
 def test_a_result_whose_key_is_no_text_is_a_dead_letter_and_publishes_nothing(here: World) -> None:

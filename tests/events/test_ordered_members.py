@@ -67,7 +67,7 @@ def test_s16_a_slow_handler_within_max_poll_keeps_its_partitions(scene: Scene) -
         began.add(record)
         assert go.wait(LONG_S)
 
-    with scene.consumer(handler, session=0.5):
+    with scene.consumer(handler, session=2.0):
         began.count(1)
         epoch = scene.link.execute("HGET", scene.topic.log.keys.group("g", "state"), "epoch")
         members = scene.topic.log.keys.group("g", "members")

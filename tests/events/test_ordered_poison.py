@@ -119,7 +119,7 @@ def test_s53_without_its_dead_letter_the_position_does_not_advance(scene: Scene)
 def test_s54_a_record_that_waits_for_its_retry_blocks_no_heartbeat_and_no_handler(scene: Scene) -> None:
     seen = Seen()
     scene.publish(2)
-    retry = RetryPolicy(max_attempts=3, base=2)
+    retry = RetryPolicy(max_attempts=3, base=4)
     with scene.consumer(fail_first(seen, 0, 1), retry=retry, session=0.6, max_poll=0.5, concurrency=1):
         seen.count(1)
         scene.publish(10, begin=10, partition=1)

@@ -243,7 +243,7 @@ def test_numbers_are_for_one_batch_of_one_partition_and_for_names(app: TaskQ) ->
 
 async def test_what_is_published_at_the_same_time_goes_together_and_in_order(app: TaskQ) -> None:
     topic = app.topic("t", partitions=1)
-    async with topic.publisher(linger=0.01, batch=50) as publisher:
+    async with topic.publisher(linger=0.5, batch=50) as publisher:
         told = await asyncio.gather(*(publisher.apublish(number) for number in range(120)))
     assert everything_of(await topic.aread(0)) == list(range(120))
     assert [one.offset for one in told] == [record.offset for record in await topic.aread(0)]

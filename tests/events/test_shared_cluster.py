@@ -25,7 +25,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[str]:
     scripts.set_prefix("")
 
 
-noted, orders, quick = stage.noted, stage.orders, stage.quick
+noted, orders = stage.noted, stage.orders
 
 test_s1 = plain.test_s1_a_new_group_at_earliest_gets_every_record_of_the_log
 test_s2 = plain.test_s2_a_group_at_latest_gets_what_is_published_once_it_has_begun

@@ -142,6 +142,7 @@ def test_an_outage_is_said_once_and_loses_nothing(
             server.restart()
             topic.publish_many(range(50, 60))
             noted.wait(lambda seen: set(seen) == set(range(60)))
+            wait_until(lambda: "broker is back" in caplog.text)
             wait_until(lambda: sum(one.pending + one.records for one in subscription.lag()) == 0)
     assert caplog.text.count("broker unreachable") == 1
     assert caplog.text.count("broker is back") == 1

@@ -15,7 +15,7 @@ from tests.events import shared_stage as stage
 from tests.events.kit import QUICK, Noted, wait_until
 from tests.events.shared_stage import settled
 
-place, noted, orders, quick = stage.place, stage.noted, stage.orders, stage.quick
+place, noted, orders = stage.place, stage.noted, stage.orders
 
 
 # -- delivery, failing
@@ -196,7 +196,8 @@ def test_s52_redriven_letters_run_again_with_a_count_and_a_cap(app: TaskQ) -> No
         noted.add(record.attempt)
         raise ValueError
 
-    with topic.subscribe(handler, group="mail", mode="shared", reset="earliest", retry=False) as subscription:
+    said: Any = {"group": "mail", "mode": "shared", "reset": "earliest", "retry": False, "lease": 2}
+    with topic.subscribe(handler, **said) as subscription:
         for count in range(3):
             settled(subscription)
             (letter,) = subscription.dead()

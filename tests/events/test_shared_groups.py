@@ -10,7 +10,7 @@ from tests.events import shared_stage as stage
 from tests.events.kit import QUICK, Noted, wait_until
 from tests.events.shared_stage import settled
 
-place, noted, orders, quick = stage.place, stage.noted, stage.orders, stage.quick
+place, noted, orders = stage.place, stage.noted, stage.orders
 
 
 # -- filters, routes, groups

@@ -118,7 +118,7 @@ def test_a08_other_fatal_signals_lose_nothing(short: Stage, number: signal.Signa
     here = short
     before = signal.signal(number, signal.SIG_DFL)  # a suite under nohup ignores it, and so would the worker
     try:
-        worker = here.hire("-c", "1")
+        worker = here.hire("-c", "1", "--drain-timeout", "1")  # after a hang-up it waits for what runs
     finally:
         signal.signal(number, before)
     message = here.put("gated", "g", here.gate("g"))

@@ -30,6 +30,9 @@ TRACES = int(os.environ.get("TASKQ_TRACES", "10000"))
 STREAM_TRACES = int(os.environ.get("TASKQ_TRACES", "400"))
 CALLS = 20  # of one trace
 PARTS = 10
+QUICK = {"list": 2, "stream": 4} if "TASKQ_TRACES" not in os.environ else {"list": PARTS, "stream": PARTS}
+"""So many parts are in the quick suite, `make full` has all of them."""
+
 SCRIPTS = (
     "enqueue lease extend ack nack dead_letter release park reclaim sweep promote unpark cancel redrive discard pause"
 )
@@ -113,8 +116,14 @@ def replay(link: SyncLink, seed: int, keys: QueueKeys) -> Trace:
     return trace
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("keys", [KEYS, STREAM_KEYS], ids=["list", "stream"])
+@pytest.mark.parametrize(
+    ("keys", "part"),
+    [
+        pytest.param(keys, part, id=f"{name}-{part}", marks=() if part < QUICK[name] else pytest.mark.slow)
+        for name, keys in (("list", KEYS), ("stream", STREAM_KEYS))
+        for part in range(PARTS)
+    ],
+)
 def test_the_scripts_do_what_the_model_says(link: SyncLink, server: RealServer, keys: QueueKeys, part: int) -> None:
     first = server.binary is next(iter(server_binaries().values()))
     traces = STREAM_TRACES if keys.streamed else TRACES

@@ -63,7 +63,17 @@ class Runner:
         task = {"mutants": [(mutant.script, mutant.name) for mutant in mutants], "out": there}
         env = os.environ | {"TASKQ_MUTANTS": json.dumps(task), "TASKQ_TRACES": str(TRACES), "PYTHONPATH": _path()}
         command = [sys.executable, "-m", "pytest", "-p", "tests.mutants.plugin", "-p", "no:xdist"]
-        command += ["-p", "no:cacheprovider", "--tb=line", "-q", "-o", f"timeout={self.limit}", *tests]
+        command += [
+            "-m",
+            "slow or not slow",
+            "-p",
+            "no:cacheprovider",
+            "--tb=line",
+            "-q",
+            "-o",
+            f"timeout={self.limit}",
+            *tests,
+        ]
         with tempfile.TemporaryFile() as noise:
             child = subprocess.Popen(command, env=env, cwd=ROOT, pass_fds=[there], stdout=noise, stderr=noise)
             os.close(there)

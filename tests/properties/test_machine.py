@@ -346,9 +346,11 @@ def course_on_lists(server: RealServer) -> type[Course]:
     return CourseOnLists
 
 
-def test_in_memory() -> None:
-    run_state_machine_as_test(seeded(CourseInMemory), settings=few(100, stateful_step_count=40))
+@pytest.mark.parametrize("examples", [40, pytest.param(100, marks=pytest.mark.slow)])
+def test_in_memory(examples: int) -> None:
+    run_state_machine_as_test(seeded(CourseInMemory), settings=few(examples, stateful_step_count=40))
 
 
-def test_on_lists(course_on_lists: type[Course]) -> None:
-    run_state_machine_as_test(seeded(course_on_lists), settings=few(30, stateful_step_count=40))
+@pytest.mark.parametrize("examples", [15, pytest.param(30, marks=pytest.mark.slow)])
+def test_on_lists(course_on_lists: type[Course], examples: int) -> None:
+    run_state_machine_as_test(seeded(course_on_lists), settings=few(examples, stateful_step_count=40))

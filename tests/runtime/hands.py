@@ -25,7 +25,7 @@ class Hands:
     def take(self, queue: str = "default", limit: int = 250) -> list[Delivery]:
         return self.broker.lease(queue, self.seat.ticket(queue), limit).deliveries
 
-    def take_one(self, queue: str = "default", seconds: float = 10) -> Delivery:
+    def take_one(self, queue: str = "default", seconds: float = 30) -> Delivery:
         deadline = time.monotonic() + seconds
         while not (taken := self.take(queue, 1)):
             assert self.broker.wait([queue], max(deadline - time.monotonic(), 0.01)), "nothing came"

@@ -19,6 +19,7 @@ from taskq.settings import BrokerChoice
 from taskq_workers import cli
 from taskq_workers.commands.doctor import examine
 from taskq_workers.commands.rights import ARGUMENTS, script_commands
+from tests.runtime.folder import typed
 from tests.runtime.old_server import server_that_says
 from tests.servers import RealServer, free_port
 
@@ -44,6 +45,10 @@ class Shell:
             check=False,
         )
 
+    def typed(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """The same in this process, which is quicker."""
+        return typed(arguments, self.folder, self.env | env)
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
@@ -54,7 +59,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("TASKQ_")}
     made = Shell(folder, env | {"PYTHONPATH": ROOTS, "XDG_RUNTIME_DIR": str(runtime)})
     yield made
-    made("server", "stop")
+    made.typed("server", "stop")
     shutil.rmtree(runtime)
 
 
@@ -102,7 +107,7 @@ def test_only_commands_that_exist_are_offered(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_each_kind_of_mistake_has_its_exit_code(shell: Shell, arguments: list[str], code: int, said: str) -> None:
-    done = shell(*arguments)
+    done = shell.typed(*arguments)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
     assert said in done.stderr
 
@@ -110,29 +115,29 @@ def test_each_kind_of_mistake_has_its_exit_code(shell: Shell, arguments: list[st
 def test_help_works_beside_a_broken_project_file_and_commands_name_it(shell: Shell) -> None:
     (shell.folder / "pyproject.toml").write_text("[tool.taskq\n")
     assert shell("--help").returncode == 0
-    done = shell("health")
+    done = shell.typed("health")
     assert done.returncode == 2
     assert "pyproject.toml cannot be read" in one_error(done)
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest(shell: Shell) -> None:
     (shell.folder / "pyproject.toml").write_text("[tool.taskq]\nulr = 'redis://h'\n")
-    assert "unknown setting 'ulr' in [tool.taskq]; did you mean 'url'?" in one_error(shell("health"))
+    assert "unknown setting 'ulr' in [tool.taskq]; did you mean 'url'?" in one_error(shell.typed("health"))
 
 
 def test_options_come_from_the_command_line_the_environment_and_the_project(shell: Shell) -> None:
     nobody = f"redis://127.0.0.1:{free_port()}"
     (shell.folder / "pyproject.toml").write_text(f"[tool.taskq]\nurl = '{nobody}'\n[tool.taskq.health]\ntimeout = 0\n")
-    assert "timeout" in shell("health").stderr
-    assert shell("health").returncode == 2
-    assert shell("health", TASKQ_HEALTH_TIMEOUT="0.5").returncode == 3
-    assert shell("health", "--timeout", "0.5", TASKQ_HEALTH_TIMEOUT="0").returncode == 3
+    assert "timeout" in shell.typed("health").stderr
+    assert shell.typed("health").returncode == 2
+    assert shell.typed("health", TASKQ_HEALTH_TIMEOUT="0.5").returncode == 3
+    assert shell.typed("health", "--timeout", "0.5", TASKQ_HEALTH_TIMEOUT="0").returncode == 3
 
 
 def test_a_project_whose_server_is_not_running_is_told_how_to_start_it(shell: Shell) -> None:
     (shell.folder / ".taskq").mkdir()
     for line in (["health"], ["queue", "ls", "--namespace", "shop"], ["stats", "--namespace", "shop"]):
-        done = shell(*line)
+        done = shell.typed(*line)
         assert done.returncode == 3
         assert "the server of this project is not running: `taskq server start` (or `taskq dev`)" in one_error(done)
 
@@ -169,7 +174,7 @@ def test_a_value_that_cannot_be_meant_is_told_with_its_source(
 ) -> None:
     project = shell.folder / "pyproject.toml"
     project.write_text(table)
-    done = shell(*(["dead", "ls"] if "dead" in table else ["worker", "shop:app"]), **env)
+    done = shell.typed(*(["dead", "ls"] if "dead" in table else ["worker", "shop:app"]), **env)
     assert done.returncode == 2
     assert named.format(project) in done.stderr
 
@@ -203,7 +208,7 @@ def test_the_server_is_started_shown_and_stopped(shell: Shell) -> None:
 
 
 def test_without_a_server_program_the_way_to_get_one_is_named(shell: Shell) -> None:
-    done = shell("server", "start", TASKQ_SERVER_BINARY="/bin/echo")
+    done = shell.typed("server", "start", TASKQ_SERVER_BINARY="/bin/echo")
     assert done.returncode == 2
     assert "TASKQ_SERVER_BINARY" in one_error(done)
 
@@ -245,7 +250,7 @@ def test_health_does_not_wait_for_a_server_that_hangs(shell: Shell, start_server
 )
 def test_a_server_that_is_too_old_or_none_fails_the_check(shell: Shell, command: str, info: str, said: str) -> None:
     with server_that_says(info) as url:
-        done = shell(command, "--url", url)
+        done = shell.typed(command, "--url", url)
     assert done.returncode == 6
     assert said in (one_error(done) if command == "health" else done.stdout)
 
@@ -270,7 +275,7 @@ def test_the_doctor_fails_what_loses_tasks(shell: Shell, start_server: Callable[
     server = start_server(maxmemory="64mb", config={"maxmemory-policy": "allkeys-lru", "protected-mode": "no"})
     with server.client() as client:
         client.config_set("bind", "127.0.0.1 -::*")
-    done = shell("doctor", "--json", "--url", server.tcp_url)
+    done = shell.typed("doctor", "--json", "--url", server.tcp_url)
     assert done.returncode == 6
     found = verdicts(done)
     assert (found["eviction"], found["persistence"], found["exposure"]) == ("fail", "warn", "fail")
@@ -284,7 +289,7 @@ def test_the_doctor_names_missing_rights_and_what_it_could_not_see(
     with server.client() as client:
         rules = ["~taskq:*", "&taskq:*", "+@all", "-@dangerous", "-@admin", "-evalsha", "-zadd", "-subscribe"]
         client.execute_command("ACL", "SETUSER", "low", "on", ">pw", *rules)
-    done = shell("doctor", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
+    done = shell.typed("doctor", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
     assert done.returncode == 6
     assert "not allowed: EVALSHA ZADD SUBSCRIBE" in done.stdout
     assert "ACL SETUSER low +evalsha +zadd +subscribe ~taskq:* &taskq:*" in done.stdout
@@ -294,7 +299,7 @@ def test_the_doctor_names_missing_rights_and_what_it_could_not_see(
 
 
 def test_the_doctor_cannot_examine_who_is_not_there(shell: Shell) -> None:
-    done = shell("doctor", "--json", "--url", f"redis://:hush@127.0.0.1:{free_port()}")
+    done = shell.typed("doctor", "--json", "--url", f"redis://:hush@127.0.0.1:{free_port()}")
     assert done.returncode == 3
     assert verdicts(done) == {"broker": "ok", "reachable": "fail"}
     assert "hush" not in done.stdout
@@ -314,7 +319,7 @@ def test_the_doctor_tries_what_stream_queues_need(shell: Shell, start_server: Ca
     server = start_server()
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "low", "on", ">pw", "~taskq:*", "&taskq:*", "+@all", "-@stream")
-    done = shell("doctor", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
+    done = shell.typed("doctor", "--url", f"redis://low:pw@127.0.0.1:{server.port}")
     names = "XACK XADD XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREADGROUP XREVRANGE XSETID XTRIM"
     assert f"not allowed: {names}" in done.stdout
     with server.client() as client:
@@ -329,7 +334,6 @@ def test_the_doctor_tells_what_dashboards_readers_and_broadcasts_will_miss(
     told = {
         "info": ("watching", "INFO (dashboards and metrics know no memory"),
         "xread": ("topics", "XREAD (ordered groups read no records)"),
-        "zrangebylex": ("topics", "ZRANGEBYLEX (parked keys of ordered groups stay parked)"),
         "psubscribe": ("topics", "PSUBSCRIBE (broadcasts to a pattern are not heard)"),
     }
     with server.client() as client:
@@ -344,7 +348,7 @@ def test_the_doctor_tells_what_dashboards_readers_and_broadcasts_will_miss(
             assert f"ACL SETUSER low +{command}" in checks[name]["advice"]
             others = {"watching", "topics"} - {name}
             assert [checks[other]["verdict"] for other in others] == ["ok"]
-            assert checks["rights"]["verdict"] == "ok"
+            assert checks["rights"]["verdict"] == "ok", checks["rights"]
         assert client.dbsize() == 0
 
 

@@ -88,7 +88,13 @@ def test_a_worker_stopped_beyond_its_lease_changes_nothing_when_it_goes_on(quick
 
 
 @pytest.mark.parametrize(
-    ("how", "words"), [("exit", "exit code 0"), ("segv", "SIGSEGV"), ("kill", "SIGKILL"), ("abort", "SIGABRT")]
+    ("how", "words"),
+    [
+        ("exit", "exit code 0"),
+        ("kill", "SIGKILL"),
+        pytest.param("segv", "SIGSEGV", marks=pytest.mark.slow),  # one of it is in test_supervisor_deaths.py, too
+        pytest.param("abort", "SIGABRT", marks=pytest.mark.slow),
+    ],
 )
 def test_a_task_that_ends_its_process_is_dead_after_three_deaths(here: World, how: str, words: str) -> None:
     """Given a killer beside an innocent, then the killer dies three times and the innocent is done without blame."""

@@ -77,7 +77,7 @@ def test_the_handle_of_an_id_that_another_task_holds_tells_that_task(app: TaskQ)
     assert (again.created, again.task) == (False, "add")
     hands = Hands(app)
     hands.finish(hands.take_one(), 7)
-    assert handle.result(timeout=5) == 7
+    assert handle.result(timeout=30) == 7
     late = other.enqueue(moment, "x")
     assert (late.created, late.task) == (False, "other"), "it is over, and nobody can tell whose it was"
 
@@ -178,7 +178,7 @@ def test_an_unconfirmed_enqueue_can_be_sent_again_by_its_id(
     start_server: Callable[..., RealServer], namespace: str
 ) -> None:
     server = start_server()
-    app = TaskQ(namespace, url=server.url, enqueue_timeout=0.3, options=AppOptions(call_timeout=0.1))
+    app = TaskQ(namespace, url=server.url, enqueue_timeout=1.0, options=AppOptions(call_timeout=0.4))
     task = app.task(name="add")(add)
     task.enqueue(0)
     server.sigstop()
@@ -195,7 +195,7 @@ async def test_an_unconfirmed_bulk_says_which_ids_and_what_was_accepted(
     start_server: Callable[..., RealServer], namespace: str
 ) -> None:
     server = start_server()
-    app = TaskQ(namespace, url=server.url, enqueue_timeout=0.3, options=AppOptions(call_timeout=0.1))
+    app = TaskQ(namespace, url=server.url, enqueue_timeout=1.0, options=AppOptions(call_timeout=0.4))
     task = app.task(name="add")(add)
     await task.aenqueue(0)
     server.sigstop()

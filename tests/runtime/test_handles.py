@@ -103,6 +103,6 @@ def test_a_handle_from_elsewhere_reads_the_plain_result(app: TaskQ) -> None:
     task, hands = app.task(name="add", queue="mail")(add), Hands(app)
     handle = task.enqueue(1)
     hands.finish(hands.take_one("mail"), [1, 2])
-    assert app.handle(handle.id, queue="mail").result(timeout=5) == [1, 2]
+    assert app.handle(handle.id, queue="mail").result(timeout=30) == [1, 2]
     with pytest.raises(ResultUnavailable):
-        app.handle(handle.id).result(timeout=5)
+        app.handle(handle.id).result(timeout=30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +43,23 @@ def spins() -> None:
         time.sleep(0.001)
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.001)
+
+
+def inside_logging(thread: int) -> bool:
+    """Whether a thread has come to where `logging` takes the lock of a handler."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if frame.f_code.co_filename == logging.__file__ and frame.f_code.co_name in ("acquire", "handle"):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def until_interrupted(bench: Bench) -> object:
     """Ask, as the ticker does, until it was done; answers the outcome."""
     ((thread, attempt),) = bench.slots.current()
@@ -72,9 +90,7 @@ def test_a_task_that_waits_for_the_lock_of_a_handler_does_not_keep_it(one_slot: 
         one_slot.feed(logs)
         assert there.wait(PATIENCE_S)
         ((thread, attempt),) = one_slot.slots.current()
-        until = time.monotonic() + 0.2
-        while time.monotonic() < until:  # until it has come to the lock; before that it may be interrupted
-            time.sleep(0.01)
+        wait_until(lambda: inside_logging(thread.ident))  # before that it may be interrupted
         assert not one_slot.slots.interrupt(thread, attempt, TaskTimeout)
     assert isinstance(until_interrupted(one_slot), TaskTimeout)
     assert handler.inside.is_set()

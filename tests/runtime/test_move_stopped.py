@@ -23,6 +23,7 @@ from tests.runtime.shop import Shop, shop
 from tests.runtime.test_operator_control import Clock
 from tests.runtime.test_replay import Killed
 from tests.servers import RealServer
+from tests.thinning import STRIDES, points
 
 
 @pytest.fixture
@@ -96,14 +97,14 @@ def _scripts() -> list[scripts.Script]:
     return [*names, transports.around("take"), transports.land(True), transports.land(False)]
 
 
+@pytest.mark.parametrize("every", STRIDES, ids="every {}".format)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "unanswered"])
 @pytest.mark.parametrize("state", ["ready", "delayed", "dead"])
 def test_who_is_killed_at_any_command_goes_on_and_nothing_is_lost_or_doubled(
-    here: Shop, monkeypatch: pytest.MonkeyPatch, state: Shelf, after: bool
+    here: Shop, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, state: Shelf, after: bool, every: int
 ) -> None:
     finished, at = False, 0
-    while not finished:
-        at += 1
+    for at in points(every, request.node):
         ids = sorted(texts(put(here, state, 3)))
         restore = cut(here, monkeypatch, at, after)
         try:
@@ -120,6 +121,8 @@ def test_who_is_killed_at_any_command_goes_on_and_nothing_is_lost_or_doubled(
         here.control.purge("post", [state])  # type: ignore[list-item]
         assert runs(here, "mail") == []
         nothing_left(here)
+        if finished:
+            break
     assert at > 10
 
 
@@ -133,13 +136,13 @@ def test_of_a_move_that_was_stopped_workers_see_each_message_once(lists: Shop, m
         assert sorted(done + runs(lists, "mail") + runs(lists, "post")) == ids, script
 
 
+@pytest.mark.parametrize("every", STRIDES, ids="every {}".format)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "unanswered"])
 def test_a_process_that_is_killed_at_any_command_leaves_nothing_undone(
-    here: Shop, server: RealServer, after: bool
+    here: Shop, request: pytest.FixtureRequest, server: RealServer, after: bool, every: int
 ) -> None:
-    at, code = 0, -signal.SIGKILL
-    while code:
-        at += 1
+    at = 0
+    for at in points(every, request.node):
         ids = sorted(texts(here.enqueue(3)))
         code = dying(server.url, here.app.namespace, at, after)
         assert code in (0, -signal.SIGKILL)
@@ -149,6 +152,8 @@ def test_a_process_that_is_killed_at_any_command_leaves_nothing_undone(
         assert sorted([*seen, *runs(here, "post")]) == ids, f"killed at command {at}"
         assert runs(here, "mail") == []
         nothing_left(here)
+        if not code:
+            break
     assert at > 10
 
 

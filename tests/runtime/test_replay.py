@@ -26,6 +26,7 @@ from taskq.tasks.replays import LABEL_HEADER, SOURCE_HEADER
 from tests.runtime.past import EVER, Past, past
 from tests.runtime.test_operator_control import Clock
 from tests.servers import RealServer
+from tests.thinning import STRIDES, points
 
 
 @pytest.fixture
@@ -175,14 +176,14 @@ def stop(here: Past, after: int, to: str | None = None) -> None:
         here.control.replay("mail", EVER, to=to, label="again", rate=4, on_progress=interrupt)
 
 
+@pytest.mark.parametrize("every", STRIDES, ids="every {}".format)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "unanswered"])
 @pytest.mark.parametrize("to", [None, "copies", "lists"])
 def test_who_is_killed_at_any_command_goes_on_and_nothing_is_lost_or_doubled(
-    here: Past, monkeypatch: pytest.MonkeyPatch, to: str | None, after: bool
+    here: Past, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, to: str | None, after: bool, every: int
 ) -> None:
     finished, at = False, 0
-    while not finished:
-        at += 1
+    for at in points(every, request.node):
         queue, label = f"queue-{at}", f"at-{at}"
         here.broker.declare(Queue(queue, transport="stream"))
         ids = sorted(id_text(one) for one in here.enqueue(3, queue=queue))
@@ -198,6 +199,8 @@ def test_who_is_killed_at_any_command_goes_on_and_nothing_is_lost_or_doubled(
         done = here.control.replay(queue, EVER, to=to, label=label, rate=4)
         assert done == Replayed(label, 6, 3, 3), f"killed at command {at}"
         assert here.sources(label, to or queue) == ids, f"killed at command {at}"
+        if finished:
+            break
     assert at > 6 * 3, "a page is three commands"
 
 

@@ -58,7 +58,7 @@ def test_a_result_is_rebuilt_by_the_annotation(app: TaskQ) -> None:
     task, hands = app.task(name="sell")(sell), Hands(app)
     handle = task.enqueue(7)
     hands.finish(hands.take_one(), {"order": 7, "day": "2026-05-01"})
-    assert handle.result(timeout=10) == Receipt(7, date(2026, 5, 1))
+    assert handle.result(timeout=30) == Receipt(7, date(2026, 5, 1))
     assert app.handle(handle.id).result() == {"order": 7, "day": "2026-05-01"}
 
 
@@ -66,7 +66,7 @@ def test_none_leaves_only_the_outcome(app: TaskQ) -> None:
     task, hands = app.task(name="sell")(sell), Hands(app)
     handle = task.enqueue(7)
     hands.finish(hands.take_one())
-    assert (handle.result(timeout=10), handle.status()) == (None, "done")
+    assert (handle.result(timeout=30), handle.status()) == (None, "done")
 
 
 def test_a_result_of_another_shape_is_told_as_such(app: TaskQ) -> None:
@@ -74,16 +74,16 @@ def test_a_result_of_another_shape_is_told_as_such(app: TaskQ) -> None:
     handle = task.enqueue(7)
     hands.finish(hands.take_one(), "sold")
     with pytest.raises(DecodeError, match=rf"result of message {handle.id} of sell does not fit"):
-        handle.result(timeout=10)
+        handle.result(timeout=30)
 
 
 def test_a_thread_waits_until_the_result_is_there(app: TaskQ) -> None:
     task, hands = app.task(name="add")(add), Hands(app)
     handle, got = task.enqueue(1), []
-    thread = threading.Thread(target=lambda: got.append(handle.result(timeout=20)))
+    thread = threading.Thread(target=lambda: got.append(handle.result(timeout=30)))
     thread.start()
     hands.finish(hands.take_one(), 5)
-    thread.join(20)
+    thread.join(30)
     assert got == [5]
 
 
@@ -125,7 +125,7 @@ def test_other_outcomes_are_raised(app: TaskQ) -> None:
         handle = task.enqueue(1)
         hands.finish(hands.take_one(), kind=kind)
         with pytest.raises(error, match=handle.id):
-            handle.result(timeout=10)
+            handle.result(timeout=30)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -135,7 +135,7 @@ def test_a_failure_names_the_remote_error_and_carries_its_traceback(app: TaskQ, 
     handle = task.enqueue(1)
     hands.bury(hands.take_one(), result=kept)
     with pytest.raises(TaskFailed, match=r"shop\.OutOfStock: no more tea") as caught:
-        handle.result(timeout=10)
+        handle.result(timeout=30)
     assert (caught.value.type, caught.value.remote_message) == ("shop.OutOfStock", "no more tea")
     assert "Traceback: line 1" in caught.value.remote_traceback
     assert caught.value.id == handle.id
@@ -159,14 +159,14 @@ def test_a_message_that_leaves_nothing_ends_the_wait(app: TaskQ) -> None:
 
     def wait() -> None:
         try:
-            handle.result(timeout=20)
+            handle.result(timeout=30)
         except ResultUnavailable as error:
             caught.append(error)
 
     thread = threading.Thread(target=wait)
     thread.start()
     hands.finish(item, ttl=0)
-    thread.join(20)
+    thread.join(30)
     assert len(caught) == 1
 
 
@@ -188,7 +188,7 @@ async def test_an_awaited_result(app: TaskQ) -> None:
         handle = await task.aenqueue(7)
         with pytest.raises(ResultTimeout, match="it is ready"):
             await handle.aresult(timeout=0)
-        waiting = asyncio.create_task(handle.aresult(timeout=20))
+        waiting = asyncio.create_task(handle.aresult(timeout=30))
         item = await asyncio.to_thread(hands.take_one)
         await asyncio.to_thread(hands.finish, item, {"order": 7, "day": "2026-05-01"})
         assert await waiting == Receipt(7, date(2026, 5, 1))
@@ -238,8 +238,8 @@ def test_a_batch_is_counted_awaited_and_read_in_order(app: TaskQ) -> None:
         batch.wait(timeout=0)
     while items := hands.take():
         hands.finish_all(items[::-1], [0] * len(items))
-    assert batch.wait(timeout=20) == batch.counts() == {"done": 600}
-    assert list(batch.results(timeout=20)) == [0] * 600
+    assert batch.wait(timeout=30) == batch.counts() == {"done": 600}
+    assert list(batch.results(timeout=30)) == [0] * 600
 
 
 def test_a_batch_with_failures_raises_the_first_or_yields_it(app: TaskQ) -> None:
@@ -249,7 +249,7 @@ def test_a_batch_with_failures_raises_the_first_or_yields_it(app: TaskQ) -> None
     hands.finish(one, 1)
     hands.bury(two)
     hands.finish(three, 3)
-    results = batch.results(timeout=20)
+    results = batch.results(timeout=30)
     assert next(results) == 1
     with pytest.raises(TaskFailed, match="OutOfStock"):
         next(results)
@@ -263,7 +263,7 @@ async def test_a_batch_in_an_event_loop(app: TaskQ) -> None:
     hands = Hands(app)
     async with app:
         batch = await app.aenqueue_many([one.call(1), two.call(2), one.call(3)])
-        reading = asyncio.create_task(_all(batch.aresults(timeout=20)))
+        reading = asyncio.create_task(_all(batch.aresults(timeout=30)))
         for queue in ("two", "one"):
             items = await asyncio.to_thread(hands.take, queue)
             await asyncio.to_thread(hands.finish_all, items, [9] * len(items))
@@ -353,11 +353,11 @@ def test_closing_the_app_ends_a_wait(app: TaskQ) -> None:
     while app._brokers.ends().results._listener is None:
         pass
     app.close()
-    thread.join(20)
+    thread.join(30)
     assert caught == ["the app was closed while a result was waited for"]
     hands = Hands(app)
     hands.finish(hands.take_one(), 3)
-    assert handle.result(timeout=20) == 3, "and it can be used again"
+    assert handle.result(timeout=30) == 3, "and it can be used again"
 
 
 def test_a_forked_process_waits_for_itself(app: TaskQ) -> None:
@@ -386,9 +386,9 @@ def test_the_listener_ends_when_nobody_waits(app: TaskQ, monkeypatch: pytest.Mon
         handle.result(timeout=0.01)
     for thread in threading.enumerate():
         if thread.name == "taskq-results":
-            thread.join(20)
+            thread.join(30)
     results = app._brokers.ends().results
     assert results._listener is None
     hands = Hands(app)
     hands.finish(hands.take_one(), 4)
-    assert handle.result(timeout=20) == 4
+    assert handle.result(timeout=30) == 4

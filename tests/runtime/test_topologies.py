@@ -14,6 +14,8 @@ from taskq.store.connection import AsyncLink, SyncLink
 from taskq.store.facts import server_facts
 from tests.servers import RealSentinel, RealServer
 
+pytestmark = pytest.mark.each_server
+
 SCRIPT = "return {1, KEYS[1], false, {ARGV[1]}}"
 REPLY = [1, b"{q}k", None, [b"\x00\xff"]]
 
@@ -40,7 +42,7 @@ async def test_a_cluster_is_routed_by_the_keys_async(start_server: Callable[...,
     assert await link.pipeline([("SET", "a", 1), ("SET", "b", 2), ("GET", "a")]) == [b"OK", b"OK", b"1"]
     assert await link.blocking(0.05, "BLPOP", "{q}none", 0.05) is None
     ears = link.subscribe("channel")
-    assert (await ears.get(5)) is not None
+    assert (await ears.get(30)) is not None
     await ears.aclose()
     await link.aclose()
 

@@ -64,7 +64,7 @@ def test_a_retry_that_does_not_count_spends_no_attempt(here: World) -> None:
 
 
 def test_a_unique_key_is_free_again_when_its_holder_is_done(here: World) -> None:
-    sender = here.app.remote(PARENT, queue="work", unique="only", delay=0.2)
+    sender = here.app.remote(PARENT, queue="work", unique="only", delay=2)
     first, second = sender.enqueue("u1"), sender.enqueue("u2")
     assert (first.created, second.created) == (True, False)
     assert second.id == first.id

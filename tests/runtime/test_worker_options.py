@@ -118,7 +118,7 @@ def test_an_expired_message_does_not_start(here: World) -> None:
 def test_a_delayed_message_runs_when_it_is_due_and_not_before(here: World) -> None:
     here.worker()
     here.until_present(1)
-    message = here.enqueue("quick", "d", delay=0.5)
+    message = here.enqueue("quick", "d", delay=2)
     assert here.found(message).state == "d"
     here.until_state(message, "o")
     assert len(here.hear("start", "d")) == 1

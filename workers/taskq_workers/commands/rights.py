@@ -36,7 +36,6 @@ TOPICS: Mapping[str, str] = {
     "XREAD": "ordered groups read no records",
     "XREADGROUP": "shared groups read no records",
     "XRANGE": "nobody reads the records of a topic",
-    "ZRANGEBYLEX": "parked keys of ordered groups stay parked",
     "SUBSCRIBE": "broadcasts are not heard",
     "PSUBSCRIBE": "broadcasts to a pattern are not heard",
 }
