@@ -126,7 +126,7 @@ def test_the_cost_of_a_feature_is_told_as_a_share_and_as_a_difference() -> None:
 
 
 def test_a_codec_and_an_unset_feature_leave_the_app_as_it_is() -> None:
-    assert bench_app.app.tasks[bench_app.squeezed.name]._stamp.target.codec.name == "json+zlib"
+    assert bench_app.app.tasks[bench_app.squeezed.name]._stamp.target.codec.name == "bench+zlib"
     assert bench_app.app.middlewares.wrap("execute", len) is len
 
 
