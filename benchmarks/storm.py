@@ -44,6 +44,7 @@ class Storm:
     members: list[subprocess.Popen[bytes]] = field(default_factory=list)
     frozen: list[tuple[float, subprocess.Popen[bytes]]] = field(default_factory=list)
     hit: set[int] = field(default_factory=set)  # processes that were killed, or frozen for a while
+    thawed: list[tuple[float, int]] = field(default_factory=list)
     killed: int = 0  # the one that this step has killed
     done: dict[str, int] = field(default_factory=dict)
 
@@ -88,6 +89,9 @@ class Storm:
             member.send_signal(signal.SIGCONT)
             self.frozen.remove((until, member))
             self.members.append(member)
+            self.thawed.append((now + SESSION_S, member.pid))
+        self.hit -= {pid for until, pid in self.thawed if until <= now}
+        self.thawed = [pair for pair in self.thawed if pair[0] > now]
 
     def end(self) -> None:
         for _, member in self.frozen:
@@ -172,7 +176,7 @@ def run(bench: Bench, storm: Storm, topic: Topic, seconds: float) -> tuple[int, 
             owners, storm.killed = takeovers.owners(), 0
             bench.say(f"storm: {storm.act(MEMBERS // 2)}, {len(storm.members)} members work")
             if storm.killed:
-                takeovers.begin(owners, storm.killed, time.monotonic())
+                takeovers.begin(owners, storm.killed, time.monotonic())  # its last commit is stored by now
             act_at = now + storm.seed.uniform(0.5, 3.0)
         for one in topic.group(GROUP).lag():
             if one.offset != places[one.partition] or not one.records:
@@ -180,6 +184,8 @@ def run(bench: Bench, storm: Storm, topic: Topic, seconds: float) -> tuple[int, 
                 moved[one.partition], places[one.partition] = now, one.offset
         takeovers.look(storm.hit)
         time.sleep(_STEP_S)
+    stalls += [time.monotonic() - at for at in moved]
+    takeovers.end()
     return published, stalls, takeovers.took
 
 
@@ -202,9 +208,14 @@ class Takeovers:
         }
 
     def begin(self, owners: dict[int, tuple[int, str, Any]], pid: int, now: float) -> None:
-        for partition, (owner, name, offset) in owners.items():
+        offsets = {one.partition: one.offset for one in self._group.lag()}
+        for partition, (owner, name, _) in owners.items():
             if owner == pid:
-                self._open[partition] = (now, name, offset)
+                self._open[partition] = (now, name, offsets[partition])
+
+    def end(self) -> None:
+        """What has not been taken over yet counts with its time so far."""
+        self.took += [time.monotonic() - begun for begun, _, _ in self._open.values()]
 
     def look(self, hit: set[int]) -> None:
         for partition, (owner, name, offset) in self.owners().items() if self._open else ():

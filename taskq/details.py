@@ -1,13 +1,14 @@
 """What a watch reads of queues by turns: the figures of their tasks, their last failures, their samples.
 
 They are the longest answers of a look. The first two change only when something was settled, so a queue is asked again
-when its counters have moved since it was; a sample is stored each five seconds. A tenth of the queues are asked at a
-time, those first that were asked longest ago.
+when its counters have moved since it was; a sample is stored each five seconds. So many are asked at a time that all
+have their turn within five seconds, those first that were asked longest ago.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any, Final, TypeAlias
 
 from taskq import figures
@@ -16,8 +17,8 @@ from taskq.tasks.statistics import SLOT_MS
 
 LEAST: Final = 10
 """So many queues at least are asked in one look, if so many have moved."""
-SHARE: Final = 10
-"""Or one of so many."""
+TURN_S: Final = 5.0
+"""Or as many as are due since the look before, if each is to have its turn within this time."""
 
 Counters: TypeAlias = tuple[bytes | None, ...]
 _SETTLED: Final = (b"done", b"failed", b"retried", b"dead", b"cancelled", b"expired", b"crashed", b"quarantined")
@@ -32,16 +33,19 @@ class Details:
         self._asked: dict[str, Counters] = {}  # the counters when it was asked, longest ago first
         self._moved: dict[str, Counters] = {}  # as the last look saw them
         self._samples: dict[str, tuple[Sample, ...]] = {}
+        self._looked = 0.0
+        self._share = 1.0  # of the queues, that of the time since the look before
         self._sampled: dict[str, float] = {}  # when their samples were asked for, longest ago first
 
-    def due(self, known: Iterable[str], *, whole: bool = False) -> set[str]:
-        """The queues to ask now: those never asked, then so many of those that have moved; or all."""
+    def due(self, known: Iterable[str], now: float, *, whole: bool = False) -> set[str]:
+        """The queues to ask now, by a clock in seconds: those never asked, then so many that have moved; or all."""
         names = set(known)
+        self._share, self._looked = min(max(now - self._looked, 0.0) / TURN_S, 1.0), now
         if whole:
             return names
         never = names - self._asked.keys()
         moved = [name for name, then in self._asked.items() if name in names and self._moved.get(name) != then]
-        return never | set(moved[: _at_once(names)])
+        return never | set(moved[: self._at_once(len(names))])
 
     def samples_due(self, known: Iterable[str], now: float) -> set[str]:
         """The queues whose samples to ask for now, by a clock in seconds: those never asked, then the oldest."""
@@ -49,11 +53,14 @@ class Details:
         self._samples = {name: found for name, found in self._samples.items() if name in names}
         self._sampled = {name: at for name, at in self._sampled.items() if name in names}
         old = [name for name, at in self._sampled.items() if now - at >= SLOT_MS / 1000]
-        due = (names - self._sampled.keys()) | set(old[: _at_once(names)])
+        due = (names - self._sampled.keys()) | set(old[: self._at_once(len(names))])
         for name in due:
             self._sampled.pop(name, None)
             self._sampled[name] = now
         return due
+
+    def _at_once(self, count: int) -> int:
+        return max(LEAST, ceil(count * self._share))
 
     def take_samples(self, name: str, samples: tuple[Sample, ...]) -> None:
         """The samples of a queue."""
@@ -95,10 +102,6 @@ class Details:
     def failures(self) -> Sequence[FailureInfo]:
         """The last failures of all queues, newest first."""
         return sorted((one for found in self._failures.values() for one in found), key=lambda one: -one.at)
-
-
-def _at_once(names: set[str]) -> int:
-    return max(LEAST, len(names) // SHARE)
 
 
 def _settled(meta: Mapping[bytes, bytes]) -> Counters:

@@ -95,6 +95,7 @@ class Watch:
         self._topics = TopicLooks(namespace, whole=whole)
         self._deep: dict[str, QueueInfo] = {}  # what the last look into each said, the oldest first
         self._busy: set[str] = set()  # queues of which something is leased or delayed
+        self._tried: dict[str, int] = {}  # how often those were looked into that never answered
 
     def look(self, *, samples: bool = True) -> Snapshot:
         """Everything at one moment, in one round trip to each server; the first look takes three.
@@ -133,8 +134,9 @@ class Watch:
         seen = _Seen()
         asks = [*self._common(seen), *self._of_schedules(seen), *self._topics.asks()]
         self._asked, turns = {}, self._turns()
-        details = self._details.due(self._queues.known, whole=self._whole)
-        sampled = self._details.samples_due(self._queues.known, time.monotonic()) if samples else ()
+        now = time.monotonic()
+        details = self._details.due(self._queues.known, now, whole=self._whole)
+        sampled = self._details.samples_due(self._queues.known, now) if samples else ()
         for name in self._queues.known:
             try:
                 keys = queue_keys(self.namespace, check_name(name), name in self._streams)
@@ -193,9 +195,15 @@ class Watch:
         """The queues to look into: those never seen, then those seen longest ago of those that hold something."""
         known = self._queues.known
         self._deep = {name: info for name, info in self._deep.items() if name in known}
-        never = [name for name in known if name not in self._deep][:FIRST]
+        for held in (self._busy, self._streams):
+            held.intersection_update(known)
+        self._parked = {name: tasks for name, tasks in self._parked.items() if name in known}
+        # Those that could not be read come behind the others, so that they hold up nobody.
+        never = sorted((name for name in known if name not in self._deep), key=lambda name: self._tried.get(name, 0))
+        chosen = never[:FIRST]
+        self._tried = {name: self._tried.get(name, 0) + (name in chosen) for name in never}
         busy = [name for name in self._deep if name in self._busy]
-        return {*never, *busy[: max(DEEP - len(never), 0)]}
+        return {*chosen, *busy[:DEEP]}
 
     def _of_queue(self, seen: _Seen, keys: QueueKeys, samples: bool, depth: Depth) -> list[Ask]:
         name = keys.name

@@ -37,8 +37,12 @@ class Bells:
         for one in held:
             if one not in self._threads:
                 name = f"taskq-wait-{one.number}"
-                thread = self._threads[one] = threading.Thread(target=self._listen, args=(one,), name=name, daemon=True)
-                thread.start()
+                thread = threading.Thread(target=self._listen, args=(one,), name=name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads: asking in turn goes on
+                    return False
+                self._threads[one] = thread
         self._idle.set()
         return True
 

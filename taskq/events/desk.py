@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from taskq.errors import TaskqError
 from taskq.events import metering
@@ -23,6 +23,8 @@ from taskq.events.subscription import PartitionsHook
 from taskq.events.turns import Lost, Plan, Turn, chore, turn
 from taskq.store.links import Links
 from taskq.store.scripts import Call, run, run_async, run_many, run_many_async
+
+HELD_S: Final = 0.2  # until a parked key is looked at again whose partition may not run anything now
 
 log = logging.getLogger("taskq.events")
 
@@ -178,9 +180,12 @@ class Desk:
             return
         if holding.ahead <= 1_000:
             self.fetch_wanted.set()
-        if holding.parked_keys and not (time.monotonic() < holding.later <= holding.next_due()):
-            holding.later = holding.next_due()
-            self.ready.add_later(holding, holding.later)
+        if holding.parked_keys:
+            now = time.monotonic()
+            due = max(holding.next_due(), holding.resume_at, 0.0 if holding.may_run() else now + HELD_S)
+            if not now < holding.later <= due:
+                holding.later = due
+                self.ready.add_later(holding, due)
         if not self.plan.options.alone:
             self.offer(holding)
         else:

@@ -70,7 +70,9 @@ class Fetcher:
             desk.fetch_wanted.wait(FULL_WAIT_S)
         elif desk.links.sync.url.kind == "cluster":
             self._pause = min(self._pause * 2 or 0.001, LONGEST_PAUSE_S)
-            hung = self._pause >= LONGEST_PAUSE_S and self._bells.hang(held)
+            # In global order what is in hand may wait for the time alone, which only a look tells.
+            quiet = self._pause >= LONGEST_PAUSE_S and not (desk.plan.options.alone and any(one.ahead for one in held))
+            hung = quiet and self._bells.hang(held)
             desk.fetch_wanted.wait(IDLE_S if hung else self._pause)
             self._bells.quiet()
 

@@ -44,7 +44,7 @@ class Holding:
         self.resume_at = 0.0  # a record that failed waits until then
         self.singly = 0  # up to this number a batch that failed is handled record by record
         self.began = 0.0  # when the handler that runs now began; 0 if none does
-        self.extra: list[Step] = []  # to go with the next commit
+        self.extra: deque[Sequence[Step]] = deque()  # to go with the next commit; lanes add to it from any thread
         self.state: State | None = None
         self.parked_keys: dict[str, float] = {}  # digest -> when it is due, by `time.monotonic()`
         self.parked_void = claimed.void  # some of them come again from the log: they are forgotten first

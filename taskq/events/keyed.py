@@ -157,7 +157,7 @@ def _failed(lane: Lane, plan: Plan, error: BaseException) -> None:
     log.warning("%s: %s failed, again in %.1f s: %s", plan.name, record.id, decision.delay, text)
     marked = Mark(False, mark.deaths, mark.fails + decision.counts, mark.first or text)
     holding.marks[record.offset] = marked
-    holding.extra += [("m", str(record.offset), marked.text()), ("p", "retried", 1)]
+    holding.extra.append((("m", str(record.offset), marked.text()), ("p", "retried", 1)))
     lane.resume_at = time.monotonic() + decision.delay
 
 

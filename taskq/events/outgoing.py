@@ -113,8 +113,10 @@ def batches(
 def _of_values(codec: Codec, values: list[Any], place: Callable[[], int]) -> list[Batch]:
     """`batches` of bare values in topics without an index: nothing is to be decided for each."""
     data: list[bytes] = []
+    dumps = dumps_of(codec, values)
     try:
-        data.extend(map(dumps_of(codec, values), values))
+        for value in values:
+            data.append(dumps(value))  # noqa: PERF401 - what raises StopIteration must not end it without a word
     except Exception as error:
         raise refusal(error, codec, len(data), values[len(data)]) from error
     sizes = list(map(len, data))

@@ -20,7 +20,7 @@ from taskq.names import shown
 from taskq.store.links import Links
 
 FULL: Final = MAX_STEPS - 50  # a commit is due when so many steps are kept; one record may cause so many
-MAX_BYTES: Final = MAX_RECORD  # of all that one record, or one batch, causes
+MAX_BYTES: Final = MAX_RECORD + 65_536  # of all that one record, or one batch, causes: one record with its head fits
 CACHED: Final = 10_000  # values of one partition that are remembered between commits
 _GONE: Final = object()
 Enqueue = Callable[[Any], tuple[str, bytes]]

@@ -181,6 +181,8 @@ def chore(holding: Holding, plan: Plan) -> Turn:
 
 def _parked(holding: Holding, plan: Plan, digest: str) -> Turn:
     """The records of a parked key, whose time has come, in order."""
+    if not holding.may_run():
+        return
     group, options = plan.options.group, plan.options
     tails, bodies = holding.keys.group(group, "tails"), holding.keys.group(group, "bodies")
     most = 1 if options.batch else parking.TAIL
@@ -244,7 +246,9 @@ def save(holding: Holding, plan: Plan, count: int, steps: Sequence[Step] = ()) -
 def save_at(holding: Holding, plan: Plan, place: Position, steps: Sequence[Step] = ()) -> Committing:
     """Commit a place. Raises Lost."""
     holding.op += 1
-    extra, holding.extra = holding.extra, []
+    extra: list[Step] = []
+    while holding.extra:
+        extra += holding.extra.popleft()
     steps = [*extra, *steps]
     group = plan.options.group
     answer: Committed = yield commit(holding.keys, group, holding.owner, holding.op, (holding.place, place), steps)

@@ -23,7 +23,7 @@ except ImportError:  # an extra
     pack_command = None  # type: ignore[assignment]
 
 
-_CHUNK = 1_048_576
+_CHUNK = 65_536  # bytes, each of which may take as long as one time-out
 
 
 def _packed(connection: Any, args: Sequence[Any]) -> list[bytes]:

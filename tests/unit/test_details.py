@@ -5,6 +5,8 @@ from __future__ import annotations
 from taskq.details import LEAST, Details
 from taskq.snapshot import Sample
 
+STEP_S = 0.5  # between looks
+CLOCK = [1_000.0]
 LINE = b"r" + bytes(16) + b"%013d" + b'{"type":"ValueError"}'
 
 
@@ -12,7 +14,8 @@ def round_of(
     details: Details, counters: dict[str, int], refused: tuple[str, ...] = (), *, whole: bool = False
 ) -> list[str]:
     """One look at queues of which so many messages are done; answers whom it asked."""
-    asked = sorted(details.due(counters, whole=whole))
+    CLOCK[0] += STEP_S
+    asked = sorted(details.due(counters, CLOCK[0], whole=whole))
     for name in asked:
         if name not in refused:
             details.take_tasks(name, [b"d shop.send", b"%d" % counters[name]])
@@ -42,7 +45,7 @@ def test_all_are_asked_at_first_and_none_again_that_has_not_moved() -> None:
 
 
 def test_what_moves_all_the_time_takes_turns() -> None:
-    for count, at_once in ((50, LEAST), (200, 20)):
+    for count, at_once in ((50, LEAST), (200, 20)):  # five seconds are ten looks
         details, turns = Details(), count // at_once
         every = names(count)
         rounds = [round_of(details, dict.fromkeys(every, turn + 1)) for turn in range(1 + 2 * turns + 1)]
@@ -94,6 +97,8 @@ def sampled(details: Details, count: int, now: float) -> list[str]:
 
 def test_samples_are_asked_for_again_after_five_seconds_a_tenth_at_a_time() -> None:
     details = Details()
+    details.due(names(50), 99.5)
+    details.due(names(50), 100.0)
     assert sampled(details, 50, 100.0) == names(50)
     assert [sampled(details, 50, 100.0 + tick / 2) for tick in range(1, 10)] == [[]] * 9
     again = [sampled(details, 50, 105.0 + tick / 2) for tick in range(10)]
@@ -103,3 +108,11 @@ def test_samples_are_asked_for_again_after_five_seconds_a_tenth_at_a_time() -> N
     assert list(details.samples) == names(51)
     sampled(details, 3, 109.9)
     assert list(details.samples) == names(3)
+
+
+def test_who_looks_seldom_asks_more_at_a_time() -> None:
+    details, every = Details(), names(200)
+    for now, expected in ((0.0, 200), (2.0, 0), (4.0, 80), (5.0, 40), (15.0, 160), (14.0, 10)):
+        asked = details.due(every, now)
+        assert len(asked) == expected, now
+        details.keep(asked, (), {name: {b"done": b"%d" % (now * 10)} for name in every})

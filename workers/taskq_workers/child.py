@@ -98,7 +98,7 @@ class Child:
         self.threads = ThreadSlots(self.pool, self.executor, self.table, self._hungry)
         known = frozenset([*app.tasks, *(layout_name(number) for number in range(1, message.LAYOUT + 1))])
         source = Source(self.queues, settings.strict_order, settings.alone, settings.burst, known)
-        demand = Demand(settings.concurrency, self._busy, self._waiting, self._completed)
+        demand = self._demand = Demand(settings.concurrency, self._busy, self._waiting, self._completed)
         self.fetcher = Fetcher(
             self.broker, self.seat, source, self.tokens, demand, self._deliver, self.table.recall_number
         )
@@ -135,13 +135,15 @@ class Child:
 
     def _deliver(self, deliveries: list[Delivery], recall: int, fresh_until: float) -> None:
         threads, loop = self.intake.sort(deliveries, recall, fresh_until)
-        # Half of what was just fetched is the mark at which more is asked for.
+        # More is asked for at half of this answer, or of what the next tenth of a second takes: a fetch is several
+        # answers, and with less than that left the slots would be idle before the next ones are here.
+        mark = self._demand.ahead // 2
         if threads:
-            self.threads.low = len(threads) // 2
+            self.threads.low = max(len(threads) // 2, mark)
             self.threads.feed(threads)
         if loop:
             slots = self.loop_slots()
-            slots.low = len(loop) // 2
+            slots.low = max(len(loop) // 2, mark)
             slots.feed(loop)
 
     def _relay(self, queue: str) -> None:

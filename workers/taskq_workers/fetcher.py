@@ -10,7 +10,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from taskq.backoff import pauses
@@ -27,7 +28,8 @@ log = logging.getLogger("taskq.worker")
 CAP = 4_000
 AHEAD_S = 0.1
 IDLE_WAIT_S = 5.0
-PIPELINE = 8  # lease calls of one round trip
+PIPELINE = 8  # lease calls of one fetch
+PART = 4  # lease calls of one round trip
 PARKED_EVERY_S = 5.0
 REST_S = 2.0
 """A queue that refuses lease calls is asked no more often: waiting does not cure it, and the others go on."""
@@ -63,6 +65,7 @@ class Demand:
         self._count = 0
         self._at = time.monotonic()
         self.rate = 0.0
+        self.ahead = 0  # messages of the next tenth of a second, at the pace of the last window
 
     def wanted(self) -> int:
         """Messages to lease now; 0 if what waits is enough."""
@@ -73,8 +76,8 @@ class Demand:
             self._count, self._at = count, now
         waiting = self._waiting()
         free = self._slots - self._busy()
-        ahead = min(CAP, int(self.rate * AHEAD_S))
-        target = max(free, ahead)
+        self.ahead = min(CAP, int(self.rate * AHEAD_S))
+        target = max(free, self.ahead)
         if waiting > target // 2 and waiting > 0:
             return 0
         return max(target - waiting, 0)
@@ -118,6 +121,7 @@ class Fetcher:
         self.exhausted = threading.Event()  # burst: nothing was left to lease, and nothing was leased since
         self.unseen: dict[str, str] = {}
         """Queues whose last lease call was refused, and why: nobody knows whether they are empty."""
+        self._beside = ThreadPoolExecutor(1, "taskq-lease")  # its thread begins with the first long fetch
         self._thread = threading.Thread(target=self._main, name="taskq-fetch", daemon=True)
 
     def start(self) -> None:
@@ -267,7 +271,7 @@ class Fetcher:
             return 0
         got = 0
         fresh_until = time.monotonic() + self._broker.limits.lease / 1000
-        for (ticket, _), answer in zip(tickets, self._send(queue, tickets, parked), strict=True):
+        for (ticket, _), answer in self._answers(queue, tickets, parked):
             if isinstance(answer, BrokerUnavailable):
                 continue  # it may hold messages, so it stays announced
             if isinstance(answer, TaskqError):
@@ -286,6 +290,20 @@ class Fetcher:
                 got += len(answer.deliveries)
                 self._deliver(answer.deliveries, recall, fresh_until)
         return got
+
+    def _answers(
+        self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None
+    ) -> Generator[tuple[tuple[Ticket, int], Leased | TaskqError]]:
+        """The answers to lease calls. While those of one part are dealt with, the next part is under way: to read and
+        sort messages takes as long as to run short ones, and meanwhile the broker would have nothing to do, nor after
+        that the slots.
+        """
+        parts = [tickets[at : at + PART] for at in range(0, len(tickets), PART)]
+        ahead: Future[Sequence[Leased | TaskqError]] | None = None
+        for at, part in enumerate(parts, 1):
+            answers = self._send(queue, part, parked) if ahead is None else ahead.result()
+            ahead = self._beside.submit(self._send, queue, parts[at], parked) if at < len(parts) else None
+            yield from zip(part, answers, strict=True)
 
     def _send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> Sequence[Leased | TaskqError]:
         """Send lease calls until each is answered: one whose answer got lost may hold messages."""
