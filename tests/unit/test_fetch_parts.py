@@ -1,0 +1,52 @@
+"""A long fetch goes in parts, of which the next is under way while one is dealt with."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import pytest
+
+from taskq.errors import BrokerUnavailable
+from taskq_workers.fetcher import PART, Fetcher
+
+
+class Line:
+    """A fetcher that notes what it sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sequence[Any]] = []
+        self.changed = threading.Condition()
+        self.fetcher = Fetcher.__new__(Fetcher)
+        self.fetcher._beside = ThreadPoolExecutor(1)
+        self.fetcher._send = self._send  # type: ignore[method-assign]
+
+    def _send(self, queue: str, tickets: list[Any], parked: str | None) -> Sequence[Any]:
+        with self.changed:
+            self.sent.append([number for number, _ in tickets])
+            self.changed.notify_all()
+        return [BrokerUnavailable(str(number)) if number == 5 else f"{queue} {number}" for number, _ in tickets]
+
+    def fetch(self, count: int) -> list[tuple[int, Any]]:
+        """The answers; each part is dealt with only once its successor has been sent."""
+        found: list[tuple[int, Any]] = []
+        tickets: Any = [(number, 250) for number in range(count)]
+        for at, (ticket, answer) in enumerate(self.fetcher._answers("mail", tickets, None)):
+            ahead = min(at // PART + 2, -(-count // PART))
+            with self.changed:
+                assert self.changed.wait_for(lambda ahead=ahead: len(self.sent) >= ahead, 30)  # type: ignore[misc]
+            found.append((cast("int", ticket[0]), answer))
+        return found
+
+
+@pytest.mark.parametrize("count", [1, PART, PART + 1, 2 * PART, 2 * PART + 3])
+def test_all_are_sent_once_in_order_and_each_has_its_answer(count: int) -> None:
+    line = Line()
+    found = line.fetch(count)
+    assert [number for number, _ in found] == list(range(count))
+    assert [number for part in line.sent for number in part] == list(range(count))
+    assert max(map(len, line.sent)) <= PART
+    for number, answer in found:
+        assert str(answer) == "5" if number == 5 else answer == f"mail {number}"
