@@ -90,7 +90,7 @@ clean:
 	@$(PIP_INSTALL) --editable '.[test]'
 	@touch .venv/.ready-to-run $@
 
-# Without the package index the benchmarks run all the same: they say what they had to leave out.
+# Where only matplotlib and the peers cannot be had, the benchmarks run all the same, and say what they left out.
 .venv/.ready-to-bench: .venv/.ready-to-run
 	@if $(PIP_INSTALL) --editable '.[embedded,speed,bench]'; then touch $@; fi
 
