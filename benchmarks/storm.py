@@ -202,7 +202,8 @@ class Takeovers:
 
     def owners(self) -> dict[int, tuple[int, str, Any]]:
         """The process, name and offset of who holds each partition."""
-        pids = {member.name: int(member.label.rpartition(":")[2]) for member in self._group.members()}
+        words = {member.name: member.label.rpartition(":")[2] for member in self._group.members()}
+        pids = {name: int(word) for name, word in words.items() if word}  # who has just come may have no label yet
         return {
             one.partition: (pids[one.owner], one.owner, one.offset) for one in self._group.lag() if one.owner in pids
         }
