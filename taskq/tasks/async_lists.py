@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.store.company import Company
 from taskq.store.connection import AsyncLink
 from taskq.store.keys import queues as queues_key
 from taskq.store.scripts import run_async, run_many_async
@@ -36,6 +37,7 @@ class AsyncListBroker(Face):
     ) -> None:
         super().__init__(namespace, limits, enqueue_timeout, queues)
         self.link = link
+        self._company: Company[list[Accepted]] = Company(link)
 
     async def enqueue(self, queue: str, messages: Sequence[Outgoing], timeout: float | None = None) -> list[Accepted]:
         if not messages:
@@ -93,8 +95,4 @@ class AsyncListBroker(Face):
         wires = self.wires(queue, todo)
         if len(wires) > 1:
             return await run_many_async(self.link, wires)
-        try:
-            accepted = await run_async(self.link, wires[0])
-        except TaskqError as error:
-            return [error]
-        return [accepted]
+        return [await self._company.run(wires[0], sum(len(message.body) for message in todo[0].messages))]
