@@ -184,9 +184,16 @@ class SyncLink(_Link):
 
         Nothing is raised for a lost connection: the commands without an answer, which may have run, hold the error.
         """
+        return self._lined(commands, timeout)
+
+    def behind(self, block_s: float, commands: Sequence[Command]) -> list[Any]:
+        """`pipeline` of a command that waits up to `block_s` seconds on the server, and of others behind it."""
+        return self._lined(commands, block_s + BLOCKING_MARGIN_S, blocking=True)
+
+    def _lined(self, commands: Sequence[Command], timeout: float | None, *, blocking: bool = False) -> list[Any]:
         try:
             with self._guard, UNSENT:
-                pools = [self._known_routes().pool(command) for command in commands]
+                pools = [self._known_routes().pool(command, blocking=blocking) for command in commands]
         except BrokerError as lost:
             return [lost] * len(commands)
         values: list[Any] = [None] * len(commands)

@@ -98,6 +98,12 @@ class Link(Protocol):
     def pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]: ...
 
 
+class WaitingLink(Link, Protocol):
+    """What waiting on the server needs beside that."""
+
+    def behind(self, block_s: float, commands: Sequence[tuple[Any, ...]]) -> list[Any]: ...
+
+
 class AsyncLinkLike(Protocol):
     """What running a call needs of an asynchronous connection."""
 
@@ -152,6 +158,24 @@ def run_many(link: Link, calls: Sequence[Call[T]]) -> list[T | TaskqError]:
         if _unnamed(reply, call):
             _name(reply, call, link.pipeline(_types(call)))
     return _decoded(calls, replies)
+
+
+def run_behind(
+    link: WaitingLink, seconds: float, bell: tuple[Any, ...], call: Call[T]
+) -> tuple[Any, list[T | TaskqError]]:
+    """Wait on the server by `bell`, a blocking command, and run a call right behind it on the same connection.
+
+    Answers with the reply to the bell, or its error, and with what the call met, in a list.
+    """
+    rung, reply = link.behind(seconds, [bell, call.command()])
+    if isinstance(reply, NoScript):
+        try:
+            return rung, [run(link, call)]
+        except TaskqError as error:
+            return rung, [error]
+    if _unnamed(reply, call):
+        _name(reply, call, link.pipeline(_types(call)))
+    return rung, _decoded([call], [reply])
 
 
 async def run_many_async(link: AsyncLinkLike, calls: Sequence[Call[T]]) -> list[T | TaskqError]:

@@ -77,6 +77,11 @@ class LanePool:
         with self._lock:
             self._free.setdefault(queue, []).append(lane)
 
+    @property
+    def doubts(self) -> bool:
+        """Whether some call is unconfirmed: the same message may be given once more."""
+        return bool(self._unconfirmed) and self._pid == os.getpid()
+
     def keep(self, queue: str, call: Unconfirmed) -> None:
         """Remember a call whose caller was told that it is unconfirmed."""
         with self._lock:

@@ -114,12 +114,22 @@ class ListBroker(Face):
         if not messages:
             return []
         self.queues.check(queue, messages)
+        answers: list[list[Accepted] | TaskqError] = []
+        begin = time.monotonic()
+        begun = Sending.alone(self.lanes, queue, messages) if queue in self._known else None
+        if begun is not None:
+            answers = self._send(queue, (begun,))
+            if isinstance(accepted := answers[0], list) and accepted:
+                begun.lane.number = begun.number
+                self.lanes.give(queue, begun.lane)
+                return accepted
         limit = self.enqueue_timeout if timeout is None else timeout
-        tries = pauses(time.monotonic() + limit)
+        tries = pauses(begin + limit)
         self._announce(queue)
-        sending = Sending(self.lanes, queue, messages)
+        sending = Sending(self.lanes, queue, messages, begun)
         while sending.todo:
-            lost = sending.take(self._send(queue, sending.todo))
+            lost = sending.take(answers or self._send(queue, sending.todo))
+            answers = []
             if lost is not None:
                 pause = next(tries, None)
                 if pause is None:

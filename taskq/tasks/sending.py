@@ -23,20 +23,24 @@ class Sending:
 
     __slots__ = ("_kept", "_lanes", "_messages", "_next", "_parts", "_queue", "_sent", "_told", "error", "todo")
 
-    def __init__(self, lanes: LanePool, queue: str, messages: Sequence[Outgoing]) -> None:
+    def __init__(
+        self, lanes: LanePool, queue: str, messages: Sequence[Outgoing], begun: Unconfirmed | None = None
+    ) -> None:
         self._lanes = lanes
         self._queue = queue
         self._messages = messages
         self._kept: dict[bytes, Accepted] = {}  # by id: what became of calls that were unconfirmed before
         self.error: TaskqError | None = None
-        self.todo: list[Unconfirmed] = [_checked(call) for call in lanes.recall(queue, messages)]
-        self._sent = bool(self.todo)  # whether some call may have been executed without our knowing
-        if self.todo:
-            known = {message.id for call in self.todo for message in call.messages}
+        # `begun`, of `alone`, is the only call, and is under way
+        again = [_checked(call) for call in lanes.recall(queue, messages)] if begun is None else []
+        self._sent = bool(again)  # whether some call may have been executed without our knowing
+        if again:
+            known = {message.id for call in again for message in call.messages}
             messages = [message for message in messages if message.id not in known]
         self._parts = list(calls.chunks(messages))
         self._told: list[list[Accepted]] = [[] for _ in self._parts]
-        self._next = 0
+        self.todo: list[Unconfirmed] = again if begun is None else [begun]
+        self._next = len(self.todo) - len(again)
         if not self.todo:
             self._advance()
 
@@ -91,6 +95,14 @@ class Sending:
                 ids,
             )
         )
+
+    @staticmethod
+    def alone(lanes: LanePool, queue: str, messages: Sequence[Outgoing]) -> Unconfirmed | None:
+        """The call of one message, which needs nothing of the rest here if it is accepted at once; None if it does."""
+        if len(messages) != 1 or lanes.doubts:
+            return None
+        lane = lanes.take(queue)
+        return Unconfirmed(lane, lane.number + 1, messages, 0)
 
     def _advance(self) -> None:
         for place in range(self._next, min(self._next + BULK_PIPELINE, len(self._parts))):

@@ -17,8 +17,9 @@ from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Seat
 from taskq.tasks.brokers import Ends
 from taskq.tasks.lists import ListBroker
 from taskq_workers.attempt import Plans
+from taskq_workers.demand import Demand, Source
 from taskq_workers.executor import Executor
-from taskq_workers.fetcher import Demand, Fetcher, Source
+from taskq_workers.fetcher import Fetcher
 from taskq_workers.intake import Intake
 from taskq_workers.report import Report
 from taskq_workers.settle import Settler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from taskq_workers import exits
-from taskq_workers.fetcher import Source
+from taskq_workers.demand import Source
 from tests.runtime.fetching import PATIENCE_S, fetching
 from tests.runtime.world import world
 from tests.servers import RealServer

@@ -17,8 +17,9 @@ from taskq.tasks.broker import Delivery, Finished, Held, Outgoing, Seat
 from taskq.tasks.lists import ListBroker
 from taskq_workers.attempt import Attempt, Plans
 from taskq_workers.beats import Beats
+from taskq_workers.demand import Demand, Source
 from taskq_workers.executor import Executor
-from taskq_workers.fetcher import Demand, Fetcher, Source
+from taskq_workers.fetcher import Fetcher
 from taskq_workers.process import Child
 from taskq_workers.report import Report
 from taskq_workers.sightings import HeldToken

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq_workers import fetcher
-from taskq_workers.fetcher import Source
+from taskq_workers.demand import Source
 from tests.runtime.fetching import PATIENCE_S, Bench, fetching
 from tests.servers import RealServer
 

@@ -14,7 +14,8 @@ from taskq.message import new_ids
 from taskq.store.connection import SyncLink
 from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Outgoing, Seat
 from taskq.tasks.lists import ListBroker
-from taskq_workers.fetcher import Demand, Fetcher, Source
+from taskq_workers.demand import Demand, Source
+from taskq_workers.fetcher import Fetcher
 from taskq_workers.settle import Settler
 from taskq_workers.table import Table
 from taskq_workers.tokens import TokenBook

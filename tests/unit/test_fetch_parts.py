@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import pytest
 
 from taskq.errors import BrokerUnavailable
-from taskq_workers.fetcher import PART, Fetcher
+from taskq_workers.leasing import PART, LeaseCalls
 
 
 class Line:
-    """A fetcher that notes what it sends."""
+    """Lease calls that are noted, not sent."""
 
     def __init__(self) -> None:
         self.sent: list[Sequence[Any]] = []
         self.changed = threading.Condition()
-        self.fetcher = Fetcher.__new__(Fetcher)
-        self.fetcher._beside = ThreadPoolExecutor(1)
-        self.fetcher._send = self._send  # type: ignore[method-assign]
+        self.calls = LeaseCalls(cast("Any", None), lambda: False, alone=False)
+        self.calls.send = self._send  # type: ignore[method-assign]
 
     def _send(self, queue: str, tickets: list[Any], parked: str | None) -> Sequence[Any]:
         with self.changed:
@@ -33,7 +31,7 @@ class Line:
         """The answers; each part is dealt with only once its successor has been sent."""
         found: list[tuple[int, Any]] = []
         tickets: Any = [(number, 250) for number in range(count)]
-        for at, (ticket, answer) in enumerate(self.fetcher._answers("mail", tickets, None)):
+        for at, (ticket, answer) in enumerate(self.calls.answers("mail", tickets, None)):
             ahead = min(at // PART + 2, -(-count // PART))
             with self.changed:
                 assert self.changed.wait_for(lambda ahead=ahead: len(self.sent) >= ahead, 30)  # type: ignore[misc]

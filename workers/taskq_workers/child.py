@@ -32,8 +32,9 @@ from taskq.tasks.transports import stream_scripts
 from taskq_workers import exits, streams
 from taskq_workers.attempt import Plans
 from taskq_workers.config import CHILD_VARIABLE, ChildSettings
+from taskq_workers.demand import Demand, Source
 from taskq_workers.executor import Executor
-from taskq_workers.fetcher import Demand, Fetcher, Source
+from taskq_workers.fetcher import Fetcher
 from taskq_workers.hooking import HookRunner, cause
 from taskq_workers.intake import Intake
 from taskq_workers.log import configure

@@ -1,8 +1,4 @@
-"""The fetcher: leases as many messages as the child can use soon, and waits for a bell when there are none.
-
-How many: about a tenth of a second of work at the measured pace, never less than the free slots, never above a cap. So
-no-op tasks come by the thousand, slow ones by the slot, and nobody hoards.
-"""
+"""The fetcher: leases as many messages as the child can use soon, and waits for a bell when there are none."""
 
 from __future__ import annotations
 
@@ -10,77 +6,26 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from taskq.backoff import pauses
-from taskq.errors import BrokerError, BrokerUnavailable, TaskqError
-from taskq.store.scripts import run, run_many
+from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.store.scripts import run
 from taskq.tasks import calls
-from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Leased, Seat, Ticket
+from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Held, Leased, Seat, Ticket
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.stream_calls import unread
+from taskq_workers.demand import Demand, Source
+from taskq_workers.leasing import REST_S, LeaseCalls
 from taskq_workers.tokens import TokenBook
 
 log = logging.getLogger("taskq.worker")
 
-CAP = 4_000
-AHEAD_S = 0.1
 IDLE_WAIT_S = 5.0
 PIPELINE = 8  # lease calls of one fetch
-PART = 4  # lease calls of one round trip
 PARKED_EVERY_S = 5.0
-REST_S = 2.0
-"""A queue that refuses lease calls is asked no more often: waiting does not cure it, and the others go on."""
 DEAF_S = 0.2  # between looks while the bells cannot be waited for
-
-_WINDOW_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where messages come from: queue names with weights, in strict order or by weight; `alone` takes suspects only.
-
-    `known` are the names under which this child takes parked messages: its tasks, and the layouts that it reads.
-    """
-
-    queues: tuple[tuple[str, int], ...]
-    strict: bool = False
-    alone: bool = False
-    burst: bool = False
-    known: frozenset[str] = frozenset()
-
-
-class Demand:
-    """How many messages are wanted now; reads the slots, decides nothing else."""
-
-    def __init__(
-        self, slots: int, busy: Callable[[], int], waiting: Callable[[], int], done: Callable[[], int]
-    ) -> None:
-        self._slots = slots
-        self._busy = busy
-        self._waiting = waiting
-        self._done = done
-        self._count = 0
-        self._at = time.monotonic()
-        self.rate = 0.0
-        self.ahead = 0  # messages of the next tenth of a second, at the pace of the last window
-
-    def wanted(self) -> int:
-        """Messages to lease now; 0 if what waits is enough."""
-        now = time.monotonic()
-        if now - self._at >= _WINDOW_S:
-            count = self._done()
-            self.rate = (count - self._count) / (now - self._at)
-            self._count, self._at = count, now
-        waiting = self._waiting()
-        free = self._slots - self._busy()
-        self.ahead = min(CAP, int(self.rate * AHEAD_S))
-        target = max(free, self.ahead)
-        if waiting > target // 2 and waiting > 0:
-            return 0
-        return max(target - waiting, 0)
+YIELD_S = 2e-5
+"""The slot that was woken has the interpreter meanwhile: it starts at once, not when the next call has been built."""
 
 
 class Fetcher:
@@ -109,19 +54,16 @@ class Fetcher:
         self._fetching = threading.Lock()
         self._due: dict[str, float] = {}
         self._paused: set[str] = set()
-        self._rests: dict[str, float] = {}
-        """Queues that have refused a lease call, and until when they are left alone."""
         self._rang: str | None = None
         self._deaf_told = 0.0
         self._parked_at = 0.0
-        self._told_since = 0.0
         self.refused = False
         self.failed: BaseException | None = None
         """Why the thread has ended by itself: what it had leased and not delivered stays held until the child ends."""
         self.exhausted = threading.Event()  # burst: nothing was left to lease, and nothing was leased since
         self.unseen: dict[str, str] = {}
         """Queues whose last lease call was refused, and why: nobody knows whether they are empty."""
-        self._beside = ThreadPoolExecutor(1, "taskq-lease")  # its thread begins with the first long fetch
+        self._calls = LeaseCalls(broker, lambda: self._stopping, alone=source.alone)
         self._thread = threading.Thread(target=self._main, name="taskq-fetch", daemon=True)
 
     def start(self) -> None:
@@ -133,8 +75,8 @@ class Fetcher:
             self._signal.set()
 
     def stop(self) -> None:
-        """Lease nothing more; returns when no lease call is under way. A wait for a bell goes on and leads to
-        nothing.
+        """Lease nothing more; returns when no lease call is under way, but for one that waits for a bell: it goes on,
+        and what it gets is given back.
         """
         self._stopping = True
         self._signal.set()
@@ -169,7 +111,8 @@ class Fetcher:
                 continue
             with self._fetching:
                 got = 0 if self._stopping else self._fetch(wanted)
-            if got or self._stopping:
+            # With less than was wanted the queues are empty, or their bells ring: a lease call sees to that.
+            if self._stopping or got >= wanted or (got and self._source.burst):
                 continue
             # The order matters: what is settled before the look is seen by it, if it came back.
             if self._source.burst and not self._tokens.outstanding:
@@ -198,9 +141,8 @@ class Fetcher:
 
     def _awake(self) -> list[str]:
         """The queues that may be asked now."""
-        now = time.monotonic()
-        self._rests = {queue: until for queue, until in self._rests.items() if until > now}
-        return [name for name in self._names if name not in self._rests]
+        rests = self._calls.rests()
+        return [name for name in self._names if name not in rests]
 
     def _left(self) -> bool | None:
         """Whether there is something to lease at once, though a lease call has just found nothing; None: who knows.
@@ -209,7 +151,7 @@ class Fetcher:
         """
         now = time.monotonic()
         names = [name for name in self._names if name not in self._paused and name not in self.unseen]
-        if any(name in self._rests for name in names):
+        if any(name in self._calls.rests() for name in names):
             return None  # some calls of a pipeline were refused, others were not
         if not self._source.alone and any(self._due.get(name, now + 1.0) <= now for name in names):
             return True
@@ -269,72 +211,33 @@ class Fetcher:
         if not tickets:
             self._signal.wait(0.05)  # the table is full of lease calls; settling makes room
             return 0
-        got = 0
-        fresh_until = time.monotonic() + self._broker.limits.lease / 1000
-        for (ticket, _), answer in self._answers(queue, tickets, parked):
-            if isinstance(answer, BrokerUnavailable):
-                continue  # it may hold messages, so it stays announced
-            if isinstance(answer, TaskqError):
-                self._tokens.leased(ticket.token, 0)  # refused before anything was written
-                self.unseen[queue] = str(answer)
-                continue
-            self.unseen.pop(queue, None)
-            (self._paused.add if answer.paused else self._paused.discard)(queue)
-            if answer.deliveries:
-                self.exhausted.clear()  # before they are counted: whoever asks whether this burst has finished sees one
-            self._tokens.leased(ticket.token, len(answer.deliveries))
-            if answer.refused:
-                self._refuse()
-            self._note_due(queue, answer)
-            if answer.deliveries:
-                got += len(answer.deliveries)
-                self._deliver(answer.deliveries, recall, fresh_until)
-        return got
+        fresh_until = self._fresh_until()
+        answers = self._calls.answers(queue, tickets, parked)
+        return sum(self._took(queue, ticket, answer, recall, fresh_until) for (ticket, _), answer in answers)
 
-    def _answers(
-        self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None
-    ) -> Generator[tuple[tuple[Ticket, int], Leased | TaskqError]]:
-        """The answers to lease calls. While those of one part are dealt with, the next part is under way: to read and
-        sort messages takes as long as to run short ones, and meanwhile the broker would have nothing to do, nor after
-        that the slots.
-        """
-        parts = [tickets[at : at + PART] for at in range(0, len(tickets), PART)]
-        ahead: Future[Sequence[Leased | TaskqError]] | None = None
-        for at, part in enumerate(parts, 1):
-            answers = self._send(queue, part, parked) if ahead is None else ahead.result()
-            ahead = self._beside.submit(self._send, queue, parts[at], parked) if at < len(parts) else None
-            yield from zip(part, answers, strict=True)
+    def _fresh_until(self) -> float:
+        """Until when what is leased from now on is surely ours, unless a heartbeat says more."""
+        return time.monotonic() + self._broker.limits.lease / 1000
 
-    def _send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> Sequence[Leased | TaskqError]:
-        """Send lease calls until each is answered: one whose answer got lost may hold messages."""
-        limits, alone = self._broker.limits, self._source.alone
-        tries = pauses(float("inf"))
-        while True:
-            keys = self._broker.keys(queue)
-            wires = [calls.lease(keys, ticket, limit, limits, alone=alone, parked=parked) for ticket, limit in tickets]
-            answers: Sequence[Leased | TaskqError]
-            try:
-                replies = run_many(self._broker.link, wires)
-                if self._broker.relearn(queue, replies):
-                    continue
-                answers = replies
-            except BrokerUnavailable as error:
-                answers = [error] * len(wires)
-            except TaskqError as error:
-                self._complain(queue, error, parked)
-                return [error] * len(wires)
-            if not any(isinstance(answer, BrokerUnavailable) for answer in answers):
-                break
-            self._outage()
-            if self._stopping:
-                return answers  # what these calls may hold is given back by the supervisor, which knows their tokens
-            time.sleep(next(tries))
-        self._recovered()
-        for answer in answers:
-            if isinstance(answer, BrokerError) and not isinstance(answer, BrokerUnavailable):
-                self._complain(queue, answer, parked)
-                break
-        return answers
+    def _took(self, queue: str, ticket: Ticket, answer: Leased | TaskqError, recall: int, fresh_until: float) -> int:
+        """Deliver what a lease call has got; how many messages."""
+        if isinstance(answer, BrokerUnavailable):
+            return 0  # it may hold messages, so it stays announced
+        if isinstance(answer, TaskqError):
+            self._tokens.leased(ticket.token, 0)  # refused before anything was written
+            self.unseen[queue] = str(answer)
+            return 0
+        self.unseen.pop(queue, None)
+        (self._paused.add if answer.paused else self._paused.discard)(queue)
+        if answer.deliveries:
+            self.exhausted.clear()  # before they are counted: whoever asks whether this burst has finished sees one
+        self._tokens.leased(ticket.token, len(answer.deliveries))
+        if answer.refused:
+            self._refuse()
+        self._note_due(queue, answer)
+        if answer.deliveries:
+            self._deliver(answer.deliveries, recall, fresh_until)
+        return len(answer.deliveries)
 
     def _note_due(self, queue: str, leased: Leased) -> None:
         if leased.due is None:
@@ -360,7 +263,7 @@ class Fetcher:
         """Until a bell rings, the next delayed message is due, or a while has passed."""
         names, now = self._awake(), time.monotonic()
         due = [at for name, at in self._due.items() if name in names]
-        seconds = min([IDLE_WAIT_S, *(at - now for at in [*due, *self._rests.values()])])
+        seconds = min([IDLE_WAIT_S, *(at - now for at in [*due, *self._calls.rests().values()])])
         if self._source.burst or self._source.alone:
             seconds = min(seconds, 0.2)
         if seconds <= 0.002:
@@ -368,30 +271,62 @@ class Fetcher:
         if self._source.alone or not names:
             self._signal.wait(seconds)  # the bells are for those who run what they ring for
             return
+        if len(self._names) == 1 and not self._source.burst:
+            self._pick_up(names[0], seconds)
+            return
         try:
             self._rang = self._broker.wait(names, seconds)
         except BrokerUnavailable:
-            self._outage()
+            self._calls.outage()
             time.sleep(0.2)
         except TaskqError as error:
-            # One bell of another type is enough; which queues can be leased from, the lease calls will tell.
-            if now >= self._deaf_told:
-                self._deaf_told = now + REST_S
-                log.error("cannot wait for bells of %s: %s", ", ".join(names), error)
-            self._signal.wait(min(seconds, DEAF_S))
+            self._deaf(names, error, seconds)
 
-    def _outage(self) -> None:
-        if not self._told_since:
-            self._told_since = time.monotonic()
-            log.warning("broker unreachable; this child goes on trying")
+    def _pick_up(self, queue: str, seconds: float) -> None:
+        """Wait for the bell of the only queue with a lease call behind it, as long as that gets less than is wanted.
 
-    def _recovered(self) -> None:
-        if self._told_since:
-            log.warning("broker is back after %.1f s", time.monotonic() - self._told_since)
-            self._told_since = 0.0
+        No longer than a quarter of a lease: that is counted from before the wait. A wait goes on when this fetcher is
+        stopped, and what it then still gets is given back unseen.
+        """
+        until = min(time.monotonic() + seconds, self._parked_at)
+        while not self._stopping:
+            left = min(until, self._due.get(queue, until)) - time.monotonic()
+            wanted = min(self._demand.wanted(), LEASE_MESSAGES)
+            if wanted <= 0 or left <= 0.002:
+                return
+            recall, ticket = self._recall_number() & ~1, self._seat.ticket(queue)
+            if not self._tokens.announce(0, ticket.token):
+                return
+            fresh_until = self._fresh_until()
+            left = min(left, self._broker.limits.lease / 4000)
+            rung, answer = self._calls.behind_bell(queue, ticket, wanted, left)
+            with self._fetching:
+                if self._stopping:
+                    self._give_back(queue, ticket, answer)
+                    return
+                got = self._took(queue, ticket, answer, recall, fresh_until)
+            if got:
+                time.sleep(YIELD_S)
+            if isinstance(rung, TaskqError) and not isinstance(rung, BrokerUnavailable):
+                self._deaf([queue], rung, seconds)
+            if got >= wanted or isinstance(answer, TaskqError):
+                return
 
-    def _complain(self, queue: str, error: TaskqError, parked: str | None) -> None:
-        """Refused for a reason that waiting does not cure: say it, and do not hammer the server."""
-        log.error("cannot lease from %s: %s", queue, error)
-        if parked is None:  # those who are parked are asked for seldom anyway, and say nothing of what is ready
-            self._rests[queue] = time.monotonic() + REST_S
+    def _give_back(self, queue: str, ticket: Ticket, answer: Leased | TaskqError) -> None:
+        """What came when nothing was wanted any more. If that fails, the supervisor does it when this child is gone."""
+        if isinstance(answer, TaskqError):
+            return
+        try:
+            self._broker.release(queue, [Held(one.id, one.token) for one in answer.deliveries])
+        except TaskqError as error:
+            log.debug("what came late from queue %s waits for the end of this child: %s", queue, error)
+        else:
+            self._tokens.leased(ticket.token, 0)
+
+    def _deaf(self, names: Sequence[str], error: TaskqError, seconds: float) -> None:
+        # One bell of another type is enough; which queues can be leased from, the lease calls will tell.
+        now = time.monotonic()
+        if now >= self._deaf_told:
+            self._deaf_told = now + REST_S
+            log.error("cannot wait for bells of %s: %s", ", ".join(names), error)
+        self._signal.wait(min(seconds, DEAF_S))
