@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from queue import SimpleQueue
 from typing import Any
 
+from taskq.errors import BrokerUnavailable
 from taskq.message import new_ids
 from taskq.store.connection import SyncLink
 from taskq.tasks.broker import Delivery, Finished, Outgoing, Seat
@@ -22,18 +23,33 @@ PATIENCE_S = 30
 
 
 class Line(SyncLink):
-    """Notes which queues are asked for messages, in order, and when somebody waits for a bell."""
+    """Notes which queues are asked for messages, in order, and when somebody waits for a bell; can lose an answer."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.asked: list[str] = []
         self.answered = threading.Event()
         self.waits = threading.Event()
+        self.behinds = 0  # lease calls that were sent behind a wait
+        self.lose = False
+        self.lost = threading.Event()
 
     def pipeline(self, commands: Sequence[Any], *, timeout: float | None = None) -> list[Any]:
         self.asked += [str(command[3]).split(":")[2].rstrip("}") for command in commands if command[0] == "EVALSHA"]
         replies = super().pipeline(commands, timeout=timeout)
         self.answered.set()
+        return replies
+
+    def behind(self, block_s: float, commands: Sequence[Any]) -> list[Any]:
+        self.asked += [str(command[3]).split(":")[2].rstrip("}") for command in commands if command[0] == "EVALSHA"]
+        self.behinds += 1
+        self.waits.set()
+        replies = super().behind(block_s, commands)
+        self.waits.clear()
+        if self.lose and replies[0]:
+            self.lose = False
+            self.lost.set()
+            return [BrokerUnavailable("lost")] * len(replies)
         return replies
 
     def blocking(self, block_s: float, *command: Any) -> Any:
