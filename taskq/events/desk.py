@@ -54,7 +54,8 @@ class Desk:
         self._windows: dict[Holding, Window] = {}
         self.lingering: dict[int, Holding] = {}  # lost, but a handler may still run
         self.member_wanted = threading.Event()  # the member's thread has something to do before its next beat
-        self.fetch_wanted = threading.Event()  # a partition has room again
+        self.fetch_wanted = threading.Event()  # a partition has room again, or was claimed
+        self.brisk_until = 0.0  # until then partitions may come, so no read waits for long
         self.stopping = threading.Event()
         self.abandoned = threading.Event()  # what is not committed by now stays undone
         self.failure: TaskqError | None = None
@@ -64,13 +65,12 @@ class Desk:
     # -- what becomes of partitions ---------------------------------------------------------------------------------
 
     def add(self, holding: Holding) -> None:
-        """A partition was claimed."""
+        """A partition was claimed; who has claimed all then wakes the fetcher."""
         if self.plan.options.by_key:
             window = self._windows[holding] = Window()
             holding.lanes_run = lambda: window.running
         with self.lock:
             self.holdings[holding.number] = holding
-        self.fetch_wanted.set()
 
     def offer(self, holding: Holding) -> None:
         """Let a partition have a turn, if it wants one, now or when its failed record is due."""

@@ -1,12 +1,14 @@
 """Fetching: one thread reads ahead for all partitions in hand, so that handlers never wait for the network.
 
-On one server a single XREAD waits for all of them. In a cluster each has a node of its own, so they are asked in turn,
-in one round trip per node, with a pause that grows while nothing comes; then `bells.py` waits for each.
+On one server a single XREAD waits for all of them, and for the bell that says that shares have changed. In a cluster
+each has a node of its own, so they are asked in turn, in one round trip per node, with a pause that grows while nothing
+comes; then `bells.py` waits for each.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any, Final
 
 from taskq.errors import TaskqError
@@ -15,6 +17,7 @@ from taskq.events.desk import Desk
 from taskq.events.holding import Holding, begin_of, end_of
 
 BLOCK_S: Final = 1.0  # how long one read waits: so an idle consumer costs about one command a second
+BRISK_BLOCK_S: Final = 0.2  # the same while partitions may come: what is claimed meanwhile has to wait for its end
 ALONE_BLOCK_S: Final = 1.5  # the same in global order, where each read asks for the time too
 IDLE_S: Final = 30.0  # in a cluster: how long the fetcher relies on bells
 FULL_WAIT_S: Final = 0.02  # between looks while another partition has all it may have
@@ -29,6 +32,8 @@ class Fetcher:
         self.desk = desk
         self._turn = 0
         self._pause = 0.0
+        self._bell = desk.topic.keys.group(desk.plan.options.group, "bell")  # beat.lua rings it when shares change
+        self._heard = "0-0"
         self._bells = Bells(desk)
         self._thread = threading.Thread(target=self._run, name=f"taskq-fetch-{desk.plan.options.group}", daemon=True)
 
@@ -78,8 +83,8 @@ class Fetcher:
 
     def _at_once(self, wanted: list[tuple[Holding, int]], held: list[Holding]) -> bool:
         count = max(1, min(room for _, room in wanted))
-        keys = [one.keys.log for one, _ in wanted]
-        cursors = [one.cursor for one, _ in wanted]
+        keys = [*(one.keys.log for one, _ in wanted), self._bell]
+        cursors = [*(one.cursor for one, _ in wanted), self._heard]
         command: list[Any] = ["XREAD", "COUNT", count]
         link = self.desk.links.sync
         now = self._time() if self.desk.plan.options.alone else 0
@@ -87,11 +92,18 @@ class Fetcher:
             reply = link.execute(*command, "STREAMS", *keys, *cursors)
         else:
             seconds = ALONE_BLOCK_S if now else BLOCK_S
+            if time.monotonic() < self.desk.brisk_until:
+                seconds = BRISK_BLOCK_S
             block = ["BLOCK", int(seconds * 1000)]
             reply = link.blocking(seconds, *command, *block, "STREAMS", *keys, *cursors)
         found: dict[bytes, Any] = dict(reply or ())
+        rung = found.pop(self._bell.encode(), None)
+        if rung:
+            self._heard = rung[-1][0].decode()
+            self.desk.brisk_until = time.monotonic() + BLOCK_S
+            self.desk.member_wanted.set()
         came = False
-        for (one, _), key, cursor in zip(wanted, keys, cursors, strict=True):
+        for (one, _), key, cursor in zip(wanted, keys, cursors, strict=False):
             entries = found.get(key.encode())
             came = (bool(entries) and self._put(one, cursor, entries)) or came
         if now:

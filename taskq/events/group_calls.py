@@ -21,6 +21,8 @@ MAX_STEP_BYTES: Final = 262_144
 MAX_DEAD: Final = 100_000  # dead letters that a group keeps in one partition
 
 How = Literal["begin", "owner", "force"]
+_BEAT: Final = ("events/parts/share", "events/parts/heard", "events/beat")
+Doing = Literal["join", "beat", "drain", "leave"]
 # A step of a commit: its letter and two values, as the head of commit.lua lists them.
 Step = tuple[str, Any, Any]
 
@@ -60,7 +62,8 @@ class Beat:
 
     `code` is 0 for a member, 1 for one that has to join (again), 2 if another start has taken its name, 3 if the group
     is full. `owned` are partitions and the epochs of their grants, `leaving` are owned but to be given up, `waiting`
-    are its share but still owned by another. `moves` changes with each seek from outside.
+    are its share but still owned by another. `moves` changes with each seek from outside. `lapse` is when the first
+    session of another member ends, by the clock of `now` and in ms; 0 if there is no other.
     """
 
     code: int
@@ -72,6 +75,7 @@ class Beat:
     owned: dict[int, int]
     leaving: frozenset[int]
     waiting: frozenset[int]
+    lapse: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ def beat(
     keys: TopicKeys,
     group: str,
     seat: Seat,
-    what: Literal["join", "beat", "leave"],
+    what: Doing,
     *,
     session: int,
     partitions: int,
@@ -180,19 +184,23 @@ def beat(
     above: int = 0,
     now: str = "",
 ) -> Call[Beat]:
-    """A heartbeat; `session` in ms, `held` what this member has, `above` an epoch that grants must pass."""
-    names = [keys.group(group, part) for part in ("members", "info", "owners", "target", "state", "none")]
+    """A heartbeat; `session` in ms, `held` what this member has, `above` an epoch that grants must pass.
+
+    Who drains keeps what it holds until it lets go of it, and is granted nothing.
+    """
+    parts = ("members", "info", "owners", "target", "state", "sessions", "bell", "none")
+    names = [keys.group(group, part) for part in parts]
     held_text = "," + "".join(f"{partition}," for partition in held)
     args = [now, seat.member, seat.nonce, what, session, partitions, "1" if single else "", held_text, above]
     args += [seat.label, MAX_MEMBERS]
-    return Call(load_joined("events/beat", ("events/parts/share", "events/beat")), names, args, _beat)
+    return Call(load_joined("events/beat", _BEAT), names, args, _beat)
 
 
 def _beat(reply: Any) -> Beat:
-    code, now, epoch, moves, partitions, members, owned, leaving, waiting = reply
+    code, now, epoch, moves, partitions, members, owned, leaving, waiting, lapse = reply
     pairs = (pair.split(b":") for pair in owned.split(b",")[:-1])
     granted = {int(partition): int(at) for partition, at in pairs}
-    return Beat(code, now, epoch, moves, partitions, members, granted, _numbers(leaving), _numbers(waiting))
+    return Beat(code, now, epoch, moves, partitions, members, granted, _numbers(leaving), _numbers(waiting), lapse)
 
 
 def claim(keys: PartitionKeys, group: str, seat: Seat, epoch: int, span: int, now: str = "") -> Call[Claimed]:

@@ -7,12 +7,11 @@ import time
 import uuid
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 from taskq.errors import BrokerUnavailable, MemberFenced, NoOffset, TaskqError
 from taskq.events.desk import Desk, log
 from taskq.events.entries import records
-from taskq.events.group_calls import BEGIN, Beat, Claimed, Position, beat, claim, place
+from taskq.events.group_calls import BEGIN, Beat, Claimed, Doing, Position, beat, claim, place
 from taskq.events.groups import declare
 from taskq.events.holding import Holding
 from taskq.events.subscription import Reset
@@ -21,17 +20,23 @@ from taskq.store.scripts import run
 
 BEATS = 3  # heartbeats in a session
 SURE = 0.9  # of a session: as long as that after a heartbeat was sent, nobody can have been granted what we hold
-HASTE_S = 0.1  # between heartbeats while partitions move
+HASTE_S = 0.1  # between heartbeats while partitions move; nor are they more frequent while others do not go away
+SPREAD = 0.1  # of a heartbeat: members look at a session that has ended within that, not all at once
+BRISK_S = 1.0  # so long after partitions may have moved, reads are kept short
 
 
 class Member:
-    """Beats three times in a session, more often while partitions move; survives outages and says each of them once."""
+    """Beats three times in a session, more often while partitions move, and as soon as the session of another ends.
+
+    Survives outages and says each of them once.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.begun = threading.Event()  # the group has its positions: what is published from now on is not missed
         self.joined = threading.Event()
         self._moves: int | None = None
+        self._lapse = 0  # when the first session of another ends, as the beat before said
         self._stuck: list[Holding] = []
         self._thread = threading.Thread(target=self._run, name=f"taskq-member-{desk.plan.options.group}", daemon=True)
 
@@ -83,7 +88,8 @@ class Member:
         if self._is_stuck():
             return options.session / BEATS
         sent = time.monotonic()
-        answer = self._send("beat" if self.joined.is_set() else "join")
+        closing = desk.stopping.is_set() and not options.member  # a static member keeps its share: it comes back
+        answer = self._send(("drain" if closing else "beat") if self.joined.is_set() else "join")
         if answer.code == 1:
             self._lose_all()
             self.joined.clear()
@@ -93,11 +99,28 @@ class Member:
         if answer.code == 3:
             raise TaskqError(f"the group has {answer.members} members, more than it can have")
         self.joined.set()
+        due = self._due(answer, sent)
         refused = self._follow(answer, sent + options.session * SURE)
         if desk.stopping.is_set():
             for holding in list(desk.holdings.values()):
                 desk.revoke(holding)
-        return HASTE_S if refused or answer.leaving or answer.waiting else options.session / BEATS
+        if refused or answer.waiting or (answer.leaving and not closing):
+            desk.brisk_until = time.monotonic() + BRISK_S
+            return HASTE_S
+        return max(min(HASTE_S, options.session / BEATS), due - time.monotonic())
+
+    def _due(self, answer: Beat, sent: float) -> float:
+        """When the next heartbeat is due: by itself, or before that, since the session of another member ends.
+
+        A healthy one renews its session before anybody waits for its end, so this costs nothing unless one has died.
+        """
+        heartbeat, known, self._lapse = self.desk.plan.options.session / BEATS, self._lapse, answer.lapse
+        ends = time.monotonic() + max(0, answer.lapse - answer.now) / 1000
+        if not answer.lapse or ends > sent + heartbeat:
+            return sent + heartbeat
+        if answer.lapse == known:  # it has not renewed it since we looked before: its partitions may soon be ours
+            self.desk.brisk_until = ends + BRISK_S
+        return min(sent + heartbeat, ends + heartbeat * SPREAD * self.desk.plan.seed.random())
 
     def _follow(self, answer: Beat, valid: float) -> bool:
         """Bring what we hold in line with what we own; answers whether something was refused."""
@@ -116,9 +139,12 @@ class Member:
         self._moves = answer.moves
         if desk.stopping.is_set():
             return False
-        for number, epoch in answer.owned.items():
-            if number not in desk.holdings and not self._lingers(number):
-                refused = not self._claim(number, epoch, valid) or refused
+        granted = [number for number in answer.owned if number not in desk.holdings and not self._lingers(number)]
+        if granted:
+            desk.brisk_until = time.monotonic() + BRISK_S
+            for number in granted:
+                refused = not self._claim(number, answer.owned[number], valid) or refused
+            desk.fetch_wanted.set()
         return refused
 
     def _lingers(self, number: int) -> bool:
@@ -128,7 +154,7 @@ class Member:
             del self.desk.lingering[number]
         return old is not None and self.desk.busy(old)
 
-    def _send(self, what: Literal["join", "beat", "leave"]) -> Beat:
+    def _send(self, what: Doing) -> Beat:
         desk, options = self.desk, self.desk.plan.options
         held = [number for number, holding in list(desk.holdings.items()) if not holding.released]
         call = beat(

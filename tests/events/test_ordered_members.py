@@ -48,11 +48,11 @@ def test_s15_a_handler_beyond_max_poll_loses_its_partitions_and_its_commit_count
     quick = Seen()
     with scene.consumer(handler, max_poll=0.5, on_lost=lambda numbers: lost.add(numbers)):
         slow.count(1)
+        assert sorted(number for numbers in lost.count(4) for number in numbers) == [0, 1, 2, 3]
         with scene.consumer(lambda record: quick.add(record.value)):
             assert quick.count(3) == [0, 1, 2]
             scene.until(lambda: scene.position() == 3)
             go.set()
-            assert sorted(number for numbers in lost.count(4) for number in numbers) == [0, 1, 2, 3]
             scene.until(lambda: spread(scene, 2))
             assert scene.position() == 3
             scene.publish(10, begin=10, keys=10)

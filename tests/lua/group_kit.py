@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Literal
+from typing import Any
 
-from taskq.events.group_calls import Beat, Claimed, Committed, Position, Put, Seat, Step, beat, claim, commit, place
+from taskq.events.group_calls import (
+    Beat,
+    Claimed,
+    Committed,
+    Doing,
+    Position,
+    Put,
+    Seat,
+    Step,
+    beat,
+    claim,
+    commit,
+    place,
+)
 from taskq.events.record import Offset
 from taskq.store.connection import SyncLink
 from taskq.store.scripts import run
@@ -39,7 +52,7 @@ class Group:
     def beat(
         self,
         member: str,
-        what: Literal["join", "beat", "leave"] | None = None,
+        what: Doing | None = None,
         *,
         held: set[int] | None = None,
         seat: Seat | None = None,
