@@ -57,6 +57,7 @@ class Group:
         held: set[int] | None = None,
         seat: Seat | None = None,
         above: int = 0,
+        session: int = SESSION_MS,
     ) -> Beat:
         """A beat of a member that holds what it was granted; it gives up at once what it is to leave."""
         mine = self.held.get(member, set()) if held is None else held
@@ -66,7 +67,7 @@ class Group:
             GROUP,
             seat or self.seat(member),
             what,
-            session=SESSION_MS,
+            session=session,
             partitions=self.partitions,
             held=sorted(mine),
             single=self.single,
@@ -84,6 +85,23 @@ class Group:
             for member in members:
                 self.beat(member)
         return {member: self.held[member] for member in members}
+
+    def pass_ms(self, passed: int, *members: str) -> None:
+        """Let so much time pass; these members are heard of meanwhile, at the end at the latest."""
+        end = self.now + passed
+        while self.now < end:
+            self.now = min(end, self.now + SESSION_MS // 4)
+            for member in members:
+                self.beat(member)
+
+    def alive(self) -> set[str]:
+        """Who is a member."""
+        return {name.decode() for name in self.link.execute("ZRANGE", self.keys.group(GROUP, "members"), 0, -1)}
+
+    def rings(self) -> bytes:
+        """The last ring of the bell, '' if there is none."""
+        last: list[Any] = self.link.execute("XREVRANGE", self.keys.group(GROUP, "bell"), "+", "-", "COUNT", 1)
+        return last[0][0] if last else b""
 
     def dump(self) -> dict[str, Any]:
         """What is kept of the whole group, without its epoch."""
