@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -189,6 +190,51 @@ def test_global_mode_is_not_given_to_a_member_that_is_silent(group: Group) -> No
     assert group.beat("well").epoch <= epoch + 1
 
 
+def test_global_mode_goes_on_elsewhere_if_somebody_comes_while_the_active_member_is_silent(group: Group) -> None:
+    group.single = True
+    group.settle("active", "well")
+    group.pass_ms(SESSION_MS * 3 // 4, "well")
+    assert group.beat("new").waiting == set(range(8)), "as soon as it has let go, or its session ends"
+    assert group.beat("active").leaving == set(range(8))
+    assert group.settle("active", "well", "new") == {"active": set(), "well": set(), "new": set(range(8))}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_happens_no_partition_has_two_owners_and_in_the_end_all_are_shared_evenly(
+    group: Group, seed: int
+) -> None:
+    dice = random.Random(seed)
+    group.partitions = dice.randint(1, 12)
+    group.single = seed == 0
+    names, frozen, draining = [f"m{number}" for number in range(6)], set[str](), set[str]()
+    for _ in range(400):
+        group.now += dice.choice((0, 1, SESSION_MS // 30, SESSION_MS // 3))
+        name = dice.choice(names)
+        if dice.random() < 0.05:
+            frozen ^= {name}
+        if name in frozen:
+            continue
+        what = dice.choice(("beat", "beat", "beat", "beat", "drain", "leave")) if name in group.held else "join"
+        if name in draining and what == "beat":
+            what = "drain"
+        answer = group.beat(name, what)  # type: ignore[arg-type]
+        (draining.add if what == "drain" and not answer.code else draining.discard)(name)
+        if what == "leave" or answer.code:
+            group.held.pop(name, None)
+        assert not (what == "drain" and answer.owned)
+    for name in sorted(draining):  # they come again, each with another start
+        group.restart(name)
+    for name in names * 6:
+        group.now += SESSION_MS // 12
+        if group.beat(name).code:
+            del group.held[name]
+            group.beat(name)
+    held = group.settle(*names)
+    sizes = sorted(len(mine) for mine in held.values())
+    assert sum(sizes) == group.partitions == len(set().union(*held.values()))
+    assert sizes[-1] == group.partitions if group.single else sizes[-1] - sizes[0] <= 1
+
+
 def test_a_member_with_a_short_session_is_silent_by_its_own_measure(group: Group) -> None:
     short = SESSION_MS // 4
     for _ in range(3):
@@ -208,10 +254,10 @@ def test_who_drains_keeps_what_it_holds_until_it_lets_go_and_is_granted_nothing(
     before = group.settle("a", "b")
     first, *others = sorted(before["b"])
     told = group.beat("b", "drain")
-    assert (told.owned, told.leaving, told.members) == ({}, before["b"], 2)
+    assert (len(told.owned), told.leaving, told.members) == (0, before["b"], 2)
     assert group.beat("a").waiting == before["b"]
     told = group.beat("b", "drain", held=set(others))
-    assert (told.owned, told.leaving) == ({}, set(others)), "what it let go of does not come back"
+    assert (len(told.owned), told.leaving) == (0, set(others)), "what it let go of does not come back"
     assert set(group.beat("a").owned) == {*before["a"], first}
     assert len(group.beat("c", held=set()).waiting) == 4, "of two that share, not of three"
     group.beat("a", held=before["a"])
