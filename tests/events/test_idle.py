@@ -48,22 +48,22 @@ def times(scene: Scene) -> int:
     return calls.get("cmdstat_time", 0) - calls.get("cmdstat_evalsha", 0) - calls.get("cmdstat_eval", 0)
 
 
-def costs(scene: Scene) -> None:
+def costs(scene: Scene, consumers: int = 1) -> None:
     """Look until enough time has passed for a busy consumer to show."""
     before, begun = (sent(scene), times(scene)), time.monotonic()
     scene.until(lambda: time.monotonic() > begun + LONG_ENOUGH_S)
     after, passed = (sent(scene), times(scene)), time.monotonic() - begun
     told = [more - less for less, more in zip(before, after, strict=True)]
-    assert sum(told) <= 2 * (passed + 1), told
+    assert sum(told) <= 2 * consumers * (passed + 1), told
 
 
-def settles(scene: Scene) -> None:
+def settles(scene: Scene, consumers: int = 1) -> None:
     """Wait until a consumer that polled more and more seldom has come to rest: nothing was sent for a while."""
 
     def quiet() -> bool:
         before, begun = sent(scene), time.monotonic()
         scene.until(lambda: time.monotonic() > begun + 1)
-        return sent(scene) - before <= 2 * (time.monotonic() - begun + 1)
+        return sent(scene) - before <= 2 * consumers * (time.monotonic() - begun + 1)
 
     scene.until(quiet)
 
@@ -82,6 +82,17 @@ def test_s18_an_idle_member_of_an_ordered_group_sends_at_most_two_commands_a_sec
         costs(scene)
         consumer.resume()
         assert sorted(seen.count(80)) == list(range(80))
+
+
+def test_s18_idle_members_that_look_after_each_other_send_no_more_than_that(scene: Scene) -> None:
+    with (
+        scene.consumer(Seen().add, session=10.0) as one,
+        scene.consumer(Seen().add, session=10.0) as two,
+        scene.consumer(Seen().add, session=10.0) as three,
+    ):
+        scene.until(lambda: sorted(len(member.partitions) for member in (one, two, three)) == [2, 3, 3])
+        settles(scene, 3)
+        costs(scene, 3)
 
 
 def test_s18_an_idle_consumer_of_a_shared_group_sends_at_most_two_commands_a_second(scene: Scene) -> None:
