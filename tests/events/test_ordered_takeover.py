@@ -37,13 +37,18 @@ def holds(scene: Scene, consumer: Consumer, number: int) -> None:
     scene.until(lambda: len(consumer.partitions) == number)
 
 
+def alone(scene: Scene) -> None:
+    """Wait until all members but one are gone."""
+    scene.until(lambda: len(scene.topic.group("g").members()) == 1)
+
+
 def test_who_is_left_looks_when_the_session_of_a_dead_member_ends(scene: Scene) -> None:
     seen = Seen()
     with scene.consumer(lambda record: seen.add(record.value), session=SESSION_S) as consumer:
         holds(scene, consumer, 4)
         come_and_die(scene, 2_000)
-        holds(scene, consumer, 2)
         scene.publish(40, keys=40)
+        alone(scene)
         holds(scene, consumer, 4)
         assert sorted(seen.count(40)) == list(range(40))
 
@@ -53,9 +58,8 @@ def test_of_two_deaths_each_is_found(scene: Scene) -> None:
         holds(scene, consumer, 4)
         come_and_die(scene, 1_500)
         come_and_die(scene, 2_500)
-        scene.until(lambda: len(consumer.partitions) <= 2)
+        alone(scene)
         holds(scene, consumer, 4)
-        assert len(scene.topic.group("g").members()) == 1
 
 
 def test_the_bell_tells_members_of_who_comes_and_who_goes(scene: Scene) -> None:
@@ -93,5 +97,5 @@ def test_who_ends_gives_up_at_once_what_is_free_while_a_handler_still_runs(scene
             go.set()
             stopping.join(LONG_S)
             holds(scene, stays, 4)
-            scene.until(lambda: len(scene.topic.group("g").members()) == 1)
+            alone(scene)
     assert scene.position() == 1, "what ran was committed"
