@@ -15,7 +15,7 @@ from taskq import figures
 from taskq.snapshot import FailureInfo, Sample, TaskStats
 from taskq.tasks.statistics import SLOT_MS
 
-LEAST: Final = 10
+LEAST: Final = 5
 """So many queues at least are asked in one look, if so many have moved."""
 TURN_S: Final = 5.0
 """Or as many as are due since the look before, if each is to have its turn within this time."""

@@ -55,6 +55,7 @@ FLOOR_OF = {
     "figures": "operator",
     "watching": "operator",
     "details": "operator",
+    "queue_looks": "operator",
     "asks": "operator",
     "testing": "testing",
     "bridge": "bridge",

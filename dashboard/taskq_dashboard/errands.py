@@ -50,9 +50,14 @@ class Errands:
         self._stop = threading.Event()
         self._wanted: queue.SimpleQueue[ReadPage | Open | None] = queue.SimpleQueue()
         self._counting: Count | None = None
+        self._focus = ""
         self._threads: list[threading.Thread] = []
         self._begin(self._watch)
         self._begin(self._read)
+
+    def focus(self, queue: str) -> None:
+        """The queue that each look from now on shall read."""
+        self._focus = queue
 
     def read(self, effect: ReadPage | Open) -> None:
         """Read something; of several pages that wait only the last is read."""
@@ -101,7 +106,7 @@ class Errands:
         while not self._ended.is_set():
             began = time.monotonic()
             try:
-                event: Event = Looked(self._source.look())
+                event: Event = Looked(self._source.look(self._focus))
             except TaskqError as error:
                 event = Lost(str(error), time.time() * 1000)
             self._post(event)

@@ -14,6 +14,7 @@ from taskq_dashboard.errands import Errands
 from taskq_dashboard.keyboard import ESCAPE_S, Keyboard
 from taskq_dashboard.paint import Paint
 from taskq_dashboard.reducer import reduce
+from taskq_dashboard.rows import queue_at_hand
 from taskq_dashboard.source import Source
 from taskq_dashboard.state import (
     Count,
@@ -126,6 +127,7 @@ class _Loop:
             self._keys(self._keyboard.expire())
 
     def _draw(self) -> None:
+        self._errands.focus(queue_at_hand(self._state))
         self._screen.draw([self._paint.ansi(line) for line in view(self._state, self._paint).lines])
 
     def _keys(self, names: list[str]) -> None:

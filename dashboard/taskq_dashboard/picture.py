@@ -6,7 +6,7 @@ sweep stores; where there are none, from what this dashboard has seen since it w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from taskq.buckets import Histogram
@@ -56,10 +56,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """The counters of every queue at a moment."""
+    """The counters of every queue at a moment; of each queue at its own, `read`, since queues are read by turns."""
 
     at: int
     counts: Mapping[str, Counts] = field(hash=False)
+    read: Mapping[str, int] = field(hash=False)
     flows: Mapping[Flow, int] = field(default_factory=dict, hash=False)
 
 
@@ -125,7 +126,8 @@ def _counts(info: QueueInfo) -> Counts:
 
 def _grown(trend: Trend, snapshot: Snapshot) -> Trend:
     """With this look: one mark per step is kept, and always the newest."""
-    mark = _Mark(snapshot.now, {info.name: _counts(info) for info in snapshot.queues}, _flows(snapshot))
+    counts = {info.name: _counts(info) for info in snapshot.queues}
+    mark = _Mark(snapshot.now, counts, {info.name: info.now for info in snapshot.queues}, _flows(snapshot))
     marks = [old for old in trend.marks if old.at <= mark.at]  # a clock that went back begins anew
     if len(marks) > 1 and marks[-2].at // STEP_MS == marks[-1].at // STEP_MS:
         marks.pop()
@@ -160,8 +162,12 @@ def _span(trend: Trend) -> tuple[_Mark, _Mark, float]:
 
 
 def _rates(trend: Trend, queue: str) -> Rates:
-    first, last, seconds = _span(trend)
-    if seconds <= 0 or queue not in last.counts:
+    first, last, _ = _span(trend)
+    if queue not in last.counts:
+        return Rates()
+    # A queue that was not there at the first mark counts from nothing since then.
+    seconds = (last.read[queue] - first.read.get(queue, first.at)) / 1000
+    if seconds <= 0:
         return Rates()
     now = last.counts[queue]
     then = first.counts.get(queue, (0,) * len(now))
@@ -176,12 +182,13 @@ def _p95(histogram: Histogram | None) -> float | None:
 def _steps(snapshot: Snapshot, trend: Trend, info: QueueInfo) -> dict[int, int]:
     """How many were done in each step, by the number of the step."""
     samples = snapshot.samples.get(info.name, ())
-    points: Iterable[tuple[int, int]]
+    points: list[tuple[int, int]]
     if len(samples) > 1:
         points = [(one.at, one.done) for one in samples]
-        points = [*points, (snapshot.now, info.counters.get("done", 0))]
+        # A sample may be newer than what was read of the queue.
+        points += [(info.now, info.counters.get("done", 0))] if info.now >= samples[-1].at else []
     else:
-        points = [(mark.at, mark.counts[info.name][1]) for mark in trend.marks if info.name in mark.counts]
+        points = [(mark.read[info.name], mark.counts[info.name][1]) for mark in trend.marks if info.name in mark.counts]
     steps: dict[int, int] = {}
     last: int | None = None
     for at, done in points:

@@ -88,6 +88,12 @@ def selected(state: State) -> Item | None:
     return rows[place(state, rows)] if rows else None
 
 
+def queue_at_hand(state: State) -> str:
+    """The queue that is selected, or whose messages are listed; '' if there is none."""
+    one = selected(state) if state.view in ("overview", "queues") else None
+    return one.name if isinstance(one, QueueInfo) else state.queue
+
+
 def fitting_failures(snapshot: Snapshot | None, text: str) -> Iterable[Row]:
     """The last failed attempts as rows."""
     for one in snapshot.failures if snapshot is not None else ():

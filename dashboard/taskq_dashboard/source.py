@@ -24,7 +24,7 @@ _MANY = 1_000  # messages of a page that nobody looks at
 class Source(Protocol):
     """What the dashboard needs. Every method may take long and raises the errors of `TaskqError`."""
 
-    def look(self) -> Snapshot: ...
+    def look(self, focus: str = "", *, every: bool = False) -> Snapshot: ...
     def page(self, want: Want) -> Listing: ...
     def count(self, want: Want, tell: Tell) -> int: ...
     def message(self, queue: str, id: str) -> MessageInfo: ...
@@ -40,9 +40,9 @@ class Live:
         self._inspector: Inspector = desk.inspector
         self._control: Control = desk.control
 
-    def look(self) -> Snapshot:
-        """Everything at one moment."""
-        return self._watch.look()
+    def look(self, focus: str = "", *, every: bool = False) -> Snapshot:
+        """Everything; of many queues a half, with that in focus, or `every` one."""
+        return self._watch.look(focus=(focus,), every=every)
 
     def page(self, want: Want) -> Listing:
         """Some messages of a queue."""

@@ -39,7 +39,7 @@ def start(source: Source, wishes: Wishes) -> int:
     """Show it; answers the exit code."""
     if wishes.json:
         # All that a terminal could obey is escaped by JSON itself, but for DEL.
-        print(json.dumps(still.as_json(source.look())).replace("\x7f", "\\u007f"))
+        print(json.dumps(still.as_json(source.look(every=True))).replace("\x7f", "\\u007f"))
         return 0
     paint = paint_for(sys.stdout, wishes)
     screen = _terminal()

@@ -24,11 +24,11 @@ HEIGHT = 40
 
 def two_looks(source: Source, interval: float) -> Picture:
     """A picture with rates: one look tells none, unless the workers have stored samples."""
-    first = develop(source.look())
+    first = develop(source.look(every=True))
     if not first.snapshot.queues and not first.snapshot.topics:
         return first
     time.sleep(interval)
-    return develop(source.look(), first)
+    return develop(source.look(every=True), first)
 
 
 def as_json(value: Any) -> Any:

@@ -13,10 +13,10 @@ from tests.dashboard.made_up import FakeSource
 class Breaking(FakeSource):
     """A mistake of ours, in a thread that the loop does not see."""
 
-    def look(self) -> Snapshot:
+    def look(self, focus: str = "", *, every: bool = False) -> Snapshot:
         if Path(sys.argv[1]).exists():
             raise ZeroDivisionError("a mistake of ours")
-        return super().look()
+        return super().look(focus, every=every)
 
 
 if __name__ == "__main__":

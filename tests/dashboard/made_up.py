@@ -97,7 +97,9 @@ def samples(last: int, step: int = 10) -> tuple[Sample, ...]:
 
 
 def snapshot(*queues: QueueInfo, now: int = NOW, **parts: Any) -> Snapshot:
-    return Snapshot("shop", now, ServerInfo("valkey", "9.1.2", 18_874_368, 0, 12, 1), tuple(queues), **parts)
+    """All read at that moment."""
+    read = tuple(replace(one, now=now) for one in queues)
+    return Snapshot("shop", now, ServerInfo("valkey", "9.1.2", 18_874_368, 0, 12, 1), read, **parts)
 
 
 def busy(count: int = 50, now: int = NOW, more: int = 0) -> Snapshot:
@@ -164,7 +166,7 @@ class FakeSource:
     orders: list[Order] = field(default_factory=list)
     looked: threading.Event = field(default_factory=threading.Event)
 
-    def look(self) -> Snapshot:
+    def look(self, focus: str = "", *, every: bool = False) -> Snapshot:
         self.looked.set()
         if self.failing is not None:
             raise self.failing

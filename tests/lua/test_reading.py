@@ -109,6 +109,35 @@ def test_overview_counts_each_place(queue: Queue) -> None:
     assert reading.meta[b"enqueued"] == b"11"
 
 
+@pytest.mark.parametrize("priority", [2, 1, 0, -1, -2])
+def test_overview_finds_what_waits_under_one_priority_alone(queue: Queue, priority: int) -> None:
+    queue.enqueue(message(7, priority=priority))
+    reading = read(queue, ops.overview(queue.keys))
+    assert (reading.counts[:2], reading.counts[7:10]) == ([1, 1], [0, 0, 0])
+    assert [number_of(head) if head else None for head in reading.heads] == [
+        7 if priority == each else None for each in (2, 1, 0, -1, -2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "write"),
+    [
+        ("alone", ("RPUSH", b"m")),
+        ("quarantine", ("ZADD", 5, b"m")),
+        ("outbox", ("HSET", b"m", b"x")),
+        ("parked", ("ZADD", 5, b"t")),
+        ("dead", ("ZADD", 5, b"m")),
+    ],
+)
+def test_overview_finds_what_is_in_one_rare_place_alone(queue: Queue, place: str, write: tuple[Any, ...]) -> None:
+    verb, *rest = write
+    queue.link.execute(verb, getattr(queue.keys, place), *rest)
+    reading = read(queue, ops.overview(queue.keys))
+    _, listed, *_, dead, quarantined, outbox, _ = reading.counts
+    found = {"alone": listed, "dead": dead, "quarantine": quarantined, "outbox": outbox, "parked": len(reading.tasks)}
+    assert {name for name, count in found.items() if count} == {place}
+
+
 def test_overview_looks_into_no_more_than_it_may(queue: Queue) -> None:
     queue.enqueue(*(message(number) for number in range(6)))
     for delivery in queue.take(2) + queue.take(1) + queue.take(1):

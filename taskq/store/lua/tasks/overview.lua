@@ -53,10 +53,12 @@ for _, record in ipairs(records(ids)) do
   if record and (sub(record, 4, 5) ~= '\0\0' or sub(record, 7, 8) ~= '\0\0') then retrying = retrying + 1 end
 end
 
-local listed, oldest, parked = call('LLEN', KEYS[16]), {}, {}
-for i = 11, 15 do
+-- What few queues have is asked for in one go, and one by one only if there is any of it.
+local rare = call('EXISTS', KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[14], KEYS[15], KEYS[16]) > 0
+local listed, oldest, parked = rare and call('LLEN', KEYS[16]) or 0, { '', '', '', '', '' }, {}
+for i = rare and 11 or 13, rare and 15 or 13 do
   local length = call('LLEN', KEYS[i])
-  listed, oldest[i - 10] = listed + length, ''
+  listed = listed + length
   for _, id in ipairs(length > 0 and call('LRANGE', KEYS[i], 0, 9) or {}) do
     local record = call('HGET', KEYS[3], id)
     if (not record or byte(record) == 114) and call('HEXISTS', KEYS[2], id) == 1 then
@@ -68,7 +70,7 @@ end
 for i = 17, #KEYS do parked[i - 16] = call('LLEN', KEYS[i]) end
 local counts = {
   call('HLEN', KEYS[2]), listed, delayed, leases, leased, running, retrying,
-  call('ZCARD', KEYS[7]), call('ZCARD', KEYS[8]), call('HLEN', KEYS[10]), first[2] or '',
+  call('ZCARD', KEYS[7]), rare and call('ZCARD', KEYS[8]) or 0, rare and call('HLEN', KEYS[10]) or 0, first[2] or '',
 }
-local tasks = call('ZRANGE', KEYS[9], 0, ARGV[3] - 1, 'WITHSCORES')
+local tasks = rare and call('ZRANGE', KEYS[9], 0, ARGV[3] - 1, 'WITHSCORES') or {}
 return { now, counts, call('HGETALL', KEYS[1]), tasks, parked, oldest }
