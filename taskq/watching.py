@@ -79,14 +79,15 @@ class Watch:
         """Everything, in one round trip to each server; the first look takes three.
 
         Without `samples` those of the last ten minutes are left out. A queue that is known has them read again at most
-        each five seconds. Of many queues this look reads those in `focus`, or `every` one, as the first look does.
+        each five seconds. Of many queues this look reads those in `focus`; with `every` it reads all that the first
+        look does.
         """
-        if not self._nodes:
+        first = not self._nodes
+        if first:
             self._nodes = len(self.link.everywhere("PING"))
             for _ in range(_FIRST_ROUNDS):
                 self._round(samples=False, every=True)
-            every = True
-        seen = self._round(samples, focus, every=every)
+        seen = self._round(samples, focus, every=every or first, again=every and not first)
         return Snapshot(
             namespace=self.namespace,
             now=seen.now,
@@ -108,12 +109,13 @@ class Watch:
 
     # -- one round --------------------------------------------------------------------------------------------------
 
-    def _round(self, samples: bool, focus: Collection[str] = (), *, every: bool = False) -> _Seen:
+    def _round(self, samples: bool, focus: Collection[str] = (), *, every: bool = False, again: bool = False) -> _Seen:
+        """Read `every` queue or some; with `again` also the figures of all tasks and the failures."""
         seen = _Seen()
         asks = [*self._common(seen), *self._of_schedules(seen), *self._topics.asks()]
         now = time.monotonic()
         asks += self._reads.asks(self._queues.known, now, focus, every=every)
-        details = self._details.due(self._queues.known, now, whole=self._whole)
+        details = self._details.due(self._queues.known, now, whole=self._whole or again)
         sampled = self._details.samples_due(self._queues.known, now) if samples else ()
         for name in self._queues.known:
             keys = self._reads.keys(name)

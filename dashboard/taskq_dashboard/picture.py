@@ -188,7 +188,8 @@ def _steps(snapshot: Snapshot, trend: Trend, info: QueueInfo) -> dict[int, int]:
         # A sample may be newer than what was read of the queue.
         points += [(info.now, info.counters.get("done", 0))] if info.now >= samples[-1].at else []
     else:
-        points = [(mark.read[info.name], mark.counts[info.name][1]) for mark in trend.marks if info.name in mark.counts]
+        # By the look, not by when the queue was read: else a step that begins before its turn looks empty.
+        points = [(mark.at, mark.counts[info.name][1]) for mark in trend.marks if info.name in mark.counts]
     steps: dict[int, int] = {}
     last: int | None = None
     for at, done in points:

@@ -165,9 +165,11 @@ class FakeSource:
     failing: BaseException | None = None
     orders: list[Order] = field(default_factory=list)
     looked: threading.Event = field(default_factory=threading.Event)
+    focus: str = ""
 
     def look(self, focus: str = "", *, every: bool = False) -> Snapshot:
         self.looked.set()
+        self.focus = focus
         if self.failing is not None:
             raise self.failing
         return self.snapshots.pop(0) if len(self.snapshots) > 1 else self.snapshots[0]

@@ -107,6 +107,15 @@ def test_looks_come_again_and_again_and_an_outage_is_an_event() -> None:
         assert heard.next(Looked).snapshot == busy(1)
 
 
+def test_each_look_is_told_the_queue_at_hand() -> None:
+    source = FakeSource([busy(1)])
+    with errands(source) as (one, heard):
+        one.focus("mail")
+        heard.next(Looked)
+        heard.next(Looked)  # this one began after it was told
+        assert source.focus == "mail"
+
+
 def test_of_pages_that_wait_only_the_last_is_read() -> None:
     source = Gate()
     first, second, third = (Want("mail", "dead", text) for text in ("a", "b", "c"))

@@ -9,7 +9,7 @@ import pytest
 
 from taskq_dashboard.offers import CHANGING, offers
 from taskq_dashboard.reducer import AGAIN_MS, reduce
-from taskq_dashboard.rows import items, place, selected
+from taskq_dashboard.rows import items, place, queue_at_hand, selected
 from taskq_dashboard.state import (
     Advanced,
     Count,
@@ -60,6 +60,15 @@ def play(state: State, *events: Event | str) -> tuple[State, list[Effect]]:
 
 def opened(*events: Event | str, **fields: Any) -> State:
     return play(State(now=1e12, **fields), Looked(MAIL), *events)[0]
+
+
+def test_the_queue_at_hand_is_the_selected_one_or_that_whose_messages_are_listed() -> None:
+    assert queue_at_hand(State()) == ""
+    assert queue_at_hand(opened()) == "audit"
+    assert queue_at_hand(opened("j")) == "mail"
+    assert queue_at_hand(opened("2", "j", "j")) == "news"
+    assert queue_at_hand(opened("j", "3")) == "mail"
+    assert queue_at_hand(opened("j", "3", "right", "6")) == "news"
 
 
 def dead(count: int = 4, **fields: Any) -> State:

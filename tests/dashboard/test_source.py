@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from taskq import queue_looks
 from taskq.desk import open_desk
 from taskq.errors import UnknownSchedule
 from taskq.message import id_text
@@ -65,6 +67,22 @@ def test_a_look_takes_one_round_and_finds_new_queues_one_look_later(live: Live, 
     store.enqueue(1, queue="news")
     live.look()
     assert [info.name for info in live.look().queues] == ["mail", "news"]
+
+
+def test_of_many_queues_each_look_reads_the_one_at_hand(
+    live: Live, store: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_looks, "SELDOM_S", math.inf)  # however slow this machine is
+    for number in range(30):
+        store.enqueue(1, queue=f"q{number}")
+    live.look()
+    live.look("q7")
+    for count in (2, 3, 4):
+        store.enqueue(1, queue="q7")
+        assert [info.ready for info in live.look("q7").queues if info.name == "q7"] == [count]
+    store.enqueue(1, queue="q8")
+    store.enqueue(1, queue="q9")
+    assert [info.ready for info in live.look(every=True).queues if info.name in ("q8", "q9")] == [2, 2]
 
 
 def test_pages_of_dead_letters_go_on_without_a_gap(live: Live, store: Shop) -> None:

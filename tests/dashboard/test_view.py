@@ -41,6 +41,7 @@ from tests.dashboard.made_up import (
     message,
     queue,
     rows,
+    samples,
     schedule,
     snapshot,
     stats,
@@ -186,6 +187,28 @@ def test_rates_are_taken_over_the_last_seconds_only() -> None:
     assert picture is not None
     assert picture.pace("mail").rates.done == pytest.approx(10.0)
     assert picture.pace("mail").bars[-2:] == (50.0, 50.0)
+
+
+def test_a_rate_goes_by_when_its_queue_was_read() -> None:
+    """Two queues do ten a second each, and are read by turns."""
+    picture, read = None, dict.fromkeys(("mail", "news"), 0)
+    for tick in range(40):
+        read |= {name: tick for turn, name in enumerate(read) if not tick or tick % 2 == turn}
+        look = snapshot(*(queue(name, counters=counters(1_000 + 5 * at)) for name, at in read.items()))
+        queues = tuple(replace(info, now=NOW + 500 * read[info.name]) for info in look.queues)
+        picture = develop(replace(look, now=NOW + 500 * tick, queues=queues), picture)
+        rates = [pace.rates.done for pace in picture.paces.values()]
+        assert all(rate in (0.0, pytest.approx(10.0)) for rate in rates)
+        assert tick < 3 or rates == pytest.approx([10.0, 10.0])
+    assert picture is not None
+    assert picture.total.rates.done == pytest.approx(20.0)
+    assert {pace.bars[-1] for pace in picture.paces.values()} == {50.0}
+
+
+def test_a_queue_that_was_read_before_its_last_sample_shows_no_burst() -> None:
+    look = snapshot(queue("mail", counters=counters(900)), samples={"mail": samples(1_000)})
+    after = develop(replace(look, now=NOW + 500, queues=(replace(look.queues[0], now=NOW - 6_000),)))
+    assert max(after.pace("mail").bars) == 10.0
 
 
 def test_graphs_come_from_the_samples() -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from taskq import Queue
+from taskq import Queue, queue_looks
 from taskq import watching as limits
 from taskq.errors import BrokerUnavailable
 from taskq.snapshot import Snapshot
 from taskq.store import keys
 from taskq.store.scripts import run
-from taskq.tasks.broker import Mark, Seat
+from taskq.tasks.broker import Finished, Mark, Seat
 from taskq.tasks.statistics import SLOT_MS, sample
 from taskq.watching import Watch
 from tests.runtime.shop import Shop, shop
@@ -166,6 +167,61 @@ def test_many_queues_are_all_looked_into_at_first_and_then_by_turns(here: Shop, 
     )
     seen = [running(watch.look()) for _ in range(4)]  # that two more are busy is known after one look
     assert seen[-1] == dict.fromkeys(names[:2], 1) | dict.fromkeys(names[2:5], 2) | dict.fromkeys(names[5:], 1)
+
+
+def test_of_many_queues_a_look_reads_half_and_all_is_exact_two_looks_after_the_end(
+    here: Shop, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_looks, "SELDOM_S", math.inf)  # however slow this machine is
+    names, seat, link = [f"q{number:02}" for number in range(60)], Seat(), here.broker.link
+    streams = set(names[::5])
+    for name in names:
+        if name in streams:
+            here.app.declare(Queue(name, transport="stream"))
+        here.enqueue(2, queue=name)
+
+    def asked() -> tuple[Snapshot, int, list[str]]:
+        sent: list[Any] = []
+        with monkeypatch.context() as patch:
+            plain = link.pipeline
+
+            def noting(wires: Sequence[Any], **more: Any) -> list[Any]:
+                sent.extend(wires)
+                return plain(wires, **more)
+
+            patch.setattr(link, "pipeline", noting)
+            seen, called = trips(watch, patch)
+        return seen, sum(wire[0] == "EVALSHA" for wire in sent), called
+
+    seen, scripts, _ = asked()
+    assert scripts >= 60, "the first look reads all"
+    assert {one.name: one.ready for one in seen.queues} == dict.fromkeys(names, 2)
+    assert {one.name for one in seen.queues if one.transport == "stream"} == streams
+    for turn in range(4):
+        for name in names[turn::4]:
+            (one,) = here.broker.lease(name, seat.ticket(name), 1).deliveries
+            assert not here.broker.ack(name, [Finished(one.id, one.token, "d", b"", 1_000)])
+        seen, scripts, called = asked()
+        assert (scripts, called) == (30, ["pipeline"])
+        assert len(seen.queues) == 60
+    for _ in range(2):
+        seen, scripts, _ = asked()
+        assert scripts == 30
+    assert [(one.name, one.ready, one.leased, one.counters["done"]) for one in seen.queues] == [
+        (name, 1, 0, 1) for name in names
+    ]
+    seen, every = watch.look(), watch.look(every=True)
+    assert min(one.now for one in every.queues) >= max(one.now for one in seen.queues)
+
+
+def test_a_look_at_everything_has_the_newest_figures_of_tasks_and_failures(here: Shop, watch: Watch) -> None:
+    here.bury(1)
+    watch.look()
+    here.bury(2)
+    assert len(watch.look().failures) == 1, "that the queue has moved is known one look later"
+    here.bury(1)
+    seen = watch.look(every=True)
+    assert len(seen.failures) == 4
 
 
 def test_odd_bytes_in_the_statistics_are_passed_over(here: Shop, watch: Watch) -> None:

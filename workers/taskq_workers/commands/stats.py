@@ -101,7 +101,7 @@ def _tasks(desk: Desk, names: tuple[str, ...], over: float | None, as_json: bool
     tasks = [one for one in seen.tasks if not names or one.queue in names]
     if over is not None:
         time.sleep(over)
-        later = watch.look(samples=False)
+        later = watch.look(samples=False, every=True)
         tasks, seconds = _since(seen, later, names), max((later.now - seen.now) / 1000, 0.001)
         seen = later
     if as_json:
