@@ -59,7 +59,8 @@ local listed, oldest, parked = rare and call('LLEN', KEYS[16]) or 0, { '', '', '
 for i = rare and 11 or 13, rare and 15 or 13 do
   local length = call('LLEN', KEYS[i])
   listed = listed + length
-  for _, id in ipairs(length > 0 and call('LRANGE', KEYS[i], 0, 9) or {}) do
+  for at = 0, math.min(length, 10) - 1 do
+    local id = call('LINDEX', KEYS[i], at)
     local record = call('HGET', KEYS[3], id)
     if (not record or byte(record) == 114) and call('HEXISTS', KEYS[2], id) == 1 then
       oldest[i - 10] = id
