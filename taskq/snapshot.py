@@ -102,10 +102,10 @@ class WorkerInfo:
 class Snapshot:
     """Everything at one moment; `now` is ms of the server's clock. `truncated` names what is not complete.
 
-    `queues` are sorted by name, each as it was at its own `now` (of many queues a `Watch` reads half at a time), `workers` those that spoke last first, `failures` newest first, `schedules` by their
-    next slot. `samples` are by queue, oldest first, of the last ten minutes at most. `queue_count` is how many queues
-    there are, also those that were not read. `topics` are by name, those of which all partitions were read; with many
-    of them their figures are a few looks old.
+    `queues` are sorted by name, each as it was at its own `now`: of many a `Watch` reads half at a time. `workers` are
+    those that spoke last first, `failures` newest first, `schedules` by their next slot. `samples` are by queue, oldest
+    first, of the last ten minutes at most. `queue_count` is how many queues there are, also those that were not read.
+    `topics` are by name, those of which all partitions were read; with many of them their figures are a few looks old.
     """
 
     namespace: str
