@@ -191,7 +191,8 @@ def test_rates_are_taken_over_the_last_seconds_only() -> None:
 
 def test_a_rate_goes_by_when_its_queue_was_read() -> None:
     """Two queues do ten a second each, and are read by turns."""
-    picture, read = None, dict.fromkeys(("mail", "news"), 0)
+    picture = None
+    read: dict[str, int] = {"mail": 0, "news": 0}
     for tick in range(40):
         read |= {name: tick for turn, name in enumerate(read) if not tick or tick % 2 == turn}
         look = snapshot(*(queue(name, counters=counters(1_000 + 5 * at)) for name, at in read.items()))
