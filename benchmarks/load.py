@@ -34,6 +34,7 @@ from taskq.tasks.calls import Limits
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.packing import FAILURES
 from taskq.tasks.queues import Queue, Retain, Transport
+from taskq_workers.settle import cut
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -185,10 +186,12 @@ class HeavyQueue:
         """Retries at once and later, dead letters beyond their cap, brought back and removed."""
         flat = [one for batch in self.take(self.rounds) for one in batch]
         half = len(flat) // 2
-        self.settle(
-            "nack",
-            [Retried(one.id, one.token, at % 2 * 60_000, True, _LINE) for at, one in enumerate(flat[:half])],
-            500,
+        again = [
+            Retried(one.id, one.token, at % 2 * 60_000, True, _LINE, size=len(one.body))
+            for at, one in enumerate(flat[:half])
+        ]
+        self.send(
+            calls.nack(self.keys, part, self.seat.op(self.name, "nack"), self.limits) for part in cut(list(again))
         )
         self.settle(
             "dead_letter", [Buried(one.id, one.token, _LINE, b"x" + _LINE, 60_000) for one in flat[half:]], 1_000

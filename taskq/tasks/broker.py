@@ -164,7 +164,8 @@ class Finished:
 class Retried:
     """Put back to run again after `delay` milliseconds; `line` is one line of JSON about the attempt.
 
-    With `counts` an attempt has failed; else the task asked for another run. `stats` is what it counts as.
+    With `counts` an attempt has failed; else the task asked for another run. `stats` is what it counts as. `size` is
+    that of its body, for whoever bounds what is copied: without a delay it is appended to a stream again.
     """
 
     id: bytes
@@ -173,6 +174,7 @@ class Retried:
     counts: bool = True
     line: bytes = b""
     stats: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,13 +240,18 @@ class Move:
         """Move messages of one page; answers those that were taken from where they waited."""
         taken: set[bytes] = set()
         for part in light(chosen, [slip.size for slip in chosen]) if chosen else ():
-            first = part[0]
-            place = first.place or Place("r2", self.broker.keys(self.queue).ready_for(0), 2)
-            place = replace(place, before=max(_position(first) - 1 - len(taken), 0))
-            got = self._carrier.take(place, first.found.state, self.to, [slip.id for slip in part])
-            self._count(self._carrier.finish())
-            taken |= set(got)
-            self._missed += len(part) - len(got)
+            todo = part
+            while todo:
+                first = todo[0]
+                place = first.place or Place("r2", self.broker.keys(self.queue).ready_for(0), 2)
+                place = replace(place, before=max(_position(first) - 1 - len(taken), 0))
+                got = self._carrier.take(place, first.found.state, self.to, [slip.id for slip in todo])
+                self._count(self._carrier.finish())
+                taken |= set(got)
+                # behind the last one is what the limit has left over: with its error lines a batch may be too large
+                looked = max((at for at, slip in enumerate(todo, 1) if slip.id in taken), default=len(todo))
+                self._missed += looked - len(got)
+                todo = todo[looked:]
         return taken
 
     def _count(self, done: Sequence[tuple[Batch, str]]) -> None:

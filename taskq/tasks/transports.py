@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 # Verb -> the parts around it, behind the head of all. What is not named here does the same on both transports.
 AROUND: Final[dict[str, tuple[str, ...]]] = {
-    "enqueue": ("ready",),
+    "enqueue": ("enqueue",),
     "fire": ("ready",),
     "promote": ("ready",),
     "redrive": ("ready",),
@@ -21,7 +21,7 @@ AROUND: Final[dict[str, tuple[str, ...]]] = {
     "release": ("ids_release", "settle"),
     "reclaim": ("reclaim",),
     "purge": ("group", "read", "keep", "purge"),
-    "take": ("group", "take"),
+    "take": ("take",),
     "ack": ("ids_ack", "settle"),
     "nack": ("ids_nack", "settle"),
     "dead_letter": ("ids_bury", "settle"),

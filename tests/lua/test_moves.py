@@ -10,6 +10,7 @@ import pytest
 from taskq.store.keys import QueueKeys, queue_keys
 from taskq.tasks import calls
 from taskq.tasks.briefs import Place
+from taskq.tasks.broker import LEASE_BYTES
 from taskq.tasks.choosing import remove
 from taskq.tasks.move_calls import carried, land, take
 from taskq.tasks.packing import PURGE_BYTES
@@ -134,6 +135,16 @@ def test_a_script_takes_no_more_than_its_bytes_but_one(queue: Queue) -> None:
     queue.enqueue(message(1, b"x" * 200_000), message(2, b"x" * 100_000), message(3, b"x" * 400_000))
     assert taken(queue, "r", 1, 2, 3) == [1]
     assert taken(queue, "r", 3, 2) == [3]
+
+
+def test_error_lines_weigh_like_bodies_since_they_are_carried_too(queue: Queue) -> None:
+    queue.enqueue(*(message(number) for number in range(20)))
+    line = b'{"e":"' + b"x" * 16_000 + b'"}'
+    queue.nack(*(retried(item, line=line) for item in queue.take(20)))
+    first = taken(queue, "r", *range(20), token="t")
+    assert first == list(range(16)), "16 of them have 256 KiB"
+    assert sum(len(parcel) for _, parcel in parcels(queue, "t")) < LEASE_BYTES
+    assert taken(queue, "r", *range(16, 20)) == [16, 17, 18, 19]
 
 
 def test_what_cannot_land_is_told_and_comes_back(queue: Queue) -> None:

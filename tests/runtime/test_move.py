@@ -12,7 +12,7 @@ from taskq.control import MOVABLE, Moved
 from taskq.errors import InvalidName, InvalidOption, UnknownQueue
 from taskq.inspector import MessageFilter, Shelf
 from taskq.message import id_text
-from taskq.tasks.broker import Held
+from taskq.tasks.broker import Held, Retried
 from tests.runtime.moving import KINDS, listed, nothing_left, opened, put, runs, texts
 from tests.runtime.shop import Shop, shop
 from tests.runtime.test_operator_control import Clock
@@ -58,6 +58,18 @@ def test_all_of_a_state_goes_and_stays_in_that_state(here: Shop, state: Shelf) -
         assert runs(here, "mail") == []
         nothing_left(here)
         nothing_left(here, "post")
+
+
+def test_long_error_lines_make_more_batches_and_nothing_stays(here: Shop) -> None:
+    ids = here.enqueue(70)
+    line = b'{"e":"' + b"x" * 16_000 + b'"}'
+    for item in here.take(70):
+        here.broker.nack("mail", [Retried(item.id, item.token, 0, line=line)])
+    assert here.control.move("mail", "post") == Moved(70)
+    assert listed(here, "post") == texts(ids)
+    assert here.inspector.moves("mail") == ()
+    assert runs(here, "post") == texts(ids)
+    nothing_left(here, "post")
 
 
 def test_many_keep_their_order(here: Shop) -> None:

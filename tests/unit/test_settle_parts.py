@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from taskq.message import new_ids
-from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Delivery, Finished
-from taskq.tasks.packing import PURGE_BYTES
+from taskq.tasks.broker import LEASE_BYTES, LEASE_MESSAGES, Delivery, Finished, Retried
+from taskq.tasks.packing import FAILURES, PURGE_BYTES
 from taskq_workers.executor import Executor
 from taskq_workers.settle import cut
 
@@ -42,6 +42,17 @@ def test_small_bodies_go_by_count_and_results_by_size() -> None:
     results = [outcome("d", 100, b"r" * (LEASE_BYTES // 3)) for _ in range(5)]
     assert sizes(results) == [2, 2, 1]
     assert sizes([outcome("delivery", LARGE), outcome("d", LARGE), outcome("c", 3 * LARGE)]) == [2, 1]
+
+
+def test_what_is_retried_at_once_weighs_its_body_since_a_stream_copies_it() -> None:
+    def again(size: int, delay: int = 0) -> Retried:
+        return Retried(new_ids(1)[0], TOKEN, delay, size=size)
+
+    assert sizes([again(LEASE_BYTES // 3) for _ in range(5)]) == [2, 2, 1]
+    assert sizes([again(4 * LEASE_BYTES), again(4 * LEASE_BYTES), again(10)]) == [1, 1, 1], "one goes alone"
+    assert sizes([again(4 * LEASE_BYTES, delay=1) for _ in range(FAILURES + 1)]) == [FAILURES, 1], (
+        "later: not copied now"
+    )
 
 
 def test_what_a_task_leaves_behind_tells_how_much_its_body_was() -> None:

@@ -174,7 +174,9 @@ class Executor:
         else:
             what = failure.of(error, decision.kind, delivery.attempts + 1, self._report.worker, plan.name)
             stats = as_ended(attempt, "fr" if decision.counts else "r")
-            item = Retried(delivery.id, delivery.token, decision.delay, decision.counts, what.line(), stats)
+            item = Retried(
+                *(delivery.id, delivery.token, decision.delay, decision.counts, what.line(), stats, len(delivery.body))
+            )
             self._put((delivery.queue, item))
             self._report.retried(attempt, what, decision.delay)
             self._hook("failure", attempt, error)

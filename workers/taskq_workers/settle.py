@@ -232,7 +232,8 @@ _LIGHTER = PURGE_BYTES // LEASE_BYTES
 def cut(items: list[Any]) -> Iterable[list[Any]]:
     """Parts of at most 250 outcomes and 256 KiB; fewer failures, since what they already have in Redis counts too.
 
-    An ack may free 4 MiB of bodies, so of these each byte weighs as much less.
+    An ack may free 4 MiB of bodies, so of these each byte weighs as much less. What is retried at once weighs in full:
+    a stream queue copies its body.
     """
     if set(map(type, items)) == {Delivery} and sum(map(len, map(_its_body, items))) <= LEASE_BYTES * _LIGHTER:
         for begin in range(0, len(items), LEASE_MESSAGES):  # the usual: no ten thousand outcomes, none large
@@ -255,4 +256,6 @@ def _weight(item: Item) -> int:
     if type(item) is Finished:
         return len(item.result) + len(item.follow) + item.freed // _LIGHTER
     size = sum(len(getattr(item, name, b"")) for name in ("result", "line"))
+    if type(item) is Retried and item.delay <= 0:
+        size += item.size
     return size + LEASE_BYTES // FAILURES if isinstance(item, (Retried, Buried)) else size

@@ -21,7 +21,7 @@ local function told(code)
 end
 if held[1] ~= ARGV[2] then return told(1) end
 
-local args, marks, seen, fresh, again = { ARGV[1], 1, 1000, 0, '' }, {}, {}, 0, 0
+local args, marks, seen, bodies, fresh, again = { ARGV[1], 1, 1000, 0, '' }, {}, {}, {}, 0, 0
 for i = 8, #ARGV, 4 do
   local source = ARGV[i]
   if seen[source] or call('HEXISTS', kept, source) == 1 then
@@ -30,13 +30,14 @@ for i = 8, #ARGV, 4 do
     seen[source] = true
     marks[#marks + 1], marks[#marks + 2] = source, ''
     args[#args + 1], args[#args + 2], args[#args + 3] = ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    bodies[ARGV[i + 1]] = bodies[ARGV[i + 1]] == nil and ARGV[i + 2]
   end
 end
 if #marks > 0 then
   local reply = verb(own, args)
   if reply.err then return reply end
   if reply[1] ~= 0 then return told(reply[1]) end
-  append()
+  append(bodies)
   call('DEL', own[1]) -- the cursor does what a lane does
   for at = 1, #reply[2], 17 do
     if string.byte(reply[2], at) == 110 then fresh = fresh + 1 else again = again + 1 end

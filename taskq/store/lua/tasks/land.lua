@@ -22,17 +22,17 @@ if said then return { 0, said } end
 local time, back = call('TIME'), ARGV[4] == '1'
 local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
 
-local parcels, args, answers, clash = {}, { ARGV[1], 1, 1000, ARGV[3], '' }, {}, false
+local parcels, bodies, args, answers, clash = {}, {}, { ARGV[1], 1, 1000, ARGV[3], '' }, {}, false
 for i = 5, #ARGV, 2 do
   local id, raw = ARGV[i], ARGV[i + 1]
   local kind, prio, flags = byte(raw, 1, 3)
   local due, expires, at = struct.unpack('>dd', raw, 9)
   local digest = bit.band(flags, 16) > 0 and sub(raw, at, at + 15) or ''
-  at = at + #digest
-  local length = struct.unpack('>I4', raw, at)
+  local length, begun = struct.unpack('>I4', raw, at + #digest)
   local one = {
     id = id, kind = kind, prio = prio, flags = flags, counts = sub(raw, 4, 8), due = due, digest = digest,
-    expires = expires > 0 and struct.pack('>d', expires) or '', lines = sub(raw, at + 4, at + 3 + length),
+    lines = sub(raw, begun, begun + length - 1), text = sub(raw, begun + length),
+    expires = expires > 0 and struct.pack('>d', expires) or '',
   }
   local until_, holder = tonumber(call('ZSCORE', tombs, id) or nil) or 0, digest ~= '' and call('HGET', unique, digest)
   if call('HEXISTS', body, id) == 1 or call('HEXISTS', state, id) == 1 then
@@ -43,10 +43,10 @@ for i = 5, #ARGV, 2 do
     -- the id is checked already, and its key when it comes back belongs to whoever has taken it meanwhile
     local gone = back and holder and call('HEXISTS', body, holder) == 1
     local spec = string.char(prio, bit.band(flags, gone and 103 or 119))
-    args[#args + 1], args[#args + 2] = id, sub(raw, at + 4 + length)
+    args[#args + 1], args[#args + 2], bodies[id] = id, one.text, one.text
     args[#args + 1] = spec .. struct.pack('>dd', kind == 100 and due or 0, expires) .. (gone and '' or digest)
   else
-    one.body = sub(raw, at + 4 + length)
+    one.body = one.text
   end
   parcels[#parcels + 1], answers[#answers + 1] = one, one.answer or 'n'
 end
@@ -79,7 +79,7 @@ for i, one in ipairs(parcels) do
 end
 if counted > 0 then call('HINCRBY', own[2], 'enqueued', -counted) end -- that was at their first queue
 if landed > 0 and not back then call('HINCRBY', own[2], 'arrived', landed) end
-local _, last = append()
+local _, last = append(bodies)
 call('DEL', own[1]) -- the answer that is kept does what a lane does
 -- messages were taken out of this stream and left entries there: each is looked up from now on
 local tally = #own < #KEYS and call('HMGET', KEYS[4], 'holes', 'last', 'doubt')

@@ -3,7 +3,7 @@
 --       11 a ready list, a parked list, delayed, dead or quarantine
 -- ARGV  1 now in ms or ''  2 token of this move  3 target queue  4 letter of the state: r d p x q
 --       5 priority index of the ready list, or ''  6 task of the parked list, or ''  7 tombstone window in ms
---       8 byte limit  9 how many of the list are before the first id, about
+--       8 limit of bytes, bodies and lines together  9 how many of the list are before the first id, about
 --       10 '1' if what is ready need not be in the list: it is unread in a stream  then ids
 -- Returns the ids that were taken, concatenated; a repeat of a token answers the same ids.
 --       Left alone: what is not in that state and place, what a list has far behind ARGV 9 and its first 100,000,
@@ -41,9 +41,10 @@ for i = 11, #ARGV do
     at[id], far = call('LPOS', place, id, 'MAXLEN', 100000) or nil, far - 1
   end
   local size = free and call('HSTRLEN', KEYS[2], id) or 0
-  if size > 0 and (score or at[id] or (listed and ARGV[10] == '1')) then
-    if bytes + size > tonumber(ARGV[8]) and #taken > 0 then break end
-    seen[id], bytes, taken[#taken + 1] = true, bytes + size, { id, record, tonumber(score or 0) }
+  local weight = size > 0 and size + call('HSTRLEN', KEYS[4], id)
+  if weight and (score or at[id] or (listed and ARGV[10] == '1')) then
+    if bytes + weight > tonumber(ARGV[8]) and #taken > 0 then break end
+    seen[id], bytes, taken[#taken + 1] = true, bytes + weight, { id, record, tonumber(score or 0) }
   end
 end
 if #taken == 0 then return '' end

@@ -23,14 +23,19 @@ local function wide(entry)
 end
 
 -- What fresh holds becomes entries. A step is written for each 100 messages or 64 KiB: history goes by whole steps.
-local function append()
-  local ids, count, last = call('LRANGE', KEYS[3], 0, -1), 0, nil
+-- Bodies that the caller has at hand, by their ids, are not read again: each time that Lua is given a string it hashes
+-- all of it, 1.4 ms for 1 MiB.
+local function append(bodies)
+  local ids, absent, count, last = call('LRANGE', KEYS[3], 0, -1), {}, 0, nil
   if #ids == 0 then return 0 end
   call('DEL', KEYS[3])
-  local bodies, tally = call('HMGET', KEYS[7], unpack(ids)), call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt')
+  bodies = bodies or {}
+  for _, id in ipairs(ids) do absent[#absent + 1] = not bodies[id] and id or nil end
+  for i, body in ipairs(#absent > 0 and call('HMGET', KEYS[7], unpack(absent)) or {}) do bodies[absent[i]] = body end
+  local tally = call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt')
   local n, b, big = tonumber(tally[1]) or 0, tonumber(tally[2]) or 0, tonumber(tally[3]) or 0
-  for i, id in ipairs(ids) do
-    local body = bodies[i]
+  for _, id in ipairs(ids) do
+    local body = bodies[id]
     if body then
       last = call('XADD', KEYS[1], '*', 'id', id, 'body', body)
       count, n, b, big = count + 1, n + 1, b + #body, math.max(big, #body)

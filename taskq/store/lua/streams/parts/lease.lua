@@ -20,10 +20,9 @@ if own[13] and #waiting < limit then got, failure = read(limit - #waiting, waiti
 if failure then return failure end
 
 local plain = before == 0 and #got.ids > 0
-local bodies = plain and call('HMGET', KEYS[7], unpack(got.ids))
-for i, record in ipairs(plain and call('HMGET', KEYS[8], unpack(got.ids)) or {}) do
-  plain = plain and not record and bodies[i]
-end
+for _, record in ipairs(plain and call('HMGET', KEYS[8], unpack(got.ids)) or {}) do plain = plain and not record end
+local bodies = plain and call('HMGET', KEYS[7], unpack(got.ids)) or {} -- not before it is known that they are needed
+for _, body in ipairs(bodies) do plain = plain and body end
 if plain then
   local time = call('TIME')
   local now = tonumber(ARGV[1]) or (time[1] * 1000 + math.floor(time[2] / 1000))
