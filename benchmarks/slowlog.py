@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from statistics import median
@@ -14,6 +15,9 @@ from taskq.tasks.transports import land, stream_scripts
 
 THRESHOLD_US = 1_000
 _ENTRIES = 200_000
+BARE, SHORTEST = "a bare XADD", "the shortest script"
+_BARE, _TWICE_KEYS = "bare", ("bare-stream", "bare-bodies")
+_TWICE = "redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) return redis.call('XADD', KEYS[1], '*', 'body', ARGV[2])"
 _TINY = ("GET", "HLEN", "LLEN", "SET", "TIME", "TYPE", "ZCARD")  # whatever the size of the key: no rehash, no copy
 
 
@@ -42,6 +46,18 @@ def prepare(server: Server, transport: Transport = "list") -> dict[str, str]:
     return names
 
 
+def bare(server: Server, size: int, count: int = 250) -> None:
+    """What the server takes for large bodies by itself: an XADD without any script, and the shortest script that stores
+    a body twice, as an enqueue of a stream queue must. None goes before all are there, so each needs fresh memory.
+    """
+    body = os.urandom(size)
+    for _ in range(count):
+        server.execute("XADD", _BARE, "*", "body", body)
+    for number in range(count):
+        server.execute("EVAL", _TWICE, 2, *_TWICE_KEYS, number, body)
+    server.execute("UNLINK", _BARE, *_TWICE_KEYS)
+
+
 def by_name(entries: Sequence[Sequence[Any]], names: Mapping[str, str]) -> dict[str, list[float]]:
     """Milliseconds of all logged runs by script name, and of anything else by its command."""
     found: dict[str, list[float]] = {}
@@ -49,6 +65,8 @@ def by_name(entries: Sequence[Sequence[Any]], names: Mapping[str, str]) -> dict[
         words = [bytes(word).decode("utf-8", "replace") for word in entry[3][:2]]
         command = words[0].upper()
         name = names.get(words[1], "?") if command == "EVALSHA" and len(words) > 1 else command
+        if command == "EVAL" or _BARE in words:
+            name = SHORTEST if command == "EVAL" else BARE
         found.setdefault(name, []).append(entry[2] / 1000)
     return found
 

@@ -9,7 +9,7 @@ from statistics import median
 from benchmarks import operator_load, slowlog, steer_load, worst_load
 from benchmarks.bench import Bench
 from benchmarks.figures import Report, Row, number
-from benchmarks.load import HeavyQueue
+from benchmarks.load import LARGE, HeavyQueue
 from benchmarks.machine import Load
 from benchmarks.server import Server
 from benchmarks.stream_load import StreamQueue
@@ -58,18 +58,20 @@ def _measure(bench: Bench, line: str, kind: type[HeavyQueue]) -> Report:
     reached = worst <= BUDGET_MS and not untried
     report = Report(data={"count": count, "runs": [asdict(one) for one in runs], "recurring": stalls, **load.others()})
     report.data["untried"] = sorted(untried)
-    report.add(Row(line, what, value, f"<= {BUDGET_MS:g}", reached, _beside(runs, ours, untried)))
+    report.add(Row(line, what, value, f"<= {BUDGET_MS:g}", reached, _beside(runs, ours, untried, stalls)))
     return report
 
 
-def _beside(runs: Sequence[Run], ours: dict[str, float], untried: set[str]) -> str:
+def _beside(runs: Sequence[Run], ours: dict[str, float], untried: set[str], stalls: dict[str, float]) -> str:
     order = sorted((name for name in ours if ours[name]), key=lambda name: -ours[name])[:_NAMED]
     named = [
         f"{name} {number(ours[name], 1)} ({number(max(one.usual.get(name, 0) for one in runs), 1)})" for name in order
     ]
     ran = f"NOT TRIED: {', '.join(sorted(untried))}" if untried else f"all {len(ours)} scripts ran"
+    floor = [f"{name} {number(stalls[name], 1)}" for name in (slowlog.BARE, slowlog.SHORTEST) if stalls.get(name)]
+    alone = f"; by itself the server takes for 1 MiB: {', '.join(floor)}" if floor else ""
     memory, still = max(one.memory for one in runs) / 2**30, max(slowlog.noise(one.longest) for one in runs)
-    alone = f"; the machine itself stood still for up to {number(still, 1)} ms" if still else ""
+    alone += f"; the machine itself stood still for up to {number(still, 1)} ms" if still else ""
     return f"{', '.join(named)}; {ran}; {memory:.1f} GiB{alone}"
 
 
@@ -88,6 +90,7 @@ def run(count: int, rounds: int, kind: type[HeavyQueue] = HeavyQueue) -> Run:
         worst = kind(server, 0, rounds, "worst")
         worst_load.run(worst)
         queue.end()
+        slowlog.bare(server, LARGE)
         used = queue.used | extremes.used | worst.used
         found = slowlog.read(server, names)
         usual = {name: median(times) for name, times in found.items()}
