@@ -1,6 +1,6 @@
 """Moving messages to another queue: taken out, carried, and settled, by batches that survive whoever carries them.
 
-1. `take` makes parcels of up to 250 messages, in the queue where they wait: from then on no worker finds them there.
+1. `take` makes parcels of up to 100 messages, in the queue where they wait: from then on no worker finds them there.
 2. `land` accepts the parcels in the other queue and remembers its answer under the token of the batch, so a batch that
    is carried twice arrives once. What that queue cannot take lands where it came from, in the same way.
 3. `carried` forgets the batch.
@@ -51,6 +51,7 @@ _LETTERS: Final[Mapping[str, Shelf]] = {
 }
 _PASSES = 3
 _SPARE_MS = 86_400_000  # a batch is given up so long before its answer is forgotten
+_BATCH = 100  # messages of one script: it does a dozen things with each
 _BY_ID = 3  # ids of a list that one script searches for
 
 
@@ -245,11 +246,12 @@ class Move:
                 first = todo[0]
                 place = first.place or Place("r2", self.broker.keys(self.queue).ready_for(0), 2)
                 place = replace(place, before=max(_position(first) - 1 - len(taken), 0))
-                got = self._carrier.take(place, first.found.state, self.to, [slip.id for slip in todo])
+                asked = [slip.id for slip in todo[:_BATCH]]
+                got = self._carrier.take(place, first.found.state, self.to, asked)
                 self._count(self._carrier.finish())
                 taken |= set(got)
                 # behind the last one is what the limit has left over: with its error lines a batch may be too large
-                looked = max((at for at, slip in enumerate(todo, 1) if slip.id in taken), default=len(todo))
+                looked = max((at for at, raw in enumerate(asked, 1) if raw in taken), default=len(asked))
                 self._missed += looked - len(got)
                 todo = todo[looked:]
         return taken
@@ -307,7 +309,7 @@ class Move:
         urgent = place.index not in (None, PRIORITIES.index(0))
         if place.name == "suspects" or (urgent and self.broker.queues.streamed(self.to)):
             return list(ids)
-        step = _BY_ID if letter in "rp" else LEASE_MESSAGES
+        step = _BY_ID if letter in "rp" else _BATCH
         absent: list[bytes] = []
         todo = list(ids)
         while todo:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from taskq.store.keys import queue_keys
+from taskq.tasks.broker import Delivery
 from taskq.tasks.lists import ListBroker, light
-from tests.lua.kit import buried, held, message
+from tests.lua.kit import buried, held, message, number_of
 from tests.lua.stream_kit import StreamQueue
 from tests.lua.test_moves import landed, taken
 from tests.lua.test_stream_reading import commands
@@ -74,6 +75,17 @@ def test_a_lease_reads_a_body_once_from_the_stream_and_once_to_hand_it_out(queue
     small = commands(queue, "hmget", lambda: queue.take(1))
     # Both: meta, tally, states; then bodies. What is large has a record, so the verb leases it: meta, states, entries.
     assert (small, plain) == (4, 7)
+
+
+def test_a_lease_reads_a_hundred_times_at_most_while_a_large_one_may_be_among_them(queue: StreamQueue) -> None:
+    queue.enqueue(*(message(number) for number in range(130)), message(130, LARGE))
+    got: list[Delivery] = []
+    assert commands(queue, "xreadgroup", lambda: got.extend(queue.take(200))) == 100
+    assert [number_of(one) for one in got] == list(range(100))
+    assert queue.rings() == 1, "somebody is to look for the rest"
+    assert [number_of(one) for one in queue.take(200)] == list(range(100, 130))
+    assert [number_of(one) for one in queue.take(200)] == [130], "it is larger than what goes at once"
+    queue.check()
 
 
 def test_a_move_reads_no_body_of_others_and_none_twice(queue: StreamQueue) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,9 @@ from taskq.control import MOVABLE, Moved
 from taskq.errors import InvalidName, InvalidOption, UnknownQueue
 from taskq.inspector import MessageFilter, Shelf
 from taskq.message import id_text
+from taskq.store.keys import QueueKeys
 from taskq.tasks.broker import Held, Retried
+from taskq.tasks.move_calls import land
 from tests.runtime.moving import KINDS, listed, nothing_left, opened, put, runs, texts
 from tests.runtime.shop import Shop, shop
 from tests.runtime.test_operator_control import Clock
@@ -70,6 +72,19 @@ def test_long_error_lines_make_more_batches_and_nothing_stays(here: Shop) -> Non
     assert here.inspector.moves("mail") == ()
     assert runs(here, "post") == texts(ids)
     nothing_left(here, "post")
+
+
+def test_no_script_of_a_move_carries_more_than_a_hundred(here: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.enqueue(250)
+    carried = list[int]()
+
+    def counted(keys: QueueKeys, token: str, found: Sequence[tuple[bytes, bytes]], limits: Any, *, back: bool) -> Any:
+        carried.append(len(found))
+        return land(keys, token, found, limits, back=back)
+
+    monkeypatch.setattr("taskq.tasks.moves.land", counted)
+    assert here.control.move("mail", "post") == Moved(250)
+    assert carried == [100, 100, 50]
 
 
 def test_many_keep_their_order(here: Shop) -> None:

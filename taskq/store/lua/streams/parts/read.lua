@@ -2,16 +2,18 @@
 -- entries, unread, moved } or nil and the error; waiting are the ids that the lists hold. The caller leases
 -- them, or keeps them at the end of a ready list. An entry that is not ours is counted and acknowledged. Where
 -- messages may have two entries (after a repair, or if the group was set back) each is looked up first; what had been
--- read before does not count again. No more than 1,000 entries are looked at.
+-- read before does not count again. No more than 1,000 entries are looked at. As long as a large body may be unread, few
+-- are read at a time, and at most a hundred times: the caller gets fewer.
 local function read(count, waiting)
   local tally = call('HMGET', KEYS[4], 'big', 'last', 'appended', 'read', 'doubt', 'guess')
   local big, last, doubt, guess = tonumber(tally[1]) or 0, tally[2], tally[5], tally[6]
   local appended, done = tonumber(tally[3]) or 0, tonumber(tally[4]) or 0
   local ids, entries, acks, seen, n, bytes, foreign = {}, {}, {}, {}, 0, 0, 0
-  local begun, dry, moved, careful, looked = done, false, false, false, 0
+  local begun, dry, moved, careful, looked, reads = done, false, false, false, 0, 0
   for _, id in ipairs(waiting) do seen[id] = true end
-  while n < count and bytes < 262144 and looked < 1000 and not dry do
+  while n < count and bytes < 262144 and looked < 1000 and reads < 100 and not dry do
     local most = count - n
+    reads = reads + 1
     if big > 1000 then most = math.max(math.min(most, math.floor((262144 - bytes) / big)), 1) end
     local reply = redis.pcall('XREADGROUP', 'GROUP', GROUP, GROUP, 'COUNT', most, 'STREAMS', KEYS[1], '>')
     if reply and reply.err then
