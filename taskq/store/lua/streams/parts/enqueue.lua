@@ -6,5 +6,5 @@ for i = 6, #ARGV, ARGV[5] == '' and 3 or 2 do
   bodies[id] = bodies[id] == nil and ARGV[i + 1] -- of an id that is named twice, what is stored counts
 end
 local reply = verb(own, ARGV)
-if not reply.err then append(bodies) end
+append(bodies)
 return reply
