@@ -152,6 +152,20 @@ def test_what_was_blamed_once_and_what_has_a_record_is_repaired(queue: StreamQue
     assert sorted(number_of(one) for one in queue.take()) == [0, 1]
 
 
+@pytest.mark.parametrize("ahead", [0, 3_600_000])
+def test_a_stream_that_is_made_anew_goes_on_behind_what_was_read(queue: StreamQueue, ahead: int) -> None:
+    """Made in the same millisecond, or after the clock was set back, it would begin before the place of the group."""
+    fill(queue, 0, 2)
+    queue.take(1)
+    ms = int(bytes(queue.link.execute("TIME")[0])) * 1_000 + 999 + ahead
+    queue.link.execute("HSET", queue.keys.tally, "last", f"{ms}-7")
+    queue.link.execute("DEL", queue.keys.stream)
+    queue.enqueue(message(2), message(3))
+    first, second = (bytes(entry) for entry, _ in queue.link.execute("XRANGE", queue.keys.stream, "-", "+"))
+    assert (first, second) == (b"%d-8" % ms, b"%d-9" % ms)
+    assert [number_of(one) for one in queue.take()] == [2, 3]
+
+
 def test_what_is_delayed_parked_or_dead_is_not_repaired(queue: StreamQueue) -> None:
     queue.enqueue(message(0, due=-50), *(message(number) for number in (1, 2, 3)))
     one, two, three = queue.take()

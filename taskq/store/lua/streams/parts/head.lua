@@ -22,6 +22,14 @@ local function wide(entry)
   return string.rep('0', 13 - #ms) .. ms .. '-' .. string.rep('0', 12 - #seq) .. seq
 end
 
+-- The id of the next entry. That of a stream which somebody has removed goes on behind what was read of the one before,
+-- within the same millisecond too: the group begins there.
+local function first_id(last)
+  local ms, seq = string.match(last or '', '^(%d+)%-(%d+)$')
+  if not ms or call('EXISTS', KEYS[1]) == 1 then return '*' end
+  return tonumber(ms) < call('TIME')[1] * 1000 and '*' or string.format('%.0f-%.0f', ms, seq + 1)
+end
+
 -- What fresh holds becomes entries. A step is written for each 100 messages or 64 KiB: history goes by whole steps.
 -- Bodies that the caller has at hand, by their ids, are not read again: each time that Lua is given a string it hashes
 -- all of it, 1.4 ms for 1 MiB.
@@ -32,12 +40,12 @@ local function append(bodies)
   bodies = bodies or {}
   for _, id in ipairs(ids) do absent[#absent + 1] = not bodies[id] and id or nil end
   for i, body in ipairs(#absent > 0 and call('HMGET', KEYS[7], unpack(absent)) or {}) do bodies[absent[i]] = body end
-  local tally = call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt')
+  local tally = call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt', 'last')
   local n, b, big = tonumber(tally[1]) or 0, tonumber(tally[2]) or 0, tonumber(tally[3]) or 0
   for _, id in ipairs(ids) do
     local body = bodies[id]
     if body then
-      last = call('XADD', KEYS[1], '*', 'id', id, 'body', body)
+      last = call('XADD', KEYS[1], last and '*' or first_id(tally[5]), 'id', id, 'body', body)
       count, n, b, big = count + 1, n + 1, b + #body, math.max(big, #body)
       if n >= 100 or b >= 65536 then
         call('RPUSH', KEYS[5], last .. ' ' .. n .. ' ' .. b)
