@@ -24,6 +24,7 @@ from taskq.events.turns import Lost, Plan, Turn, chore, turn
 from taskq.store.links import Links
 from taskq.store.scripts import Call, run, run_async, run_many, run_many_async
 
+FINISH_S: Final = 5.0  # for what must be done of a partition, by key, before it is given up
 HELD_S: Final = 0.2  # until a parked key is looked at again whose partition may not run anything now
 
 log = logging.getLogger("taskq.events")
@@ -68,7 +69,7 @@ class Desk:
         """A partition was claimed; who has claimed all then wakes the fetcher."""
         if self.plan.options.by_key:
             window = self._windows[holding] = Window()
-            holding.lanes_run = lambda: window.running
+            holding.lanes_run = lambda: window.occupied(holding)
         with self.lock:
             self.holdings[holding.number] = holding
 
@@ -91,6 +92,7 @@ class Desk:
     def revoke(self, holding: Holding) -> None:
         """Give a partition up in order: its next turn does it."""
         if not holding.revoking:
+            holding.finish_by = time.monotonic() + FINISH_S
             holding.revoking = True
             self.offer(holding)
 
@@ -166,8 +168,10 @@ class Desk:
         """A turn is over."""
         self.ready.done(item)
         holding = holding_of(item)
-        if isinstance(item, Lane) and not item.window.drop(item) and not (holding.lost or holding.revoking):
-            self._offer_lane(item)
+        if isinstance(item, Lane) and not item.window.drop(item) and not holding.lost:
+            owes = not holding.revoking or (holding.may_finish() and item.window.owed(item) > 0)
+            if owes:
+                self._offer_lane(item)
         if holding.released or holding.lost:
             self._windows.pop(holding, None)
             with self.lock:

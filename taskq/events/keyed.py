@@ -74,6 +74,32 @@ class Window:
             return 0 if self.slots else 1
         return WINDOW - len(self.slots)
 
+    def owed(self, lane: Lane) -> int:
+        """How many records of a lane stand before one that is done: until they are, the position does not pass that.
+
+        None of a lane that waits: what is done behind its failed record comes again elsewhere.
+        """
+        if lane.resume_at > time.monotonic():
+            return 0
+        last = self._last_done()
+        return sum(slot.record.number < last for slot in list(lane.slots))
+
+    def occupied(self, holding: Holding) -> bool:
+        """Whether a handler runs, or has to before the partition is given up: else what is done of other keys would be
+        done once more by the next owner.
+        """
+        if self.running:
+            return True
+        if not (holding.revoking and holding.may_finish()):
+            return False
+        last, now = self._last_done(), time.monotonic()
+        lanes = [list(lane.slots)[:1] for lane in list(self.lanes.values()) if lane.resume_at <= now]
+        return any(slot.record.number < last for slots in lanes for slot in slots)
+
+    def _last_done(self) -> int:
+        with self.lock:
+            return next((slot.record.number for slot in reversed(self.slots) if slot.done), 0)
+
     def drop(self, lane: Lane) -> bool:
         """Forget a lane without records; False if it has some."""
         with self.lock:
@@ -116,7 +142,8 @@ def end(holding: Holding, window: Window, plan: Plan) -> Committing:
 def lane_turn(lane: Lane, plan: Plan) -> Turn:
     """One turn of one key."""
     holding, window = lane.holding, lane.window
-    slots = list(lane.slots)[:CHUNK]
+    finishing = holding.revoking
+    slots = list(lane.slots)[: window.owed(lane) if finishing else CHUNK]
     if not slots or holding.lost:
         return
     record = slots[0].record
@@ -134,7 +161,7 @@ def lane_turn(lane: Lane, plan: Plan) -> Turn:
         if record.number <= holding.careful:
             holding.marks[record.offset] = marked = replace(mark, running=True)
             yield from save_at(holding, plan, holding.place, [("m", str(record.offset), marked.text())])
-        outcome: Outcome = yield Run(holding, records, each=True)
+        outcome: Outcome = yield Run(holding, records, each=True, finishing=finishing)
         for _ in range(outcome.done):
             slot = lane.slots.popleft()
             if holding.marks and holding.marks.pop(slot.record.offset, None) is not None:

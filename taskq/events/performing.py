@@ -35,7 +35,7 @@ def perform(handler: Handler, run: Run) -> Outcome:
                 work.keep()
                 if work.full:
                     break
-            if holding.revoking or holding.lost or now - begin > COMMIT_S or not holding.may_run():
+            if now - begin > COMMIT_S or not run.may_go_on():
                 break
         return Outcome(done)
     except BaseException as error:  # noqa: BLE001 - whatever it is, the policy of the group decides
@@ -69,7 +69,7 @@ async def perform_async(handler: Handler, run: Run) -> Outcome:
                 work.keep()
                 if work.full:
                     break
-            if holding.revoking or holding.lost or now - begin > COMMIT_S or not holding.may_run():
+            if now - begin > COMMIT_S or not run.may_go_on():
                 break
         return Outcome(done)
     except BaseException as error:

@@ -43,10 +43,15 @@ class Run(NamedTuple):
     each: bool
     transaction: Transaction | None = None
     committed: bool = False
+    finishing: bool = False  # the partition is given up, and these have to be done before it is
 
     def may_begin(self) -> bool:
         """Whether a handler may begin; nobody else gets what is committed, so only a loss keeps it from that."""
-        return not self.holding.lost if self.committed else self.holding.may_run()
+        return not self.holding.lost if self.committed else self.may_go_on()
+
+    def may_go_on(self) -> bool:
+        """Whether it may have another record."""
+        return self.holding.may_finish() if self.finishing else self.holding.may_run()
 
 
 class Outcome(NamedTuple):
