@@ -95,4 +95,5 @@ class AsyncListBroker(Face):
         wires = self.wires(queue, todo)
         if len(wires) > 1:
             return await run_many_async(self.link, wires)
-        return [await self._company.run(wires[0], sum(len(message.body) for message in todo[0].messages))]
+        size = sum(len(message.body) for message in todo[0].messages)
+        return [await self._company.run(wires[0], size, queue if self.link.url.kind == "cluster" else "")]

@@ -323,7 +323,7 @@ def reclaim(
     """Take back what one token holds.
 
     `lapse`: only past its deadline. `crash`: at once, its holder is dead and what was `started` is blamed. `recall`: at
-    once, but what was `started` stays held.
+    once, but what was `started` stays held, and a lease call with this token that comes later gets nothing.
     """
     names = [keys.worker(token[:8]), keys.meta, keys.state, keys.leases, keys.held, keys.left, keys.wake, keys.errors]
     names += [keys.none, *keys.ready, keys.alone, keys.recent]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskq.tasks.broker import Condemned, Delivery, Mark, Seat
-from taskq.tasks.packing import CRASHES, SUSPECT_DELIVERIES, Limits
+from taskq.tasks.packing import CRASHES, SUSPECT_DELIVERIES, Limits, Mode
 from tests.lua.kit import LEASE_MS, Queue, buried, held, message, number_of, retried
 
 
@@ -163,6 +163,31 @@ def test_a_recall_takes_what_was_not_started_and_leaves_the_rest(queue: Queue) -
     assert [found.deliveries for found in queue.lookup(*(item.id for item in taken))] == [0, 1, 0]
     assert queue.extend([taken[1].token]).lost == []
     assert len(queue.take()) == 2, "the worker itself is not retired"
+
+
+def test_a_lease_call_that_comes_after_its_recall_gets_nothing_and_the_next_one_does(queue: Queue) -> None:
+    seat = queue.seat
+    queue.enqueue(message(0), message(1))
+    (first,) = queue.take(1)
+    late = seat.ticket("q")
+    queue.reclaim(late.token, mode="recall")
+    assert queue.take(1, ticket=late) == []
+    assert queue.ready() == [1]
+    queue.reclaim(first.token, mode="recall", started=[first.id])  # an older call makes no newer one come
+    queue.reclaim(first.token[:8] + bytes(12), mode="recall")
+    assert queue.take(1, ticket=late) == []
+    assert [number_of(one) for one in queue.take(1)] == [1]
+    fresh = Seat()
+    queue.reclaim(fresh.ticket("q").token, mode="recall")
+    assert queue.link.execute("PTTL", queue.keys.worker(fresh.nonce)) > 0
+
+
+@pytest.mark.parametrize("mode", ["lapse", "crash"])
+def test_only_a_recall_shuts_out_one_call(queue: Queue, mode: Mode) -> None:
+    queue.enqueue(message(0))
+    late = queue.seat.ticket("q")
+    queue.reclaim(late.token, mode=mode)
+    assert len(queue.take(1, ticket=late)) == (1 if mode == "lapse" else 0)
 
 
 ONCE = pytest.mark.parametrize(

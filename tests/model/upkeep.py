@@ -36,6 +36,12 @@ class Queue(Taking, Settling):
     def retire(self, nonce: Any) -> None:
         self.workers[nonce, "lease"] = RETIRED
 
+    def shut_out(self, nonce: Any, token: Token) -> None:
+        """A lease call that is still on its way gets nothing; what stands for a token in a search has no number."""
+        number = int.from_bytes(token[8:12], "big") if isinstance(token, bytes) else 0
+        if number > self.workers.get((nonce, "lease"), 0):
+            self.workers[nonce, "lease"] = number
+
     def reclaim(
         self, now: float, nonce: Any, token: Token, mode: str, line: bytes, started: Collection[Id] = ()
     ) -> list[tuple[Id, int, bool]]:
@@ -45,6 +51,8 @@ class Queue(Taking, Settling):
         if mode == "crash":
             self.retire(nonce)
         if token not in self.held:
+            if mode == "recall":
+                self.shut_out(nonce, token)
             self.forget_token(token)
             return []
         condemned: list[tuple[Id, int, bool]] = []

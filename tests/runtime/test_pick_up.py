@@ -64,6 +64,19 @@ def test_what_comes_after_the_stop_is_given_back_unseen(server: RealServer, name
         assert not bench.tokens.entries()
 
 
+def test_a_call_that_a_recall_met_on_its_way_gets_nothing(server: RealServer, namespace: str) -> None:
+    """A child that is stuck in a task takes nothing that rings after what it had was taken back."""
+    with fetching(server, namespace, ONE) as bench:
+        begun(bench)
+        (token,) = bench.tokens.entries().values()
+        assert bench.broker.reclaim("q", token, b"line", mode="recall") == []
+        (sent,) = bench.enqueue("q")
+        for _ in range(2):  # the marker went to that call; what it left is found by the next
+            assert bench.take() == [("q", sent)]
+            (sent,) = bench.enqueue("q")
+        assert token not in bench.tokens.entries().values()
+
+
 def test_a_stop_does_not_wait_for_the_bell(server: RealServer, namespace: str) -> None:
     with fetching(server, namespace, ONE) as bench:
         begun(bench)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from taskq.errors import BrokerError, BrokerUnavailable, NoScript, TaskqError
+from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable, NoScript, TaskqError
 from taskq.store.company import MOST_BYTES, MOST_CALLS, Company
 from taskq.store.scripts import Call, Script
 
@@ -100,6 +100,41 @@ async def test_a_lost_connection_is_told_to_all() -> None:
     line.met = {number: BrokerUnavailable("gone") for number in range(4)}
     answers = await all_of(Company[int](line), range(4))
     assert all(isinstance(answer, BrokerUnavailable) for answer in answers)
+
+
+async def test_an_error_that_is_that_of_many_is_one_for_each() -> None:
+    line = Line()
+    lost = BrokerRefused("no")
+    lost.code = "CODE"
+    line.met = dict.fromkeys(range(1, 4), lost)
+    answers = (await all_of(Company[int](line), range(4)))[1:]
+    assert [(str(one), one.code) for one in answers] == [("no", "CODE")] * 3
+    assert len({id(one) for one in answers}) == 3
+
+
+async def test_calls_that_are_to_be_apart_go_apart() -> None:
+    line = Line()
+    company = Company[int](line)
+    await asyncio.gather(*(company.run(call(number), 10, "ab"[number % 2]) for number in range(7)))
+    assert line.sent == [[0], [1, 3, 5], [2, 4, 6]]
+
+
+async def test_whoever_cancels_all_tasks_but_his_own_leaves_nobody_waiting() -> None:
+    line = Line()
+    company = Company[int](line)
+    line.open.clear()
+    first = asyncio.ensure_future(company.run(call(0), 10))
+    others = [asyncio.ensure_future(company.run(call(number), 10)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    for task in asyncio.all_tasks() - {asyncio.current_task(), first, *others}:
+        task.cancel()
+    while not all(one.done() for one in others):
+        for task in asyncio.all_tasks() - {asyncio.current_task(), first, *others}:
+            task.cancel()
+        await asyncio.sleep(0)
+    assert all(isinstance(one.result(), BrokerUnavailable) for one in others)
+    line.open.set()
+    assert await first == 0
 
 
 async def test_an_error_of_its_own_reaches_who_waits() -> None:

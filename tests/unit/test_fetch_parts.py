@@ -21,7 +21,8 @@ class Line:
         self.calls = LeaseCalls(cast("Any", None), lambda: False, alone=False)
         self.calls.send = self._send  # type: ignore[method-assign]
 
-    def _send(self, queue: str, tickets: list[Any], parked: str | None) -> Sequence[Any]:
+    def _send(self, queue: str, tickets: list[Any], parked: str | None, *, patient: bool = False) -> Sequence[Any]:
+        assert not patient
         with self.changed:
             self.sent.append([number for number, _ in tickets])
             self.changed.notify_all()

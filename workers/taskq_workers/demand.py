@@ -45,6 +45,10 @@ class Demand:
         self.rate = 0.0
         self.ahead = 0  # messages of the next tenth of a second, at the pace of the last window
 
+    def free(self) -> int:
+        """Slots that have nothing to do: all that may be asked for before anybody knows when it will come."""
+        return self._slots - self._busy() - self._waiting()
+
     def wanted(self) -> int:
         """Messages to lease now; 0 if what waits is enough."""
         now = time.monotonic()

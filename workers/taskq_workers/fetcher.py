@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from taskq.backoff import pauses
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.store.scripts import run
 from taskq.tasks import calls
@@ -291,7 +292,7 @@ class Fetcher:
         until = min(time.monotonic() + seconds, self._parked_at)
         while not self._stopping:
             left = min(until, self._due.get(queue, until)) - time.monotonic()
-            wanted = min(self._demand.wanted(), LEASE_MESSAGES)
+            wanted = min(self._demand.free(), LEASE_MESSAGES)
             if wanted <= 0 or left <= 0.002:
                 return
             recall, ticket = self._recall_number() & ~1, self._seat.ticket(queue)
@@ -301,27 +302,33 @@ class Fetcher:
             left = min(left, self._broker.limits.lease / 4000)
             rung, answer = self._calls.behind_bell(queue, ticket, wanted, left)
             with self._fetching:
-                if self._stopping:
-                    self._give_back(queue, ticket, answer)
-                    return
-                got = self._took(queue, ticket, answer, recall, fresh_until)
+                late = self._stopping
+                got = 0 if late else self._took(queue, ticket, answer, recall, fresh_until)
+            if late:
+                self._give_back(queue, ticket, answer)
+                return
             if got:
                 time.sleep(YIELD_S)
             if isinstance(rung, TaskqError) and not isinstance(rung, BrokerUnavailable):
                 self._deaf([queue], rung, seconds)
+                return
             if got >= wanted or isinstance(answer, TaskqError):
                 return
 
     def _give_back(self, queue: str, ticket: Ticket, answer: Leased | TaskqError) -> None:
-        """What came when nothing was wanted any more. If that fails, the supervisor does it when this child is gone."""
-        if isinstance(answer, TaskqError):
-            return
-        try:
-            self._broker.release(queue, [Held(one.id, one.token) for one in answer.deliveries])
-        except TaskqError as error:
-            log.debug("what came late from queue %s waits for the end of this child: %s", queue, error)
-        else:
-            self._tokens.leased(ticket.token, 0)
+        """What came when nothing was wanted any more. A quiet child may live on for long, so it tries again."""
+        late = [] if isinstance(answer, TaskqError) else [Held(one.id, one.token) for one in answer.deliveries]
+        tries = pauses(float("inf"))
+        while late:
+            try:
+                self._broker.release(queue, late)
+                break
+            except BrokerUnavailable:
+                time.sleep(next(tries))
+            except TaskqError as error:
+                log.error("what came late from queue %s stays leased until this child ends: %s", queue, error)
+                return
+        self._tokens.leased(ticket.token, 0)
 
     def _deaf(self, names: Sequence[str], error: TaskqError, seconds: float) -> None:
         # One bell of another type is enough; which queues can be leased from, the lease calls will tell.

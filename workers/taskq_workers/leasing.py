@@ -53,8 +53,13 @@ class LeaseCalls:
             ahead = self._beside.submit(self.send, queue, parts[at], parked) if at < len(parts) else None
             yield from zip(part, answers, strict=True)
 
-    def send(self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None) -> Sequence[Leased | TaskqError]:
-        """Send lease calls until each is answered: one whose answer got lost may hold messages."""
+    def send(
+        self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None, *, patient: bool = False
+    ) -> Sequence[Leased | TaskqError]:
+        """Send lease calls until each is answered: one whose answer got lost may hold messages.
+
+        Only as long as this child is not stopped, unless `patient`.
+        """
         limits, alone = self._broker.limits, self._alone
         tries = pauses(float("inf"))
         while True:
@@ -74,7 +79,7 @@ class LeaseCalls:
             if not any(isinstance(answer, BrokerUnavailable) for answer in answers):
                 break
             self.outage()
-            if self._stopping():
+            if self._stopping() and not patient:
                 return answers  # what these calls may hold is given back by the supervisor, which knows their tokens
             time.sleep(next(tries))
         self._recovered()
@@ -94,11 +99,14 @@ class LeaseCalls:
         bell = ("BLPOP", keys.wake, max(seconds, 0.01))
         wire = calls.lease(keys, ticket, limit, limits)
         rung, (answer,) = run_behind(self._broker.link, seconds, bell, wire)
-        if isinstance(answer, BrokerUnavailable) and self._stopping():
-            return rung, answer
-        if isinstance(answer, BrokerUnavailable) or self._broker.relearn(queue, [answer]):
-            (answer,) = self.send(queue, [(ticket, limit)], None)  # the same call, so it answers with the same messages
-        elif isinstance(answer, TaskqError):
+        try:
+            if isinstance(answer, BrokerUnavailable) or self._broker.relearn(queue, [answer]):
+                # the same call, so it answers with the same messages; nobody waits for this thread to stop
+                (answer,) = self.send(queue, [(ticket, limit)], None, patient=True)
+                return rung, answer
+        except TaskqError as error:
+            answer = error
+        if isinstance(answer, TaskqError):
             self._complain(queue, answer, None)
         else:
             self._recovered()

@@ -2,7 +2,8 @@
 -- KEYS  1 worker  2 meta  3 state  4 leases  5 held  6 left  7 wake  8 errors  9 none
 --       10-14 ready lists, priority 2 to -2  15 alone  16 recent
 -- ARGV  1 now in ms or ''  2 token  3 mode: 'lapse' only if the deadline has passed; 'crash' at once, and no later call of
---       that worker is accepted; 'recall' at once, but what was started stays held  4 worker key ttl in ms
+--       that worker is accepted; 'recall' at once, but what was started stays held, and a call that holds nothing yet gets
+--       nothing any more  4 worker key ttl in ms
 --       5 deaths that condemn a message  6 deliveries after which a lapse blames a message that was not seen started
 --       7 error line for the blamed  8 byte limit of a message's error lines  9 ids that were started (concatenated; not in mode 'lapse')
 -- Returns { code, now, ids, heads }: code 0 taken back, 1 nothing to take or not yet; ids and heads of messages that are
@@ -30,6 +31,11 @@ if crash then
   call('PEXPIRE', KEYS[1], ARGV[4])
 end
 for i = 1, #ARGV[9], 16 do started[sub(ARGV[9], i, i + 15)] = true end
+local number = recall and not blob and struct.unpack('>I4', sub(token, 9, 12))
+if number and number > (tonumber(call('HGET', KEYS[1], 'lease')) or 0) then
+  call('HSET', KEYS[1], 'lease', number)
+  call('PEXPIRE', KEYS[1], ARGV[4])
+end
 if not blob then
   call('ZREM', KEYS[4], token)
   call('HDEL', KEYS[6], token)
