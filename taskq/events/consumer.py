@@ -40,7 +40,8 @@ class Consumer:
 
     1. `start` learns what the topic is, and starts the member, the fetcher and the runners.
     2. The member joins the group and claims what it is granted; the fetcher fills it; the runners handle and commit.
-    3. `stop` begins no more records, waits for those that run, commits, gives the partitions up, and leaves.
+    3. `stop` begins no more records (by key: but those that stand before records which are done), waits for those that
+       run, commits, gives the partitions up, and leaves.
 
     Without a handler nothing runs by itself: an iterator walks through the turns.
     """

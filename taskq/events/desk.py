@@ -94,6 +94,8 @@ class Desk:
         if not holding.revoking:
             holding.finish_by = time.monotonic() + FINISH_S
             holding.revoking = True
+            if holding in self._windows:
+                self.ready.add_later(holding, holding.finish_by)
             self.offer(holding)
 
     def lose(self, holding: Holding, epoch: int = 0, why: str = "was taken away") -> None:
@@ -132,9 +134,12 @@ class Desk:
         if isinstance(item, Lane):
             return lane_turn(item, self.plan)
         holding = cast("Holding", item)
-        if holding.revoking and not holding.lost:
-            self._tell(self.plan.options.on_revoke, holding.number)
         window = self._windows.get(holding)
+        if holding.lost or holding.released or (holding.revoking and window is not None and holding.lanes_run()):
+            return _nothing()
+        if holding.revoking and not holding.told:
+            holding.told = True
+            self._tell(self.plan.options.on_revoke, holding.number)
         if window is None:
             return self._merged(holding) if self.plan.options.alone else turn(holding, self.plan)
         if holding.revoking:
@@ -168,9 +173,12 @@ class Desk:
         """A turn is over."""
         self.ready.done(item)
         holding = holding_of(item)
-        if isinstance(item, Lane) and not item.window.drop(item) and not holding.lost:
-            owes = not holding.revoking or (holding.may_finish() and item.window.owed(item) > 0)
-            if owes:
+        if isinstance(item, Lane):
+            gone = item.window.drop(item)
+            if holding.revoking and holding.may_finish():
+                for lane in item.window.owing():  # what this one has done may be behind records of any
+                    self._offer_lane(lane)
+            elif not (gone or holding.lost or holding.revoking):
                 self._offer_lane(item)
         if holding.released or holding.lost:
             self._windows.pop(holding, None)

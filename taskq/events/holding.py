@@ -42,6 +42,7 @@ class Holding:
         self.queued = self.busy = self.lost = self.revoking = self.released = self.paused = self.gap = False
         self.valid_until = 0.0
         self.finish_by = 0.0  # until then what must be done before it is given up may be done
+        self.told = False  # that it is given up
         self.resume_at = 0.0  # a record that failed waits until then
         self.singly = 0  # up to this number a batch that failed is handled record by record
         self.began = 0.0  # when the handler that runs now began; 0 if none does
@@ -115,7 +116,9 @@ class Holding:
 
     def may_finish(self) -> bool:
         """Whether a handler may begin with what has to be done before the partition is given up."""
-        return not (self.lost or self.paused) and time.monotonic() < min(self.valid_until, self.finish_by)
+        return not (self.lost or self.released or self.paused) and time.monotonic() < min(
+            self.valid_until, self.finish_by
+        )
 
     def peek(self, count: int, max_bytes: int = 0) -> list[Record]:
         """The next records, at most so many and so large, but one at least if there is any."""

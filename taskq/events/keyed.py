@@ -88,13 +88,13 @@ class Window:
         """Whether a handler runs, or has to before the partition is given up: else what is done of other keys would be
         done once more by the next owner.
         """
-        if self.running:
-            return True
-        if not (holding.revoking and holding.may_finish()):
-            return False
+        return self.running or (holding.revoking and holding.may_finish() and bool(self.owing()))
+
+    def owing(self) -> list[Lane]:
+        """The lanes of which `owed` says something."""
         last, now = self._last_done(), time.monotonic()
-        lanes = [list(lane.slots)[:1] for lane in list(self.lanes.values()) if lane.resume_at <= now]
-        return any(slot.record.number < last for slots in lanes for slot in slots)
+        lanes = [(lane, list(lane.slots)[:1]) for lane in list(self.lanes.values()) if lane.resume_at <= now]
+        return [lane for lane, slots in lanes for slot in slots if slot.record.number < last]
 
     def _last_done(self) -> int:
         with self.lock:
@@ -134,7 +134,10 @@ def dispatch(holding: Holding, window: Window, plan: Plan) -> list[Lane]:
 
 
 def end(holding: Holding, window: Window, plan: Plan) -> Committing:
-    """Give the partition up: no lane runs any more."""
+    """Give the partition up, once no lane runs any more."""
+    holding.finish_by = 0.0  # first, and then the look: a lane that becomes busy after it may not begin a handler
+    if window.running:
+        return
     yield from flush(holding, window, plan, at_once=True)
     yield from leave(holding, plan)
 
@@ -143,8 +146,10 @@ def lane_turn(lane: Lane, plan: Plan) -> Turn:
     """One turn of one key."""
     holding, window = lane.holding, lane.window
     finishing = holding.revoking
+    if holding.lost or holding.released or (finishing and not holding.may_finish()):
+        return
     slots = list(lane.slots)[: window.owed(lane) if finishing else CHUNK]
-    if not slots or holding.lost:
+    if not slots:
         return
     record = slots[0].record
     mark = holding.marks.get(record.offset, Mark())

@@ -142,9 +142,11 @@ class Member:
         granted = [number for number in answer.owned if number not in desk.holdings and not self._lingers(number)]
         if granted:
             desk.brisk_until = time.monotonic() + BRISK_S
-            for number in granted:
-                refused = not self._claim(number, answer.owned[number], valid) or refused
-            desk.fetch_wanted.set()
+            try:
+                for number in granted:
+                    refused = not self._claim(number, answer.owned[number], valid) or refused
+            finally:
+                desk.fetch_wanted.set()
         return refused
 
     def _lingers(self, number: int) -> bool:
