@@ -135,6 +135,7 @@ class Consumer:
     def stop(self, grace: float = GRACE_S) -> None:
         """End in order: what runs may take `grace` seconds. Then what is not committed stays undone."""
         desk = self.desk
+        desk.finish_s = min(desk.finish_s, grace / 2)
         desk.stopping.set()
         for holding in list(desk.holdings.values()):
             desk.revoke(holding)

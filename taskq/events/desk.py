@@ -57,6 +57,7 @@ class Desk:
         self.member_wanted = threading.Event()  # the member's thread has something to do before its next beat
         self.fetch_wanted = threading.Event()  # a partition has room again, or was claimed
         self.brisk_until = 0.0  # until then partitions may come, so no read waits for long
+        self.finish_s = FINISH_S
         self.stopping = threading.Event()
         self.abandoned = threading.Event()  # what is not committed by now stays undone
         self.failure: TaskqError | None = None
@@ -75,9 +76,13 @@ class Desk:
 
     def offer(self, holding: Holding) -> None:
         """Let a partition have a turn, if it wants one, now or when its failed record is due."""
+        window = self._windows.get(holding)
+        if window is not None and holding.revoking and holding.may_finish():
+            for lane in window.owing():  # also one that failed, or could not begin, and was in no queue since
+                if not (lane.queued or lane.busy):
+                    self._offer_lane(lane)
         if not holding.wants_turn:
             return
-        window = self._windows.get(holding)
         if (
             window is not None
             and not (holding.revoking or holding.has_chores)
@@ -91,9 +96,12 @@ class Desk:
 
     def revoke(self, holding: Holding) -> None:
         """Give a partition up in order: its next turn does it."""
-        if not holding.revoking:
-            holding.finish_by = time.monotonic() + FINISH_S
-            holding.revoking = True
+        with self.lock:
+            begun = holding.revoking
+            if not begun:
+                holding.finish_by = time.monotonic() + self.finish_s
+                holding.revoking = True
+        if not begun:
             if holding in self._windows:
                 self.ready.add_later(holding, holding.finish_by)
             self.offer(holding)
@@ -101,6 +109,7 @@ class Desk:
     def lose(self, holding: Holding, epoch: int = 0, why: str = "was taken away") -> None:
         """A partition is not ours any more; what is in hand of it cannot commit."""
         holding.lost = True
+        self._windows.pop(holding, None)  # its lanes know their window; nobody else asks for it any more
         self.above = max(self.above, epoch)
         with self.lock:
             known = self.holdings.get(holding.number) is holding
@@ -137,6 +146,10 @@ class Desk:
         window = self._windows.get(holding)
         if holding.lost or holding.released or (holding.revoking and window is not None and holding.lanes_run()):
             return _nothing()
+        if holding.revoking and window is not None:
+            holding.finish_by = 0.0  # before anybody is told: nothing of it begins from now on
+            if window.running:
+                return _nothing()
         if holding.revoking and not holding.told:
             holding.told = True
             self._tell(self.plan.options.on_revoke, holding.number)
@@ -174,11 +187,9 @@ class Desk:
         self.ready.done(item)
         holding = holding_of(item)
         if isinstance(item, Lane):
+            # one that is given up goes on as far as it must: `offer` sees to that, below
             gone = item.window.drop(item)
-            if holding.revoking and holding.may_finish():
-                for lane in item.window.owing():  # what this one has done may be behind records of any
-                    self._offer_lane(lane)
-            elif not (gone or holding.lost or holding.revoking):
+            if not (gone or holding.lost or holding.revoking):
                 self._offer_lane(item)
         if holding.released or holding.lost:
             self._windows.pop(holding, None)

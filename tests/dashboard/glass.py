@@ -21,6 +21,7 @@ import pyte
 from tests.runtime.supervising import PATIENCE_S, ROOT
 
 ROOTS = os.pathsep.join(str(ROOT / name) for name in (".", "workers", "dashboard"))
+PIECES, PIECES_S = 50, 0.02
 OTHER_SCREEN = 1049 << 5  # as the emulator notes the private mode
 
 KEYS = {
@@ -83,6 +84,11 @@ class Glass:
             if self._closing[0] in ready:
                 return
             data = os.read(self._master, 65536)
+            # What is drawn in one go comes in pieces of 4 KiB: they are looked at once all are here.
+            for _ in range(PIECES):
+                if not select.select([self._master], [], [], PIECES_S)[0]:
+                    break
+                data += os.read(self._master, 65536)
             with self._changed:
                 self.raw += data
                 self._stream.feed(data)
