@@ -26,21 +26,13 @@ local deadline = tonumber(call('ZSCORE', KEYS[4], token))
 if ARGV[3] == 'lapse' and (not deadline or deadline > now) then return { 1, now, '', '' } end
 local blob, started = call('HGET', KEYS[5], token), {}
 call('DEL', KEYS[9])
-if crash then
-  call('HSET', KEYS[1], 'lease', '9007199254740992')
+local shut = crash and 9007199254740992 or recall and not blob and struct.unpack('>I4', sub(token, 9, 12)) or 0
+if shut > 0 and shut >= (tonumber(call('HGET', KEYS[1], 'lease')) or 0) then
+  call('HSET', KEYS[1], 'lease', string.format('%.0f', shut))
   call('PEXPIRE', KEYS[1], ARGV[4])
 end
 for i = 1, #ARGV[9], 16 do started[sub(ARGV[9], i, i + 15)] = true end
-local number = recall and not blob and struct.unpack('>I4', sub(token, 9, 12))
-if number and number > (tonumber(call('HGET', KEYS[1], 'lease')) or 0) then
-  call('HSET', KEYS[1], 'lease', number)
-  call('PEXPIRE', KEYS[1], ARGV[4])
-end
-if not blob then
-  call('ZREM', KEYS[4], token)
-  call('HDEL', KEYS[6], token)
-  return { 1, now, '', '' }
-end
+if not blob then call('ZREM', KEYS[4], token) call('HDEL', KEYS[6], token) return { 1, now, '', '' } end
 local condemned, heads, back, kept, recent = {}, {}, 0, 0, {}
 for at = #blob - 15, 17, -16 do
   local id = sub(blob, at, at + 15)
