@@ -160,8 +160,12 @@ def test_a11_a_child_without_descriptors_goes_on_with_the_connections_it_has_and
         silent = here.put("silent", f"s{n}")
         assert here.until_state(silent, "o").result[:1] == b"d"
     here.until(lambda: "its last file descriptor" in worker.text(), "the child to retire")
-    assert here.until_state(here.put("effective", "after"), "o").result[:1] == b"d"  # it opens a file
-    assert here.counter("reclaimed") == 0
+    after = here.put("effective", "after")
+    assert here.until_state(after, "o").result[:1] == b"d"  # it opens a file
+    # nothing that ran was taken back; the child that retires may have been asked for this one when it stopped
+    assert here.counter("crashed") == 0
+    assert here.counter("reclaimed") <= 1
+    assert here.runs("after") == 1
 
 
 @pytest.mark.parametrize("where", ["full", "closed"])

@@ -56,6 +56,7 @@ class Fetcher:
         self._due: dict[str, float] = {}
         self._paused: set[str] = set()
         self._rang: str | None = None
+        self._waiting: tuple[str, Ticket] | None = None  # the lease call behind a bell
         self._deaf_told = 0.0
         self._parked_at = 0.0
         self.refused = False
@@ -76,11 +77,13 @@ class Fetcher:
             self._signal.set()
 
     def stop(self) -> None:
-        """Lease nothing more; returns when no lease call is under way, but for one that waits for a bell: it goes on,
-        and what it gets is given back.
+        """Lease nothing more; returns when no lease call is under way, but for one that waits for a bell: it goes on
+        and gets nothing, or what it got already is given back.
         """
         self._stopping = True
         self._signal.set()
+        if self._waiting is not None:
+            self._call_off(*self._waiting)
         with self._fetching:
             pass
 
@@ -300,7 +303,12 @@ class Fetcher:
                 return
             fresh_until = self._fresh_until()
             left = min(left, self._broker.limits.lease / 4000)
+            self._waiting = queue, ticket
+            if self._stopping:  # looked at behind that, as `stop` sets this first
+                self._tokens.leased(ticket.token, 0)
+                return
             rung, answer = self._calls.behind_bell(queue, ticket, wanted, left)
+            self._waiting = None
             with self._fetching:
                 late = self._stopping
                 got = 0 if late else self._took(queue, ticket, answer, recall, fresh_until)
@@ -314,6 +322,13 @@ class Fetcher:
                 return
             if got >= wanted or isinstance(answer, TaskqError):
                 return
+
+    def _call_off(self, queue: str, ticket: Ticket) -> None:
+        """See that a call which waits for a bell gets nothing when that rings."""
+        try:
+            self._broker.reclaim(queue, ticket.token, b"", mode="recall")
+        except TaskqError as error:
+            log.debug("a lease call of queue %s could not be called off: %s", queue, error)
 
     def _give_back(self, queue: str, ticket: Ticket, answer: Leased | TaskqError) -> None:
         """What came when nothing was wanted any more. A quiet child may live on for long, so it tries again."""
