@@ -82,8 +82,9 @@ class Fetcher:
         """
         self._stopping = True
         self._signal.set()
-        if self._waiting is not None:
-            self._call_off(*self._waiting)
+        waiting = self._waiting  # read once: the fetching thread ends its wait when it likes
+        if waiting is not None:
+            self._call_off(*waiting)
         with self._fetching:
             pass
 
