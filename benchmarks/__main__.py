@@ -23,6 +23,7 @@ from benchmarks import (
     features,
     growth,
     idle,
+    lasting,
     looks,
     machine,
     outage,
@@ -73,6 +74,7 @@ ALONE: Mapping[str, Callable[[Bench], Report]] = {
     "recovery": recovery.measure,
     "outage": outage.measure,
     "storm": storm.measure,
+    "lasting": lasting.measure,
 }
 RESULTS = ROOT / "benchmarks" / "results" / "latest.json"
 _NOTE = "Redis on the loopback interface, no persistence (outage: append-only file, fsync each second)."
@@ -91,7 +93,8 @@ _NOTE = "Redis on the loopback interface, no persistence (outage: append-only fi
 )
 def main(lines: tuple[str, ...], quick: bool, rounds: int | None, path: Path) -> None:
     """Measure LINES of the budgets, P1 to P13 and P12b (P1 P2 P3 P5 P8 if none is named), or of what else there is:
-    peers, features, sizes, queues, processes, lengths, aof, P13-stream, streams, due, look, recovery, outage, storm.
+    peers, features, sizes, queues, processes, lengths, aof, P13-stream, streams, due, look, recovery, outage, storm,
+    lasting.
 
     Exit code 0 even if a budget is missed: the table says NO. 1 if something could not be measured.
     """

@@ -198,10 +198,27 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_project(
     assert [config.app for config in told[1:]] == ["environment:app", "given:app"]
 
 
+def test_queues_that_are_named_one_by_one_are_all_served(
+    told: list[WorkerConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["worker", "shop:app", "-q", "high:3", "-q", "low,mail", "--queues", "late"]) == exits.OK
+    monkeypatch.setenv("TASKQ_WORKER_QUEUES", "high:3, low")
+    assert run(["worker", "shop:app"]) == exits.OK
+    monkeypatch.delenv("TASKQ_WORKER_QUEUES")
+    (tmp_path / "pyproject.toml").write_text('[tool.taskq.worker]\nqueues = "low, high:3"\n')
+    assert run(["worker", "shop:app"]) == exits.OK
+    assert [config.queues for config in told] == [
+        (("high", 3), ("low", 1), ("mail", 1), ("late", 1)),
+        (("high", 3), ("low", 1)),
+        (("low", 1), ("high", 3)),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
         ("worker", "no app is named"),
+        ("worker shop:app -q a -q a", "named twice"),
         ("worker shop:app -c 0", "concurrency=0"),
         ("worker shop:app -p -3", "processes=-3"),
         ("worker shop:app -q a,a", "named twice"),

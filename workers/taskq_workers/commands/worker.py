@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from taskq import __version__
 from taskq.errors import BrokerRefused, ConfigError
@@ -38,8 +39,20 @@ _PREFIX = "TASKQ_WORKER_"
 _OF_A_SERVICE = re.compile(r"(\w+_)?SERVICE_(HOST|PORT(_\w+)?)|PORT|(\w+_)?PORT_\d+_\w+")
 
 
+class _Queues(click.Option):
+    """`-q` may be given again. From the environment and the project it comes as one text, or as a list."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
+        value, source = super().consume_value(ctx, opts)
+        return ([value] if isinstance(value, str) else value), source
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        return self.resolve_envvar_value(ctx)
+
+
 def _queues(_: click.Context, __: click.Parameter, value: Any) -> tuple[tuple[str, int], ...]:
-    return parse_queues(value) if value else ()
+    given = ",".join(str(part) for part in value or ())
+    return parse_queues(given) if given else ()
 
 
 _OPTIONS = (
@@ -49,10 +62,12 @@ _OPTIONS = (
     click.option(
         "-q",
         "--queues",
+        cls=_Queues,
+        multiple=True,
         type=click.UNPROCESSED,
         callback=_queues,
         metavar="NAME[:WEIGHT],...",
-        help="Queues to serve, by weight; else every queue of the app's tasks.",
+        help="Queues to serve, by weight (may be repeated); else every queue of the app's tasks.",
     ),
     click.option("--strict-order", is_flag=True, help="Serve queues in the order given, not by weight."),
     click.option("--no-events", is_flag=True, help="Run tasks only; handle no records of topics."),
