@@ -55,21 +55,21 @@ _SHORT = Limits(lease=1)
 _TASKS = [f"unknown.task{number}" for number in range(10)]
 
 
-def body_sizes(count: int) -> Iterator[int]:
-    """Sizes of bodies, the large ones spread evenly among the small, whatever the count."""
+def body_sizes(count: int, largest: int = LARGE) -> Iterator[int]:
+    """Sizes of bodies, the large ones spread evenly among the small, whatever the count; none above `largest`."""
     due = [0.0] * len(SIZES)
     for _ in range(count):
         for at, (_, share) in enumerate(SIZES):
             due[at] += share
         pick = max(range(len(SIZES)), key=lambda at: due[at])
         due[pick] -= 1.0
-        yield SIZES[pick][0]
+        yield min(SIZES[pick][0], largest)
 
 
-def messages(count: int, random_: random.Random, urgent: float = URGENT) -> Iterator[Outgoing]:
+def messages(count: int, random_: random.Random, urgent: float = URGENT, largest: int = LARGE) -> Iterator[Outgoing]:
     """Messages of every kind: mostly plain, some delayed, unique, expiring, with an id of their own, urgent."""
     noise = os.urandom(LARGE)
-    for raw, size in zip(_ids(count), body_sizes(count), strict=True):
+    for raw, size in zip(_ids(count), body_sizes(count, largest), strict=True):
         kind = random_.random()
         body = noise[:size]
         if kind < DELAYED:
@@ -97,8 +97,9 @@ class HeavyQueue:
     transport: Transport = "list"
     urgent = URGENT
 
-    def __init__(self, server: Server, count: int, rounds: int, name: str = "heavy") -> None:
+    def __init__(self, server: Server, count: int, rounds: int, name: str = "heavy", *, largest: int = LARGE) -> None:
         self.name = name
+        self.largest = largest
         self.count = count
         self.rounds = rounds
         self.random = random.Random(13)
@@ -145,7 +146,7 @@ class HeavyQueue:
     def fill(self) -> None:
         """The queue as it is to be: every kind of message, bulk by bulk."""
         bulk: list[Outgoing] = []
-        for message in messages(self.count, self.random, self.urgent):
+        for message in messages(self.count, self.random, self.urgent, self.largest):
             self.ids.append(message.id)
             bulk.append(message)
             if len(bulk) == BULK:

@@ -18,6 +18,7 @@ _ENTRIES = 200_000
 BARE, SHORTEST = "a bare XADD", "the shortest script"
 _BARE, _TWICE_KEYS = "bare", ("bare-stream", "bare-bodies")
 _TWICE = "redis.call('HSET', KEYS[2], ARGV[1], ARGV[2]) return redis.call('XADD', KEYS[1], '*', 'body', ARGV[2])"
+_SMALL, _SMALLS, _FILLS = 300, 250, 40  # bytes of each, how many in a command, commands between two large bodies
 _TINY = ("GET", "HLEN", "LLEN", "SET", "TIME", "TYPE", "ZCARD")  # whatever the size of the key: no rehash, no copy
 
 
@@ -46,16 +47,21 @@ def prepare(server: Server, transport: Transport = "list") -> dict[str, str]:
     return names
 
 
-def bare(server: Server, size: int, count: int = 250) -> None:
+def bare(server: Server, size: int, count: int = 60) -> None:
     """What the server takes for large bodies by itself: an XADD without any script, and the shortest script that stores
-    a body twice, as an enqueue of a stream queue must. None goes before all are there, so each needs fresh memory.
+    a body twice, as an enqueue of a stream queue must.
+
+    They come as in a queue that grows: before each, small messages take what memory the last one has given back. So
+    each copy needs pages that the kernel has yet to give.
     """
-    body = os.urandom(size)
-    for _ in range(count):
-        server.execute("XADD", _BARE, "*", "body", body)
+    body, small = os.urandom(size), os.urandom(_SMALL)
+    fill = [[part for at in range(_SMALLS) for part in (b"%d-%d" % (turn, at), small)] for turn in range(_FILLS)]
     for number in range(count):
-        server.execute("EVAL", _TWICE, 2, *_TWICE_KEYS, number, body)
-    server.execute("UNLINK", _BARE, *_TWICE_KEYS)
+        for command in (("XADD", _BARE, "*", "body", body), ("EVAL", _TWICE, 2, *_TWICE_KEYS, number, body)):
+            for part in fill:
+                server.execute("HSET", f"bare-small-{number}-{command[0]}", *part)
+            server.execute(*command)
+    server.execute("FLUSHALL", "ASYNC")
 
 
 def by_name(entries: Sequence[Sequence[Any]], names: Mapping[str, str]) -> dict[str, list[float]]:

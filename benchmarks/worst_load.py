@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.load import LARGE, HeavyQueue, batches
+from benchmarks.load import HeavyQueue, batches
 from taskq.message import new_ids
 from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_MESSAGES, Buried, Delivery, Finished, Mark, Outgoing
@@ -32,8 +32,8 @@ def run(queue: HeavyQueue) -> None:
 def settle(queue: HeavyQueue) -> None:
     """Tasks with large bodies that end at once, with and without a result, cut as a worker cuts them."""
     for result in (b"", b"d1"):
-        held = _held(queue, _BODIES, LARGE, _BODIES)
-        done = [Finished(one.id, one.token, "d", result, 1, freed=LARGE) for one in held] if result else held
+        held = _held(queue, _BODIES, queue.largest, _BODIES)
+        done = [Finished(one.id, one.token, "d", result, 1, freed=queue.largest) for one in held] if result else held
         for part in cut(list(done)):
             queue.send([calls.ack(queue.keys, part, queue.seat.op(queue.name, "ack"), queue.limits)])
 
@@ -42,7 +42,7 @@ def drop(queue: HeavyQueue) -> None:
     """Large dead letters and quarantined messages, all too old at once."""
     old = replace(queue.limits, dead_age=-1)
     for quarantine in (False, True):
-        _bury(queue, _held(queue, _BODIES, LARGE, _BODIES), quarantine=quarantine)
+        _bury(queue, _held(queue, _BODIES, queue.largest, _BODIES), quarantine=quarantine)
         place = queue.keys.quarantine if quarantine else queue.keys.dead
         while queue.link.execute("ZCARD", place):
             queue.send([calls.sweep(queue.keys, old)])
@@ -50,7 +50,7 @@ def drop(queue: HeavyQueue) -> None:
 
 def push_out(queue: HeavyQueue) -> None:
     """Large dead letters above a cap that was lowered, then one more."""
-    _bury(queue, _held(queue, _BODIES, LARGE, _BODIES))
+    _bury(queue, _held(queue, _BODIES, queue.largest, _BODIES))
     limits, queue.limits = queue.limits, replace(queue.limits, dead=1)
     for one in _held(queue, _BODIES, 100, _BODIES):
         _bury(queue, [one])
@@ -80,7 +80,9 @@ def cancel(queue: HeavyQueue) -> None:
 def _held(queue: HeavyQueue, count: int, size: int, leases: int) -> list[Delivery]:
     """New messages, leased by so many calls."""
     body, held = b"x" * size, list[Delivery]()
-    for part in batches([Outgoing(one, body) for one in new_ids(count)], 10 if size == LARGE else LEASE_MESSAGES):
+    for part in batches(
+        [Outgoing(one, body) for one in new_ids(count)], 10 if size == queue.largest else LEASE_MESSAGES
+    ):
         queue.broker.enqueue(queue.name, part)
     while len(held) < count:
         ticket = queue.seat.ticket(queue.name)
