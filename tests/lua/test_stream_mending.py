@@ -270,3 +270,14 @@ def test_a_queue_whose_transport_was_removed_does_not_become_a_list_queue_while_
     with pytest.raises(ConfigError, match="its stream holds 2 messages"):
         queue.declare(transport="list")
     assert queue.link.execute("HGET", queue.keys.meta, "transport") == b"stream"
+
+
+def test_the_first_message_with_a_record_makes_a_stream_queue_and_one_that_is_there_already_none(
+    queue: StreamQueue,
+) -> None:
+    queue.enqueue(message(1, explicit=True))
+    queue.link.execute("HDEL", queue.keys.meta, "transport")
+    queue.enqueue(message(1, explicit=True))
+    assert queue.link.execute("HGET", queue.keys.meta, "transport") is None
+    queue.enqueue(message(2, explicit=True))
+    assert queue.link.execute("HGET", queue.keys.meta, "transport") == b"stream"

@@ -123,6 +123,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): DIGEST,
     ("enqueue", "does not `call('HLEN', KEYS[4])`"): "A message that is new has been looked for there before the first "
     "write; if none is new, nothing is written there.",
+    ("enqueue", "leaves out `not said` in `streamed and not said`"): "The same word is written over itself.",
     ("lease", "does not `call('HLEN', KEYS[6])`"): READ,
     (
         "redrive",

@@ -27,6 +27,9 @@ from taskq_workers.counting import as_done, as_ended
 from taskq_workers.report import Report
 from taskq_workers.table import Table
 
+# What keeps a message from running, by its own record. An int: an IntFlag takes a microsecond to compare.
+_STOPPING = int(Flags.CANCEL | Flags.EXPIRED)
+
 Put = Callable[[tuple[str, Any]], None]
 Hook = Callable[[str, Attempt, BaseException], None]
 
@@ -77,7 +80,7 @@ class Executor:
         if (
             table.recall_number() == attempt.recall
             and now < attempt.fresh_until
-            and not (plan.once or delivery.flags or self.cancelled or self.lost_tokens)
+            and not (plan.once or delivery.flags & _STOPPING or self.cancelled or self.lost_tokens)
         ):
             return True
         if self._may_run(attempt):
@@ -93,7 +96,7 @@ class Executor:
                 time.sleep(0.005)
             self.release(attempt)
             return False
-        if delivery.token in self.lost_tokens or attempt.started >= self._surely_ours(attempt):
+        if delivery.token in self.lost_tokens or not self._surely_ours(attempt):
             # This process stood still, and others may have taken over. If so the broker refuses what is given back.
             self.release(attempt)
             return False
@@ -105,9 +108,10 @@ class Executor:
             return False
         return not attempt.plan.once or self._mark_once(attempt)
 
-    def _surely_ours(self, attempt: Attempt) -> float:
-        """Until when the lease is known to last: on a slow line it is extended before its call is answered."""
-        return max(attempt.fresh_until, self._held_until(attempt.delivery.token))
+    def _surely_ours(self, attempt: Attempt) -> bool:
+        """Whether the lease is known to last: on a slow line it is extended before its call is answered."""
+        started = attempt.started
+        return started < attempt.fresh_until or started < self._held_until(attempt.delivery.token)
 
     def _mark_once(self, attempt: Attempt) -> bool:
         """Have it stored that the message was started, before it is: from then on nobody runs it again."""
