@@ -83,7 +83,7 @@ _NOTE = "Redis on the loopback interface, no persistence (outage: append-only fi
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("lines", nargs=-1, type=click.Choice([*TOGETHER, *ALONE]), metavar="[LINE]...")
 @click.option("--quick", is_flag=True, help="Small and soon over; for seeing that it works, not for figures.")
-@click.option("--rounds", type=click.IntRange(1), help="Interleaved rounds; 3, or 1 with --quick.")
+@click.option("--rounds", type=click.IntRange(1), help="Interleaved rounds; 5, or 1 with --quick.")
 @click.option(
     "--json",
     "path",
@@ -102,7 +102,7 @@ def main(lines: tuple[str, ...], quick: bool, rounds: int | None, path: Path) ->
         del os.environ[name]  # a broker of the caller's must not be measured, let alone filled
     wanted = list(dict.fromkeys(lines or DEFAULT))
     load, begun = machine.Load(), time.monotonic()
-    with Bench(quick, rounds or (1 if quick else 3)) as bench:
+    with Bench(quick, rounds or (1 if quick else 5)) as bench:
         reports, failed = run(bench, wanted)
         about = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,8 +11,13 @@ from benchmarks.figures import Report, number, spread
 
 OURS, RAW, PEERS = "#c23b22", "#9aa5b1", "#4a6fa5"
 
-# From P1, by the name of the plan: what the bar is called.
+# By the name of the plan: what the bar is called.
 BARS = {
+    "taskq-async-p1": "taskq, 1 process, coroutines",
+    "dramatiq-p1t10": "dramatiq, 10 threads",
+    "dramatiq-p2t4": "dramatiq, at its fastest here",
+    "bullmq-c10": "bullmq (Node), 10 at a time",
+    "bullmq-c100": "bullmq (Node), 100 at a time",
     "taskq-default": "taskq, as shipped",
     "taskq-sync-p1": "taskq, 1 process of 10",
     "taskq-sync-p2": "taskq, 2 processes of 10",
