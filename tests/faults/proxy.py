@@ -121,7 +121,7 @@ class Proxy:
 
     def must_have_fired(self) -> None:
         """Fail if something that was ordered has not happened."""
-        idle = [fault for fault in self._faults if not fault.fired]
+        idle = [fault for fault in self._faults if not fault.has_fired()]
         assert not idle, f"these faults did not fire, so the test proves nothing: {idle}"
 
     def close(self) -> None:

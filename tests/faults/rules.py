@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 PATIENCE_S = 40.0
+MOMENT_S = 1.0
 _STEP_S = 0.02
 
 Way = Literal["up", "down"]
@@ -79,6 +80,11 @@ class Fault:
             if not self._happened.wait_for(lambda: self.fired >= times, PATIENCE_S):
                 raise AssertionError(f"waited {PATIENCE_S} s for {times} times {self}")
         return self
+
+    def has_fired(self) -> bool:
+        """Also if it is about to: what a script stored is seen at once, its reply is lost on the way a moment later."""
+        with self._happened:
+            return self._happened.wait_for(lambda: self.fired > 0, MOMENT_S)
 
     def end(self, *, deliver: bool = True) -> None:
         """No more of it. What it has kept back goes on its way, or its connections are cut."""
