@@ -1,4 +1,4 @@
-"""Memory over an hour of load: one worker with everything that it can do, at a steady rate; the sizes at both ends."""
+"""Memory over an hour of load: one worker with much of what it can do, at a steady rate; the sizes at both ends."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _STEP_S, _LOOK_S, _PATIENCE_S = 0.1, 5.0, 60.0
 _TEXTS = tuple("x" * size for size in (10, 100, 1_000, 10_000))
 _PLAIN, _FAILING, _UNIQUES = 50, 2, 20
 _NEVER_DONE = 1  # what is periodic comes each second
+_STEP = 4 * _PLAIN + 2 * _FAILING + 2
 NAMES = ("supervisor", "children", "server")
 
 
@@ -83,8 +84,9 @@ def _course(bench: Bench, server: Server, running: Running, seconds: float) -> C
 
 
 def _send(number_: int) -> int:
-    """What one step sends; of the unique ones, some find another of theirs there."""
-    text = _TEXTS[number_ % len(_TEXTS)]
+    """What one step sends."""
+    step = number_ // _STEP
+    text = _TEXTS[step % len(_TEXTS)]
     calls = [(number_ + at, _TEXTS[at % 3]) for at in range(_PLAIN)]
     load.kept.enqueue_many(calls)
     load.awaited.enqueue_many(calls)
@@ -92,9 +94,9 @@ def _send(number_: int) -> int:
     load.failing.enqueue_many([(number_ + at,) for at in range(_FAILING)])
     load.failing_too.enqueue_many([(number_ + at,) for at in range(_FAILING)])
     load.kept.options(delay=2.0).enqueue(number_, text)
-    load.awaited.options(unique=f"key-{number_ % _UNIQUES}", priority=2).enqueue(number_, text)
+    load.awaited.options(unique=f"key-{step % _UNIQUES}", priority=2).enqueue(number_, text)
     load.ticks.publish_many([Event(number_ + at, key=f"key-{at}") for at in range(_PLAIN)])
-    return 4 * _PLAIN + 2 * _FAILING + 2
+    return _STEP
 
 
 def _left(server: Server) -> int:

@@ -1,4 +1,4 @@
-"""The app of `lasting`: one task of each kind that a worker may have to do with, and a topic."""
+"""The app of `lasting`: tasks of several kinds on both transports, a schedule, and a topic."""
 
 from __future__ import annotations
 

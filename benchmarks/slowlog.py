@@ -52,7 +52,7 @@ def bare(server: Server, size: int, count: int = 60) -> None:
     a body twice, as an enqueue of a stream queue must.
 
     They come as in a queue that grows: before each, small messages take what memory the last one has given back. So
-    each copy needs pages that the kernel has yet to give.
+    most copies need pages that the kernel has yet to give.
     """
     body, small = os.urandom(size), os.urandom(_SMALL)
     fill = [[part for at in range(_SMALLS) for part in (b"%d-%d" % (turn, at), small)] for turn in range(_FILLS)]

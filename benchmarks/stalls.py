@@ -16,7 +16,7 @@ from benchmarks.stream_load import StreamQueue
 
 BUDGET_MS = 10.0
 LESS = 262_144
-"""A second size of the largest bodies: what one of a mebibyte takes is mostly the server's own."""
+"""A second size of the largest bodies: what one of a mebibyte takes is partly the server's own."""
 
 RUNS = 3
 EXTREMES = 2_000

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import get_args
 
+from taskq.inspector import Inspector
 from taskq.tasks.queues import Transport
 from tests.faults.history import Report, pending_of
 from tests.faults.load import Load
@@ -204,8 +205,21 @@ class Chaos:
             kept = count("HLEN", names.body) == count("ZCARD", names.dead)
             return bool(kept and not count("ZCARD", names.leases) and not pending_of(here.broker, "work"))
 
-        here.until(drained, "the queue to drain")
+        try:
+            here.until(drained, "the queue to drain")
+        except AssertionError as error:
+            raise AssertionError(f"{_left(here)}; {error}") from error
         return here.history().judge(here.disturbed, here.late, dead=True)
+
+
+def _left(here: Stage) -> str:
+    """What a queue that does not drain still holds."""
+    count, names = here.broker.link.execute, here.broker.keys("work")
+    ids = set(count("HKEYS", names.body)) - set(count("ZRANGE", names.dead, 0, -1))
+    records = {raw.hex(): count("HGET", names.state, raw) for raw in sorted(ids)[:5]}
+    inspector = Inspector(here.broker.link, here.namespace)
+    tally = count("HGETALL", names.tally)
+    return f"left: {len(ids)}, such as {records}; {inspector.queue('work')}; {pending_of(here.broker, 'work')}; {tally}"
 
 
 def main() -> int:

@@ -281,3 +281,16 @@ def test_the_first_message_with_a_record_makes_a_stream_queue_and_one_that_is_th
     assert queue.link.execute("HGET", queue.keys.meta, "transport") is None
     queue.enqueue(message(2, explicit=True))
     assert queue.link.execute("HGET", queue.keys.meta, "transport") == b"stream"
+
+
+def test_a_tally_that_is_lost_before_an_enqueue_is_counted_anew_all_the_same(queue: StreamQueue) -> None:
+    fill(queue, 0, 5)
+    words = ("XREADGROUP", "GROUP", GROUP, "stranger", "COUNT", 3, "STREAMS", queue.keys.stream, ">")
+    assert queue.link.execute(*words)
+    queue.link.execute("UNLINK", queue.keys.tally)
+    queue.enqueue(message(5))
+    queue.watch_all()
+    got = numbers(queue.take())
+    assert queue.repair() > 0
+    assert sorted(got + numbers(queue.take())) == [0, 1, 2, 3, 4, 5]
+    queue.link.execute("XGROUP", "DELCONSUMER", queue.keys.stream, GROUP, "stranger")

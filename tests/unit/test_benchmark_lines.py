@@ -170,7 +170,7 @@ def test_bars_are_named_for_people_and_hold_medians() -> None:
     assert plot.bars(reports) == [
         ("taskq, as shipped", 2.0, plot.OURS),
         ("raw loop, 1 process", 2.0, plot.RAW),
-        ("bullmq-c10", 2.0, plot.PEERS),
+        ("bullmq (Node), 10 at a time", 2.0, plot.PEERS),
     ]
     assert "2026-11-27, taskq 1.0 at abc1234" in plot.caption(ABOUT)
 

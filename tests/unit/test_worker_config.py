@@ -207,11 +207,16 @@ def test_queues_that_are_named_one_by_one_are_all_served(
     monkeypatch.delenv("TASKQ_WORKER_QUEUES")
     (tmp_path / "pyproject.toml").write_text('[tool.taskq.worker]\nqueues = "low, high:3"\n')
     assert run(["worker", "shop:app"]) == exits.OK
+    (tmp_path / "pyproject.toml").write_text('[tool.taskq.worker]\nqueues = ["low"]\n')
+    assert run(["worker", "shop:app", "-q", ""]) == exits.OK
     assert [config.queues for config in told] == [
         (("high", 3), ("low", 1), ("mail", 1), ("late", 1)),
         (("high", 3), ("low", 1)),
         (("low", 1), ("high", 3)),
+        (),
     ]
+    (tmp_path / "pyproject.toml").write_text('[tool.taskq.worker]\nqueues = [""]\n')
+    assert run(["worker", "shop:app"]) == exits.USAGE
 
 
 @pytest.mark.parametrize(

@@ -44,15 +44,18 @@ class _Queues(click.Option):
 
     def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, ParameterSource]:
         value, source = super().consume_value(ctx, opts)
-        return ([value] if isinstance(value, str) else value), source
+        if isinstance(value, str):
+            value = [value]
+        elif source is ParameterSource.DEFAULT_MAP:
+            return value, source  # a list in the project's file; an empty name in it is refused
+        return ([] if value == [""] else value), source
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
         return self.resolve_envvar_value(ctx)
 
 
 def _queues(_: click.Context, __: click.Parameter, value: Any) -> tuple[tuple[str, int], ...]:
-    given = ",".join(str(part) for part in value or ())
-    return parse_queues(given) if given else ()
+    return parse_queues(",".join(str(part) for part in value)) if value else ()
 
 
 _OPTIONS = (

@@ -40,7 +40,8 @@ local function append(bodies)
   bodies = bodies or {}
   for _, id in ipairs(ids) do absent[#absent + 1] = not bodies[id] and id or nil end
   for i, body in ipairs(#absent > 0 and call('HMGET', KEYS[7], unpack(absent)) or {}) do bodies[absent[i]] = body end
-  local tally = call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt', 'last')
+  local tally = call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt', 'last', 'appended')
+  local lost = not tally[6] and call('XLEN', KEYS[1]) > 0 -- the tally: watch counts anew what the stream holds
   local n, b, big = tonumber(tally[1]) or 0, tonumber(tally[2]) or 0, tonumber(tally[3]) or 0
   for _, id in ipairs(ids) do
     local body = bodies[id]
@@ -56,7 +57,7 @@ local function append(bodies)
   call('HSET', KEYS[4], 'n', n, 'b', b, 'big', big)
   -- of a message with two entries that are unread the second may be taken for what a retry has appended behind them
   if tally[4] and last then call('HSET', KEYS[4], 'doubt', last) end
-  call('HINCRBY', KEYS[4], 'appended', count)
+  if not lost then call('HINCRBY', KEYS[4], 'appended', count) end
   return count, last
 end
 
