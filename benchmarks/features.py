@@ -25,6 +25,7 @@ TEXT = ("customer 4711 ordered 3 kettles, 2 of them blue; " * 42)[:2_048]
 TRACEPARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 _SCRAPE_S = 1.0
 _SOON_S = 0.05
+_LONGER = 6  # so many times the tasks, that it is read while they run
 
 
 def plans(count: int) -> dict[str, Plan]:
@@ -33,7 +34,7 @@ def plans(count: int) -> dict[str, Plan]:
     found = {
         PLAIN: calls_plan("plain", count, drained, noop.call),
         "results kept": calls_plan("results", count, bench_app.KEEP, bench_app.kept.call),
-        METRICS: _scraped(calls_plan("metrics", count, drained, noop.call)),
+        METRICS: _scraped(calls_plan("metrics", count * _LONGER, drained, noop.call)),
         "one middleware": _featured(calls_plan("middleware", count, drained, noop.call), featured.MIDDLEWARE),
         "unique keys": calls_plan("unique", count, drained, lambda slot: noop.options(unique=str(slot)).call(slot)),
         "five priorities": calls_plan(
