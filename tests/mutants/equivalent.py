@@ -123,7 +123,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): DIGEST,
     ("enqueue", "does not `call('HLEN', KEYS[4])`"): "A message that is new has been looked for there before the first "
     "write; if none is new, nothing is written there.",
-    ("enqueue", "leaves out `not said` in `streamed and not said`"): "The same word is written over itself.",
+    **dict.fromkeys(
+        (
+            ("enqueue", f"leaves out `not said` in `{before}streamed and not said`")
+            for before in ("", "#entries > 0 and ")
+        ),
+        "The same word is written over itself.",
+    ),
     ("lease", "does not `call('HLEN', KEYS[6])`"): READ,
     (
         "redrive",
