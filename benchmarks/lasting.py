@@ -10,7 +10,7 @@ from benchmarks.bench import Bench, wait_for
 from benchmarks.figures import Report, Row, number, spread
 from benchmarks.idle import pss_mib
 from benchmarks.machine import Load
-from benchmarks.processes import Running, environment, worker_command
+from benchmarks.processes import MeasurementFailed, Running, environment, worker_command
 from benchmarks.server import Server
 from taskq import Event
 from taskq.inspector import Inspector
@@ -19,6 +19,7 @@ SECONDS, WARM_S, END_S = 3_600, 300, 300
 _STEP_S, _LOOK_S, _PATIENCE_S = 0.1, 5.0, 60.0
 _TEXTS = tuple("x" * size for size in (10, 100, 1_000, 10_000))
 _PLAIN, _FAILING, _UNIQUES = 50, 2, 20
+_START_S = 10.0
 _NEVER_DONE = 1  # what is periodic comes each second
 _STEP = 4 * _PLAIN + 2 * _FAILING + 2
 NAMES = ("supervisor", "children", "server")
@@ -66,12 +67,16 @@ def measure(bench: Bench) -> Report:
 
 def _course(bench: Bench, server: Server, running: Running, seconds: float) -> Course:
     """Ten steps a second, none made up for: a step that comes late moves all that follow."""
-    course, told = Course(), 0.0
+    course, told, first = Course(), 0.0, list[int]()
     while course.seconds < seconds:
         step = time.monotonic()
         course.sent += _send(course.sent)
         if not course.readings or course.seconds > course.readings[-1].at + _LOOK_S:
             running.check_failed()
+            if course.seconds > _START_S:
+                first = first or sorted(running.children())
+                if sorted(running.children()) != first:  # a new one would hide what the old one had grown to
+                    raise MeasurementFailed(f"a child was replaced: {running.tail()}")
             course.readings.append(_read(course, server, running))
         if course.seconds > told + 60:
             told, last = course.seconds, course.readings[-1]

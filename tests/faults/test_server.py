@@ -78,11 +78,11 @@ def test_c02_a_server_that_forgot_everything_is_served_on(volatile: Stage) -> No
     assert ("Traceback" in worker.text(), worker.text().count(LOST)) == (False, 1)
 
 
-@pytest.mark.parametrize("always", [False, True], ids=["everysec", "always"])
+@pytest.mark.parametrize("always", [False, True], ids=["no", "always"])
 def test_c03_a_server_that_is_killed_in_the_middle_of_bulks_keeps_whole_scripts_only(
     start_server: Server, namespace: str, transport: Transport, always: bool
 ) -> None:
-    config = {"appendfsync": "always" if always else "everysec"}
+    config = {"appendfsync": "always" if always else "no"}
     with stage(start_server(aof=True, config=config), namespace, transport=transport) as here:
         proxy = here.proxy()
         producer = here.producer(proxy)

@@ -294,3 +294,13 @@ def test_a_tally_that_is_lost_before_an_enqueue_is_counted_anew_all_the_same(que
     assert queue.repair() > 0
     assert sorted(got + numbers(queue.take())) == [0, 1, 2, 3, 4, 5]
     queue.link.execute("XGROUP", "DELCONSUMER", queue.keys.stream, GROUP, "stranger")
+
+
+def test_a_tally_that_is_lost_with_nothing_in_the_queue_begins_anew(queue: StreamQueue) -> None:
+    fill(queue, 0, 3)
+    finish(queue, 3)
+    queue.link.execute("UNLINK", queue.keys.tally)
+    queue.enqueue(message(3))
+    assert (queue.tally("appended"), numbers(queue.take())) == (1, [3])
+    queue.watch_all()
+    assert (queue.tally("appended"), queue.tally("read"), queue.tally("healed")) == (1, 1, 0)

@@ -219,6 +219,16 @@ def test_queues_that_are_named_one_by_one_are_all_served(
     assert run(["worker", "shop:app"]) == exits.USAGE
 
 
+@pytest.mark.parametrize("text", ["[tool.taskq.worker.queues]\nhigh = 3\n", "[tool.taskq.worker]\nqueues = 5\n"])
+def test_queues_of_a_project_that_are_no_names_are_refused(
+    told: list[WorkerConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert run(["worker", "shop:app"]) == exits.USAGE
+    assert "give names with weights, as in 'high:3,default'" in capsys.readouterr().err
+    assert not told
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from taskq import __version__
 from taskq.errors import BrokerRefused, ConfigError
-from taskq.names import did_you_mean
+from taskq.names import did_you_mean, shown
 from taskq.settings import Settings
 from taskq.store import keys, layout
 from taskq.store.connection import SyncLink, check_server, server_facts
@@ -47,7 +47,9 @@ class _Queues(click.Option):
         if isinstance(value, str):
             value = [value]
         elif source is ParameterSource.DEFAULT_MAP:
-            return value, source  # a list in the project's file; an empty name in it is refused
+            if not isinstance(value, list):  # of a table the weights would be lost without a word
+                raise ConfigError(f"queues={shown(value)}: give names with weights, as in 'high:3,default', or a list")
+            return value, source  # an empty name in it is refused
         return ([] if value == [""] else value), source
 
     def value_from_envvar(self, ctx: click.Context) -> Any:

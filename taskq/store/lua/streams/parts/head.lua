@@ -41,7 +41,8 @@ local function append(bodies)
   for _, id in ipairs(ids) do absent[#absent + 1] = not bodies[id] and id or nil end
   for i, body in ipairs(#absent > 0 and call('HMGET', KEYS[7], unpack(absent)) or {}) do bodies[absent[i]] = body end
   local tally = call('HMGET', KEYS[4], 'n', 'b', 'big', 'doubt', 'last', 'appended')
-  local lost = not tally[6] and call('XLEN', KEYS[1]) > 0 -- the tally: watch counts anew what the stream holds
+  -- The tally, and not of these alone: watch counts anew what the stream holds.
+  local lost = not tally[6] and call('XLEN', KEYS[1]) > 0 and call('HLEN', KEYS[7]) > #ids
   local n, b, big = tonumber(tally[1]) or 0, tonumber(tally[2]) or 0, tonumber(tally[3]) or 0
   for _, id in ipairs(ids) do
     local body = bodies[id]
