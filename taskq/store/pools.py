@@ -49,6 +49,17 @@ def _joined(parts: list[bytes]) -> list[bytes]:
     return found
 
 
+def _read(connection: Any, timeout: float) -> Any:
+    """One reply. A limit that is not the connection's own is set and reset by two system calls around each read, behind
+    each of which a thread waits for the interpreter.
+    """
+    return (
+        connection.read_response()
+        if timeout == connection.socket_timeout
+        else connection.read_response(timeout=timeout)
+    )
+
+
 def _busy(limit: int, seconds: float) -> BrokerUnavailable:
     error = BrokerUnavailable(f"all {limit} connections to the broker were busy for {seconds:g} s")
     error.sent = False
@@ -95,9 +106,9 @@ class SyncPool:
         try:
             if asking:
                 connection.send_command("ASKING")
-                connection.read_response(timeout=timeout)
+                _read(connection, timeout)
             connection.send_packed_command(_joined(_packed(connection, args)))
-            reply = connection.read_response(timeout=timeout)
+            reply = _read(connection, timeout)
             whole = True
             return reply
         except Exception as error:
@@ -113,7 +124,7 @@ class SyncPool:
             connection.send_packed_command(_joined([part for args in commands for part in _packed(connection, args)]))
             while len(values) < len(commands):
                 try:
-                    values.append(connection.read_response(timeout=timeout))
+                    values.append(_read(connection, timeout))
                 except Exception as error:
                     if not self._is_reply(error):
                         raise

@@ -1,4 +1,4 @@
-"""A long fetch goes in parts, of which the next is under way while one is dealt with."""
+"""A long fetch goes in parts, of which the next two are under way while one is dealt with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from taskq.errors import BrokerUnavailable
-from taskq_workers.leasing import PART, LeaseCalls
+from taskq.tasks.broker import Leased
+from taskq_workers.leasing import AHEAD, PART, LeaseCalls
 
 
 class Line:
@@ -18,7 +19,8 @@ class Line:
     def __init__(self) -> None:
         self.sent: list[Sequence[Any]] = []
         self.changed = threading.Condition()
-        self.calls = LeaseCalls(cast("Any", None), lambda: False, alone=False)
+        self.stopped = threading.Event()
+        self.calls = LeaseCalls(cast("Any", None), self.stopped.is_set, alone=False)
         self.calls.send = self._send  # type: ignore[method-assign]
 
     def _send(self, queue: str, tickets: list[Any], parked: str | None, *, patient: bool = False) -> Sequence[Any]:
@@ -28,19 +30,24 @@ class Line:
             self.changed.notify_all()
         return [BrokerUnavailable(str(number)) if number == 5 else f"{queue} {number}" for number, _ in tickets]
 
-    def fetch(self, count: int) -> list[tuple[int, Any]]:
-        """The answers; each part is dealt with only once its successor has been sent."""
+    def fetch(self, count: int, stop_at: int = -1) -> list[tuple[int, Any]]:
+        """The answers; each part is dealt with only once its successor has been sent. Stopped at that answer."""
         found: list[tuple[int, Any]] = []
         tickets: Any = [(number, 250) for number in range(count)]
         for at, (ticket, answer) in enumerate(self.calls.answers("mail", tickets, None)):
-            ahead = min(at // PART + 2, -(-count // PART))
+            begun, parts = at // PART + 1, -(-count // PART)
+            ahead = min(begun + 1, parts)
             with self.changed:
-                assert self.changed.wait_for(lambda ahead=ahead: len(self.sent) >= ahead, 30)  # type: ignore[misc]
+                if not self.stopped.is_set():
+                    assert self.changed.wait_for(lambda ahead=ahead: len(self.sent) >= ahead, 30)  # type: ignore[misc]
+                assert len(self.sent) < begun + AHEAD, "more is under way than anybody has looked at"
+            if at == stop_at:
+                self.stopped.set()
             found.append((cast("int", ticket[0]), answer))
         return found
 
 
-@pytest.mark.parametrize("count", [1, PART, PART + 1, 2 * PART, 2 * PART + 3])
+@pytest.mark.parametrize("count", [1, PART, PART + 1, 2 * PART, 2 * PART + 3, 6 * PART])
 def test_all_are_sent_once_in_order_and_each_has_its_answer(count: int) -> None:
     line = Line()
     found = line.fetch(count)
@@ -49,3 +56,16 @@ def test_all_are_sent_once_in_order_and_each_has_its_answer(count: int) -> None:
     assert max(map(len, line.sent)) <= PART
     for number, answer in found:
         assert str(answer) == "5" if number == 5 else answer == f"mail {number}"
+
+
+def test_when_it_is_stopped_nothing_more_is_sent_and_all_that_was_is_answered() -> None:
+    line = Line()
+    found = line.fetch(6 * PART, stop_at=PART)
+    sent = [number for part in line.sent for number in part]
+    assert len(line.sent) == 1 + AHEAD, "the part that was looked at, and those that were under way"
+    assert [number for number, _ in found] == list(range(6 * PART)), "each call is told of, for it was announced"
+    for number, answer in found:
+        if number in sent:
+            assert str(answer) == "5" if number == 5 else answer == f"mail {number}"
+        else:
+            assert answer == Leased([], 0, None)

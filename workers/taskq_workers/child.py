@@ -43,7 +43,7 @@ from taskq_workers.progress import Words
 from taskq_workers.report import Report
 from taskq_workers.settle import Settler
 from taskq_workers.slots import SlotPool, ThreadSlots
-from taskq_workers.surroundings import descriptor_left, end_with_parent, memory_mb
+from taskq_workers.surroundings import collect_seldom, descriptor_left, end_with_parent, memory_mb
 from taskq_workers.table import State, Table
 from taskq_workers.ticker import Ticker
 from taskq_workers.tokens import TokenBook
@@ -331,6 +331,7 @@ def main() -> None:
     streams.guard()
     configure(settings.log_format, settings.verbosity, f"child-{settings.index}", settings.worker)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    collect_seldom()
     try:
         code = _serve(settings)
     except TaskqError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ from taskq.tasks.lists import ListBroker
 log = logging.getLogger("taskq.worker")
 
 PART = 4  # lease calls of one round trip
+AHEAD = 2  # round trips of which nobody has looked at the answers: one under way, one waiting for the same connection
 REST_S = 2.0
 """A queue that refuses lease calls is asked no more often: waiting does not cure it, and the others go on."""
 
@@ -42,15 +44,22 @@ class LeaseCalls:
     def answers(
         self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None
     ) -> Generator[tuple[tuple[Ticket, int], Leased | TaskqError]]:
-        """The answers to lease calls. While those of one part are dealt with, the next part is under way: to read and
-        sort messages takes as long as to run short ones, and meanwhile the broker would have nothing to do, nor after
-        that the slots.
+        """The answers to lease calls, in their order. While those of one part are dealt with, the next part is at the
+        broker and one more behind it: to read and sort messages takes as long as to run short ones, and meanwhile the
+        broker would have nothing to do, nor after that the slots. When this child is stopped, what was not sent yet is
+        answered as if nothing had been there.
         """
         parts = [tickets[at : at + PART] for at in range(0, len(tickets), PART)]
-        ahead: Future[Sequence[Leased | TaskqError]] | None = None
-        for at, part in enumerate(parts, 1):
-            answers = self.send(queue, part, parked) if ahead is None else ahead.result()
-            ahead = self._beside.submit(self.send, queue, parts[at], parked) if at < len(parts) else None
+        if len(parts) == 1:
+            yield from zip(tickets, self.send(queue, tickets, parked), strict=True)
+            return
+        ahead: deque[Future[Sequence[Leased | TaskqError]]] = deque()
+        sent = 0
+        for part in parts:
+            while sent < len(parts) and len(ahead) < AHEAD and not self._stopping():
+                ahead.append(self._beside.submit(self.send, queue, parts[sent], parked))
+                sent += 1
+            answers = ahead.popleft().result() if ahead else [Leased([], 0, None)] * len(part)
             yield from zip(part, answers, strict=True)
 
     def send(
