@@ -20,6 +20,7 @@ class Line:
         self.sent: list[Sequence[Any]] = []
         self.changed = threading.Condition()
         self.stopped = threading.Event()
+        self.dry_from = 1_000  # the first call that finds nothing
         self.calls = LeaseCalls(cast("Any", None), self.stopped.is_set, alone=False)
         self.calls.send = self._send  # type: ignore[method-assign]
 
@@ -28,7 +29,12 @@ class Line:
         with self.changed:
             self.sent.append([number for number, _ in tickets])
             self.changed.notify_all()
-        return [BrokerUnavailable(str(number)) if number == 5 else f"{queue} {number}" for number, _ in tickets]
+        return [self._answer(queue, number) for number, _ in tickets]
+
+    def _answer(self, queue: str, number: int) -> Any:
+        if number >= self.dry_from:
+            return Leased([], number, None)
+        return BrokerUnavailable(str(number)) if number == 5 else f"{queue} {number}"
 
     def fetch(self, count: int, stop_at: int = -1) -> list[tuple[int, Any]]:
         """The answers; each part is dealt with only once its successor has been sent. Stopped at that answer."""
@@ -38,7 +44,7 @@ class Line:
             begun, parts = at // PART + 1, -(-count // PART)
             ahead = min(begun + 1, parts)
             with self.changed:
-                if not self.stopped.is_set():
+                if not self.stopped.is_set() and at < self.dry_from:
                     assert self.changed.wait_for(lambda ahead=ahead: len(self.sent) >= ahead, 30)  # type: ignore[misc]
                 assert len(self.sent) < begun + AHEAD, "more is under way than anybody has looked at"
             if at == stop_at:
@@ -69,3 +75,13 @@ def test_when_it_is_stopped_nothing_more_is_sent_and_all_that_was_is_answered() 
             assert str(answer) == "5" if number == 5 else answer == f"mail {number}"
         else:
             assert answer == Leased([], 0, None)
+
+
+def test_when_a_call_finds_nothing_no_more_is_sent_than_is_under_way() -> None:
+    line = Line()
+    line.dry_from = PART + 1
+    found = line.fetch(6 * PART)
+    assert [number for number, _ in found] == list(range(6 * PART))
+    assert len(line.sent) == 1 + AHEAD
+    assert [answer.now for _, answer in found[PART + 1 : 3 * PART]] == list(range(PART + 1, 3 * PART)), "as answered"
+    assert {answer.now for _, answer in found[3 * PART :]} == {0}, "nobody has asked"

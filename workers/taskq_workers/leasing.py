@@ -46,20 +46,21 @@ class LeaseCalls:
     ) -> Generator[tuple[tuple[Ticket, int], Leased | TaskqError]]:
         """The answers to lease calls, in their order. While those of one part are dealt with, the next part is at the
         broker and one more behind it: to read and sort messages takes as long as to run short ones, and meanwhile the
-        broker would have nothing to do, nor after that the slots. When this child is stopped, what was not sent yet is
-        answered as if nothing had been there.
+        broker would have nothing to do, nor after that the slots. Once a call has found nothing, or this child is
+        stopped, what was not sent yet is answered as if nothing had been there.
         """
         parts = [tickets[at : at + PART] for at in range(0, len(tickets), PART)]
         if len(parts) == 1:
             yield from zip(tickets, self.send(queue, tickets, parked), strict=True)
             return
         ahead: deque[Future[Sequence[Leased | TaskqError]]] = deque()
-        sent = 0
+        sent, dry = 0, False
         for part in parts:
-            while sent < len(parts) and len(ahead) < AHEAD and not self._stopping():
+            while sent < len(parts) and len(ahead) < AHEAD and not dry and not self._stopping():
                 ahead.append(self._beside.submit(self.send, queue, parts[sent], parked))
                 sent += 1
             answers = ahead.popleft().result() if ahead else [Leased([], 0, None)] * len(part)
+            dry = dry or any(isinstance(answer, Leased) and not answer.deliveries for answer in answers)
             yield from zip(part, answers, strict=True)
 
     def send(
