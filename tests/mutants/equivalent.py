@@ -9,6 +9,9 @@ SETTLING = "It is read first if the call has a number, and not touched at all if
 SENDING = "It is read before the first write if there is a message, and not touched at all if there is none."
 
 _TYPES: dict[str, dict[str, str]] = {
+    "carried": {"moves (key 3)": FIRST},
+    "land": {"moved (key 17)": READ},
+    "take": {"moves (key 9)": READ},
     "ack": {"worker (key 1)": SETTLING, "body (key 3)": FIRST, "state (key 4)": READ},
     "nack": {"worker (key 1)": SETTLING, "state (key 3)": READ, "left (key 6)": FIRST, "delayed (key 7)": READ},
     "dead_letter": {"worker (key 1)": SETTLING, "state (key 4)": READ, "left (key 7)": FIRST},
@@ -131,6 +134,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "The same word is written over itself.",
     ),
     ("lease", "does not `call('HLEN', KEYS[6])`"): READ,
+    ("carried", "nothing is freed first"): "The first write is an HDEL then, which a full server takes as well.",
+    ("land", "leaves out `reply.err` in `reply.err or reply[1] ~= 0`"): NO_ERROR,
+    (
+        "take",
+        "leaves out `digest ~= ''` in `digest ~= '' and call('HGET', KEYS[5], digest) == id`",
+    ): "A message without a unique key is looked for under an empty digest then, under which nobody is a holder.",
+    ("take", "leaves out `listed` in `listed and at[id]`"): "Only in a list has a message a place that is known.",
     (
         "redrive",
         "does not `call('DEL', KEYS[10])`",
