@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -180,8 +180,11 @@ def test_a_batch_that_is_forgotten_is_not_counted_again(queue: Queue) -> None:
 # -- a key of another type
 
 
-def mixed(queue: Queue, target: Queue) -> Call[str]:
-    """Parcels of all states, with all that a message can have, on their way to a queue."""
+ALL = (("r", 1), ("x", 2), ("q", 3), ("d", 4))
+
+
+def mixed(queue: Queue, target: Queue, which: Sequence[tuple[str, int]] = ALL) -> Call[str]:
+    """Parcels of all states, with all that a message can have, on their way to a queue; or some of them."""
     queue.now = START_MS
     queue.enqueue(message(1, unique=KEY, explicit=True, expires=-9_000), message(2), message(3))
     one, two, three = queue.take()
@@ -189,7 +192,7 @@ def mixed(queue: Queue, target: Queue) -> Call[str]:
     queue.nack(retried(one, line=b'{"e":1}'))
     queue.enqueue(message(4, due=-5_000))
     found = []
-    for letter, number in (("r", 1), ("x", 2), ("q", 3), ("d", 4)):
+    for letter, number in which:
         assert taken(queue, letter, number, token=letter) == [number]
         found += parcels(queue, letter)
     return land(target.keys, "t", found, queue.limits, back=False, now=queue.at)
@@ -211,6 +214,16 @@ def refused_at_each_key(queue: Queue, target: Queue, again: Callable[[], object]
 
 def test_a_wrong_type_at_any_key_is_told_before_anything_lands(queue: Queue, other: Queue) -> None:
     refused_at_each_key(queue, other, lambda: None)
+
+
+def test_a_wrong_type_of_the_counters_is_told_before_dead_letters_land(queue: Queue, other: Queue) -> None:
+    call = mixed(queue, other, ALL[1:3])
+    other.link.execute("DEL", other.keys.meta)
+    other.link.execute("SADD", other.keys.meta, "not ours")
+    before = other.dump()
+    with pytest.raises(BrokerRefused, match="holds data of another type"):
+        queue.run(call)
+    assert other.dump() == before
 
 
 def test_the_same_holds_for_what_lands_in_a_stream(other: Queue, streamed: StreamQueue) -> None:

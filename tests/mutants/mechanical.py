@@ -12,7 +12,6 @@ _GUARD = re.compile(r"\bif (.+?) then return\b")
 _CONDITION = re.compile(r"\b(?:if|elseif|while) (.+?) (?:then|do)\b")
 _STATEMENT = re.compile(r"(?:^\s*|\bthen |\bdo |\belse |\) )(?=call\('([A-Z]+)')")
 _TYPE_CHECK = re.compile(r"if found ~= ")
-_LATER_KEYS = re.compile(r"call\('TYPE', \w+\[(\d+) \+ i\]\)")  # a check that counts from a later key on
 
 ENDLESS = ("n < count", "not dry")  # terms without which a loop never ends, and its server never answers again
 
@@ -27,7 +26,7 @@ def mechanical(script: str) -> Iterator[Mutant]:
             continue
         whole = not lines[at - 1].endswith((" and", " or"))
         statements = _statements(line) if whole else ()
-        for rule, name, new in (*_guards(line), *_halves(line), *statements, *_types(lines, at)):
+        for rule, name, new in (*_guards(line), *_halves(line), *statements, *_types(line, lines)):
             names[name] += 1
             again = f" ({names[name]})" if names[name] > 1 else ""
             yield Mutant(script, rule, name + again, "\n".join([*lines[:at], new, *lines[at + 1 :]]))
@@ -92,14 +91,12 @@ def _closing(line: str, at: int) -> int:
     raise ValueError(line)
 
 
-def _types(lines: list[str], at: int) -> Iterator[Change]:
+def _types(line: str, lines: list[str]) -> Iterator[Change]:
     """The type of one key is not checked, of each key once."""
-    line = lines[at]
-    found, later = _TYPE_CHECK.search(line), _LATER_KEYS.search(lines[at - 1])
-    first = int(later[1]) if later else 0
+    found = _TYPE_CHECK.search(line)
     for number, name in _keys(lines) if found else ():
         if name != "none":
-            changed = line.replace("if found ~=", f"if i ~= {number - first} and found ~=", 1)
+            changed = line.replace("if found ~=", f"if i ~= {number} and found ~=", 1)
             yield "types", f"does not check the type of {name} (key {number})", changed
 
 

@@ -11,11 +11,9 @@
 -- refused when full.
 local sub, byte = string.sub, string.byte
 local body, state, unique, tombs = own[3], own[4], own[6], own[7]
-for i, kind in ipairs({ 'hash', 'zset', 'zset', 'string' }) do
-  local found = call('TYPE', own[13 + i]).ok
-  if found ~= kind and found ~= 'none' then
-    return redis.error_reply('WRONGTYPE ' .. own[13 + i] .. ' is a ' .. found)
-  end
+for i, kind in pairs({ [2] = 'hash', [14] = 'hash', [15] = 'zset', [16] = 'zset', [17] = 'string' }) do
+  local found = call('TYPE', own[i]).ok
+  if found ~= kind and found ~= 'none' then return redis.error_reply('WRONGTYPE ' .. own[i] .. ' is a ' .. found) end
 end
 local said = call('GET', own[17])
 if said then return { 0, said } end
