@@ -7,6 +7,7 @@ FIRST = "The first write goes there: the server refuses it, and nothing has been
 DIGEST = "Without the flag a message holds no unique key: whatever these bytes are, its id is not found under them."
 SETTLING = "It is read first if the call has a number, and not touched at all if it has none."
 SENDING = "It is read before the first write if there is a message, and not touched at all if there is none."
+NAMED = "It is read before the first write if an id is named, and not touched at all if none is."
 
 _TYPES: dict[str, dict[str, str]] = {
     "carried": {"moves (key 3)": FIRST},
@@ -31,6 +32,7 @@ _TYPES: dict[str, dict[str, str]] = {
     "put": {"the entry (key 2)": READ},
     "release": {"state (key 1)": READ},
     "reclaim": {"worker (key 1)": FIRST, "leases (key 4)": READ, "held (key 5)": READ},
+    "remove": {"body (key 2)": NAMED, "state (key 3)": NAMED},
     "redrive": {"body (key 2)": READ, "state (key 3)": READ},
     "sweep": dict.fromkeys(
         (
@@ -145,6 +147,14 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "redrive",
         "does not `call('DEL', KEYS[10])`",
     ): "The first write is a ZREM then, which a full server takes as well.",
+    (
+        "remove",
+        "does not `call('DEL', KEYS[9])`",
+    ): "The first write is an HDEL then, which a full server takes as well.",
+    (
+        "remove",
+        "leaves out `digest ~= ''` in `digest ~= '' and call('HGET', KEYS[5], digest) == id`",
+    ): "A digest has 16 bytes, so no id is found under none.",
     (
         "purge",
         "leaves out `ARGV[6] ~= ''` in `ARGV[6] ~= '' and left == 0`",
