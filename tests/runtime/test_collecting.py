@@ -49,12 +49,23 @@ def test_a_task_sees_what_the_app_has_set_or_else_ours(
     app.close()
 
 
-@pytest.mark.parametrize("kept", [0, COLLECT_AFTER, COLLECT_AFTER + 1])
-def test_a_collector_that_is_off_or_looks_seldom_already_is_left_as_it_is(kept: int) -> None:
+@pytest.mark.parametrize("kept", [0, 5, 701, COLLECT_AFTER + 1])
+def test_what_somebody_has_said_before_is_left_as_it_is(kept: int) -> None:
     before = gc.get_threshold()
     try:
         gc.set_threshold(kept)
         collect_seldom()
         assert gc.get_threshold()[0] == kept
+    finally:
+        gc.set_threshold(*before)
+
+
+@pytest.mark.parametrize("pythons", [700, 2_000])
+def test_what_python_has_by_itself_is_changed(pythons: int) -> None:
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(pythons)
+        collect_seldom()
+        assert gc.get_threshold() == (COLLECT_AFTER, *before[1:])
     finally:
         gc.set_threshold(*before)

@@ -42,6 +42,8 @@ def test_of_a_limit_that_is_the_connections_own_nothing_is_said(line: tuple[Sync
     link, socket = line
     assert link.execute("PING") == b"PONG"
     assert link.pipeline([("PING",), ("ECHO", "a")]) == [b"PONG", b"a"]
+    (connection,) = link._known_routes().pool(["PING"])._free
+    assert connection._sock is socket, "another connection was used"
     assert socket.set == []
 
 

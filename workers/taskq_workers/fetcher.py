@@ -224,8 +224,13 @@ class Fetcher:
         """Until when what is leased from now on is surely ours, unless a heartbeat says more."""
         return time.monotonic() + self._broker.limits.lease / 1000
 
-    def _took(self, queue: str, ticket: Ticket, answer: Leased | TaskqError, recall: int, fresh_until: float) -> int:
-        """Deliver what a lease call has got; how many messages."""
+    def _took(
+        self, queue: str, ticket: Ticket, answer: Leased | TaskqError | None, recall: int, fresh_until: float
+    ) -> int:
+        """Deliver what a lease call has got; how many messages. None: the call was not sent, and tells nothing."""
+        if answer is None:
+            self._tokens.leased(ticket.token, 0)
+            return 0
         if isinstance(answer, BrokerUnavailable):
             return 0  # it may hold messages, so it stays announced
         if isinstance(answer, TaskqError):

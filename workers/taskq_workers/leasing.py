@@ -43,24 +43,31 @@ class LeaseCalls:
 
     def answers(
         self, queue: str, tickets: list[tuple[Ticket, int]], parked: str | None
-    ) -> Generator[tuple[tuple[Ticket, int], Leased | TaskqError]]:
+    ) -> Generator[tuple[tuple[Ticket, int], Leased | TaskqError | None]]:
         """The answers to lease calls, in their order. While those of one part are dealt with, the next part is at the
         broker and one more behind it: to read and sort messages takes as long as to run short ones, and meanwhile the
-        broker would have nothing to do, nor after that the slots. Once a call has found nothing, or this child is
-        stopped, what was not sent yet is answered as if nothing had been there.
+        broker would have nothing to do, nor after that the slots. Once a call has found nothing or was refused, or this
+        child is stopped, no more are sent: None stands for each that was not.
         """
         parts = [tickets[at : at + PART] for at in range(0, len(tickets), PART)]
         if len(parts) == 1:
             yield from zip(tickets, self.send(queue, tickets, parked), strict=True)
             return
-        ahead: deque[Future[Sequence[Leased | TaskqError]]] = deque()
-        sent, dry = 0, False
+        unsent, ahead = deque(parts), deque[Future[Sequence[Leased | TaskqError]]]()
+
+        def fill() -> None:
+            while unsent and len(ahead) < AHEAD and not self._stopping():
+                ahead.append(self._beside.submit(self.send, queue, unsent.popleft(), parked))
+
         for part in parts:
-            while sent < len(parts) and len(ahead) < AHEAD and not dry and not self._stopping():
-                ahead.append(self._beside.submit(self.send, queue, parts[sent], parked))
-                sent += 1
-            answers = ahead.popleft().result() if ahead else [Leased([], 0, None)] * len(part)
-            dry = dry or any(isinstance(answer, Leased) and not answer.deliveries for answer in answers)
+            fill()
+            if not ahead:
+                yield from ((ticket, None) for ticket in part)
+                continue
+            answers = ahead.popleft().result()
+            if any(map(_ends, answers)):
+                unsent.clear()
+            fill()
             yield from zip(part, answers, strict=True)
 
     def send(
@@ -137,3 +144,8 @@ class LeaseCalls:
         log.error("cannot lease from %s: %s", queue, error)
         if parked is None:  # those who are parked are asked for seldom anyway, and say nothing of what is ready
             self._rests[queue] = time.monotonic() + REST_S
+
+
+def _ends(answer: Leased | TaskqError) -> bool:
+    """Whether calls behind this one would be for nothing."""
+    return not answer.deliveries if isinstance(answer, Leased) else not isinstance(answer, BrokerUnavailable)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from taskq_workers import exits
 
-COLLECT_AFTER = 10_000  # objects that were made and not freed since the collector looked; Python's own is 700 or 2,000
+COLLECT_AFTER = 10_000  # objects that were made and not freed since the collector looked
+_PYTHONS_OWN = (700, 2_000)  # until Python 3.12, and since
 
 
 def end_with_parent(parent: int) -> None:
@@ -46,10 +47,10 @@ def descriptor_left() -> bool:
 
 
 def collect_seldom() -> None:
-    """Have the cyclic collector look less often, unless it looks seldom already; an app may set what it likes.
+    """Have the cyclic collector look less often, unless somebody has said how often; an app may set what it likes.
 
     Messages in hand are some tens of thousands of objects that come and go: with 700 it went through all of them, and
     the whole app, several times a second, 28 ms each time and a sixth of a busy child's CPU.
     """
-    if 0 < gc.get_threshold()[0] < COLLECT_AFTER:
+    if gc.get_threshold()[0] in _PYTHONS_OWN:
         gc.set_threshold(COLLECT_AFTER)
