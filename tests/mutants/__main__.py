@@ -33,7 +33,7 @@ STREAM_TESTS = (
     "tests/lua/test_stats.py",
     "tests/lua/test_streams.py",
     *(f"tests/lua/test_stream_{name}.py" for name in ("care", "guards", "large", "mending", "mixed", "moves")),
-    *(f"tests/lua/test_stream_{name}.py" for name in ("reading", "repair", "replay", "rules", "settling")),
+    *(f"tests/lua/test_stream_{name}.py" for name in ("notices", "reading", "repair", "replay", "rules", "settling")),
     "tests/model/test_conformance.py",
     *(f"tests/runtime/test_{name}.py" for name in ("history", "replay")),
     *(f"tests/contract/test_{name}.py" for name in ("delivery", "identity", "loss", "settling")),

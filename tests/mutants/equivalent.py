@@ -50,6 +50,7 @@ LEASED = "What is leased has its body."
 NO_ERROR = "The verb has no error to answer with: what it stumbles over, the server raises."
 REFUSED = "A verb that answers with an error has written nothing, so what follows finds nothing to do."
 NOWHERE = "Where there is no such field, none is taken away."
+NO_IDS = "An error has no ids, so nothing is settled or noted, and it is answered all the same."
 CARE = "More entries are looked up than need be then, and each look finds what is so."
 
 _STREAMS: dict[str, dict[str, str]] = {
@@ -60,7 +61,6 @@ _STREAMS: dict[str, dict[str, str]] = {
     "parts/audit": {
         "leaves out `known` in `known and known == wide(entry) and (waits or token)`": "What is not known "
         "is not equal to an entry.",
-        "the token of what is not held": "What is not held has other bytes there, under which nothing is held.",
     },
     "parts/lease": {
         "reads though enough waits": ASKED,
@@ -76,8 +76,6 @@ _STREAMS: dict[str, dict[str, str]] = {
     },
     "parts/read": {
         "leaves out `not doubt` in `back and not doubt`": CARE,
-        "leaves out `(done ~= appended or guess)` in `dry and (done ~= appended or guess)`": "What stands inside "
-        "asks for each of the two again.",
     },
     "parts/ready": {"after a refusal": REFUSED},
     "parts/reclaim": {
@@ -99,6 +97,7 @@ _STREAMS_MORE: dict[str, dict[str, str]] = {
         "never returns for `reply.err`": NO_ERROR,
         "what is kept may be anything": READ,
     },
+    "parts/take": dict.fromkeys(("an error is taken for ids", "never returns for `type(taken) == 'table'`"), NO_IDS),
     "watch": {
         "in the call that made the group nothing keeps it back": "It asks for a restore as well, which does.",
         "looks while the pending list is not whole": "What is pending is vouched for or not, whatever "
