@@ -71,16 +71,16 @@ class Exhausted(threading.Event):
 
 
 class Bench:
-    """One slot, filled again as soon as the test has settled what was in it."""
+    """One slot, or more, filled again as soon as the test has settled what was in it."""
 
-    def __init__(self, server: RealServer, namespace: str, source: Source) -> None:
+    def __init__(self, server: RealServer, namespace: str, source: Source, slots: int = 1) -> None:
         self.names = [name for name, _ in source.queues]
         self.broker = ListBroker(server.link(), namespace)
         self.line = Line(server.url)
         self.tokens = TokenBook(Table.create(1))
         self.delivered: SimpleQueue[list[Delivery]] = SimpleQueue()
         self.busy = 0
-        demand = Demand(1, lambda: self.busy, lambda: 0, lambda: 0)
+        demand = Demand(slots, lambda: self.busy, lambda: 0, lambda: 0)
         own = ListBroker(self.line, namespace)
         self.fetcher = Fetcher(own, Seat(), source, self.tokens, demand, self._deliver, lambda: 0)
         self.exhausted = self.fetcher.exhausted = Exhausted(self)
@@ -113,8 +113,8 @@ class Bench:
 
 
 @contextlib.contextmanager
-def fetching(server: RealServer, namespace: str, source: Source) -> Generator[Bench]:
-    one = Bench(server, namespace, source)
+def fetching(server: RealServer, namespace: str, source: Source, slots: int = 1) -> Generator[Bench]:
+    one = Bench(server, namespace, source, slots)
     try:
         yield one
     finally:
