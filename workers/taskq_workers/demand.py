@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-CAP = 6_000
+CAP = 4_000
 AHEAD_S = 0.1
 
 _WINDOW_S = 0.02

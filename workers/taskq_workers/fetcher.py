@@ -22,7 +22,7 @@ from taskq_workers.tokens import TokenBook
 log = logging.getLogger("taskq.worker")
 
 IDLE_WAIT_S = 5.0
-PIPELINE = 24  # lease calls of one fetch: as many as the cap of the demand takes
+PIPELINE = 16  # lease calls of one fetch: as many as the cap of the demand takes
 PARKED_EVERY_S = 5.0
 DEAF_S = 0.2  # between looks while the bells cannot be waited for
 YIELD_S = 2e-5
