@@ -15,14 +15,14 @@ from taskq.tasks import calls
 from taskq.tasks.broker import LEASE_MESSAGES, Delivery, Held, Leased, Seat, Ticket
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.stream_calls import unread
-from taskq_workers.demand import Demand, Source
+from taskq_workers.demand import CAP, Demand, Source
 from taskq_workers.leasing import REST_S, LeaseCalls
 from taskq_workers.tokens import TokenBook
 
 log = logging.getLogger("taskq.worker")
 
 IDLE_WAIT_S = 5.0
-PIPELINE = 16  # lease calls of one fetch: as many as the cap of the demand takes
+PIPELINE = CAP // LEASE_MESSAGES  # lease calls of one fetch
 PARKED_EVERY_S = 5.0
 DEAF_S = 0.2  # between looks while the bells cannot be waited for
 YIELD_S = 2e-5
