@@ -1,5 +1,5 @@
 """What every test shares. The servers that tests run on, and their fixtures, live in `tests/servers.py`,
-and what the quick suite leaves out is in `tests/thinning.py`.
+what the quick suite leaves out is in `tests/thinning.py`, and time limits in `tests/limits.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-pytest_plugins = [name for name in ("tests.servers", "tests.thinning") if find_spec(name)]
+pytest_plugins = [name for name in ("tests.limits", "tests.servers", "tests.thinning") if find_spec(name)]
 
 
 @pytest.hookimpl(optionalhook=True)
