@@ -1,7 +1,7 @@
 """A time limit for each attempt at a test, and one more for each teardown.
 
-pytest-timeout arms its timer once for a test and takes it away at the first failure. What comes behind that, the teardown
-and with `--reruns` the next attempt, would run without any: one test that hangs there hangs the suite.
+pytest-timeout arms its timer once for a test and takes it away at the first failure. What comes behind that, its
+teardown and with `--reruns` the next attempt, would run without any: one test that hangs there hangs the suite.
 """
 
 from __future__ import annotations
