@@ -18,6 +18,8 @@ from taskq_workers import exits
 from tests.runtime.supervising import PATIENCE_S, ROOT, wait_for_end
 from tests.servers import RealServer, need_server
 
+THEN = 1_700_000_000  # versions are of one size, and of one second: Python alone would not see that one has changed
+
 APP = """
 from taskq import TaskQ
 app = TaskQ({namespace!r})
@@ -38,11 +40,13 @@ class Project:
         (folder / "pyproject.toml").write_text('[tool.taskq]\napp = "shop:app"\n')
 
     def write(self, version: int) -> None:
-        (self.folder / "shop.py").write_text(APP.format(namespace=self.namespace, version=version))
+        shop = self.folder / "shop.py"
+        shop.write_text(APP.format(namespace=self.namespace, version=version))
+        os.utime(shop, (THEN, THEN))
 
     def start(self, *line: str) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(str(ROOT / part) for part in (".", "workers"))
-        env = {name: value for name, value in os.environ.items() if not name.startswith("TASKQ_")}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("TASKQ_", "PYTHONDONT"))}
         with self.log.open("wb") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", "taskq_workers", *line],
@@ -137,8 +141,10 @@ def test_dev_runs_a_server_and_a_worker_takes_changes_and_ends_both(project: Pro
         server_pid = embedded.status(project.folder).pid
         assert server_pid is not None
         project.write(2)
+        deadline = time.monotonic() + PATIENCE_S
         while app.enqueue("shop.version").result(timeout=PATIENCE_S) != 2:
             assert running.poll() is None
+            assert time.monotonic() < deadline, project.said()
         app.close()
         running.send_signal(signal.SIGINT)
         assert running.wait(PATIENCE_S) == exits.OK
@@ -253,8 +259,10 @@ def test_with_reload_a_broker_that_no_change_can_mend_ends_the_worker(project: P
 
 def _app(project: Project, running: subprocess.Popen[bytes]) -> TaskQ:
     """The project's app, once its server answers."""
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         url = embedded.attach(project.folder)
         if url is not None:
             return TaskQ(project.namespace, url=url)
         assert running.poll() is None, project.said()
+        assert time.monotonic() < deadline, project.said()
