@@ -16,7 +16,8 @@ from taskq.errors import ConfigError
 
 OLDEST = {"redis": (6, 2), "valkey": (7, 2)}
 VERSION_TIMEOUT_S = 10.0
-_BANNER = re.compile(r"(?P<kind>redis|valkey) server v=(?P<version>\d+(?:\.\d+)*)", re.IGNORECASE)
+# Valkey 7.2 does not say its name here.
+_BANNER = re.compile(r"^(?:(?P<kind>redis|valkey) )?server v=(?P<version>\d+(?:\.\d+)*)", re.IGNORECASE | re.MULTILINE)
 # How the wheel names the machines that Python names differently, per system.
 _WHEEL_MACHINES = {("linux", "amd64"): "x86_64", ("darwin", "amd64"): "x86_64", ("linux", "arm64"): "aarch64"}
 
@@ -96,5 +97,5 @@ def identify(path: Path, origin: Literal["environment", "path", "wheel"]) -> Ser
     banner = _BANNER.search(told)
     if banner is None:
         return None
-    kind: Literal["redis", "valkey"] = "valkey" if banner["kind"].lower() == "valkey" else "redis"
+    kind: Literal["redis", "valkey"] = "redis" if (banner["kind"] or "valkey").lower() == "redis" else "valkey"
     return ServerBinary(path, kind, tuple(map(int, banner["version"].split("."))), origin)

@@ -146,7 +146,7 @@ def test_an_interruption_while_it_is_still_imported_is_answered_as_later(tmp_pat
     (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
     module, _, name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["taskq"].partition(":")
     script = f"import sys; from {module} import {name}; sys.exit({name}())"  # what an installer makes of it
-    for way in (["-m", "taskq_workers"], ["-c", script]):
+    for way in (["-m", "taskq"], ["-m", "taskq_workers"], ["-c", script]):
         done = subprocess.run(
             [sys.executable, *way, "health"],
             capture_output=True,
@@ -368,3 +368,15 @@ def test_the_doctor_knows_that_patterns_of_channels_are_allowed_by_their_spellin
 def test_every_command_of_every_script_is_tried() -> None:
     untried = script_commands() - ARGUMENTS.keys() - {"PUBLISH"}
     assert not untried, "give these harmless arguments in taskq_workers/commands/rights.py"
+
+
+def test_python_knows_the_command_by_the_name_of_the_library(tmp_path: Path) -> None:
+    def told(*line: str) -> tuple[int, str, str]:
+        command, env = [sys.executable, "-m", *line], os.environ | {"PYTHONPATH": ROOTS}
+        ended = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
+        return ended.returncode, ended.stdout, ended.stderr
+
+    assert told("taskq", "--version") == told("taskq_workers", "--version")
+    assert told("taskq", "--version")[0] == 0
+    code, _, said = told("taskq", "wroker")
+    assert (code, "did you mean 'worker'?" in said) == (2, True)

@@ -270,6 +270,24 @@ def test_a_program_that_is_too_old_is_passed_over(monkeypatch: pytest.MonkeyPatc
         find_server()
 
 
+@pytest.mark.parametrize(
+    ("says", "known"),
+    [
+        ("Redis server v=6.2.16 sha=00000000:0 malloc=libc bits=64 build=ef9b", "redis 6.2.16"),
+        ("Redis server v=7.4.1 sha=00000000:1 malloc=libc bits=64 build=359b", "redis 7.4.1"),
+        ("Server v=7.2.7 sha=00000000:0 malloc=libc bits=64 build=ca91", "valkey 7.2.7"),  # Valkey before it said so
+        ("Valkey server v=9.1.2 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=b1", "valkey 9.1.2"),
+        ("KeyDB server v=6.3.4 sha=00000000:0 malloc=jemalloc-5.2.1 bits=64 build=7e9", None),
+    ],
+)
+def test_servers_are_known_by_what_they_say_of_themselves(tmp_path: Path, says: str, known: str | None) -> None:
+    program = tmp_path / "server"
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    found = identify(program, "path")
+    assert (found and str(found)) == known
+
+
 def test_what_is_no_server_is_none(tmp_path: Path) -> None:
     assert identify(Path("/bin/echo"), "path") is None
     assert identify(tmp_path / "missing", "path") is None
