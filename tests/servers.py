@@ -9,6 +9,7 @@ Loaded as a plugin by `conftest.py`. Where no server is found the tests are skip
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,21 +26,31 @@ from typing import Any
 import pytest
 import redis
 
-from taskq.store.binaries import ServerBinary, installed_servers
+from taskq.store import scripts
+from taskq.store.binaries import ServerBinary, identify, installed_servers
 from taskq.store.connection import SyncLink
 from taskq.store.spawn import spawn, wait_until_ready
 
 STOP_TIMEOUT_S = 10.0
 START_TRIES = 5
 CLUSTER_SLOTS = 16384
+MODERN = (7,)
+"""Redis from 7.0, and Valkey: they have topics, and know a script that begins with `#!lua`."""
 
 
 @cache
 def server_binaries() -> dict[str, ServerBinary]:
-    """Return every usable server program by a short name, such as `redis7` or `valkey9`."""
+    """Return every usable server program by a short name, such as `redis7` or `valkey9`.
+
+    `TASKQ_TEST_SERVERS` names programs instead of those that are installed, one after the other as in PATH.
+    """
+    given = [Path(path) for path in os.environ.get("TASKQ_TEST_SERVERS", "").split(os.pathsep) if path]
+    named = [identify(path, "environment") for path in given]
+    if None in named:
+        raise pytest.UsageError(f"TASKQ_TEST_SERVERS: {given[named.index(None)]} is no Redis or Valkey that runs here")
     found: dict[str, ServerBinary] = {}
-    for binary in installed_servers():
-        if not binary.old:
+    for binary in named or installed_servers():
+        if binary is not None and not binary.old:
             found.setdefault(f"{binary.kind}{binary.version[0]}", binary)
     return found
 
@@ -233,6 +244,18 @@ class RealServer:
             process.kill()
             process.wait(STOP_TIMEOUT_S)
             raise
+
+
+@contextlib.contextmanager
+def declared_keys(server: RealServer) -> Generator[None]:
+    """On a cluster scripts begin with `#!lua` inside the block, where the server knows it: there it refuses a key of
+    another slot than the declared ones.
+    """
+    scripts.set_prefix("#!lua\n" if server.options.cluster and server.binary.version >= MODERN else "")
+    try:
+        yield
+    finally:
+        scripts.set_prefix("")
 
 
 class RealSentinel:

@@ -3,6 +3,8 @@
 What differs between servers are scripts and commands: `tests/lua`, `tests/contract`, `tests/model` and what is marked
 `each_server` run on each of them. Any other test runs on one plain server, and where it knows clusters on one of
 another kind. Which one follows from its name: all have their turn, and a test always has the same.
+
+Left out too is what an older server does not have.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from zlib import crc32
 
 import pytest
 
-from tests.servers import SERVER_NAMES
+from taskq.store.binaries import ServerBinary
+from tests.servers import MODERN, SERVER_NAMES, server_binaries
 
 EACH_SERVER = ("lua", "contract", "model")
 CLUSTER = "cluster-"
@@ -32,12 +35,26 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
         anywhere = item.path.parent.name in EACH_SERVER or item.get_closest_marker("each_server")
         if not anywhere and not _its_turn(item):
             item.add_marker(pytest.mark.slow)
+        if _of_topics(item) and any(binary.version < MODERN for binary in _servers_of(item)):
+            item.add_marker(pytest.mark.skip("topics need Redis 7.0 or Valkey 7.2"))
 
 
 def points(every: int, item: pytest.Item) -> Iterator[int]:
     """The first point, and then one of so many, without end; with other parameters a test takes other ones."""
     yield 1
     yield from count(2 + _number(item) % every, every)
+
+
+def _of_topics(item: pytest.Item) -> bool:
+    named = item.path.parent.name == "events" or item.path.name.startswith("test_events_")
+    return named or item.get_closest_marker("topics") is not None
+
+
+def _servers_of(item: pytest.Item) -> list[ServerBinary]:
+    """Those that its parameters name, or else the one that a test gets that does not say which."""
+    given, binaries = getattr(item, "callspec", None), server_binaries()
+    names = [] if given is None else [str(value).rpartition("-")[2] for value in given.params.values()]
+    return [binaries[name] for name in names if name in binaries] or [*binaries.values()][:1]
 
 
 def _its_turn(item: pytest.Item) -> bool:

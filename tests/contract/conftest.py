@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from taskq.clock import ManualClock
-from taskq.store import scripts
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.memory import MemoryBroker
 from taskq.tasks.queues import Queue, Queues
 from tests.contract.scene import LIMITS, QUEUE, Scene, TimedLink
-from tests.servers import RealServer, ServerOptions, need_server, server_binaries
+from tests.servers import RealServer, ServerOptions, declared_keys, need_server, server_binaries
 
 LISTS = [f"list-{name}" for name in server_binaries()] or ["list-"]
-CLUSTERS = [f"cluster-{name}" for name, binary in server_binaries().items() if binary.version >= (7,)] or ["cluster-"]
+CLUSTERS = [f"cluster-{name}" for name in server_binaries()] or ["cluster-"]
 STREAMS = [f"stream-{name}" for name in (*LISTS, *CLUSTERS)]
 
 Server = Callable[[str], RealServer]
@@ -38,19 +36,6 @@ def server_of() -> Iterator[Server]:
     yield get
     for server in running.values():
         server.close()
-
-
-@contextmanager
-def declared_keys(transport: str) -> Generator[None]:
-    """On a cluster scripts run with `#!lua`: there the server refuses a key of another slot than the declared ones."""
-    if "cluster-" not in transport:
-        yield
-        return
-    scripts.set_prefix("#!lua\n")
-    try:
-        yield
-    finally:
-        scripts.set_prefix("")
 
 
 def declared(transport: str) -> Queues:
@@ -97,7 +82,7 @@ def scene(request: pytest.FixtureRequest, transport: str, server_of: Server, nam
     link = TimedLink(server.tcp_url if server.options.cluster else server.url)
     link.clock = clock
     broker = ListBroker(link, namespace, LIMITS, queues=declared(transport))
-    with declared_keys(transport):
+    with declared_keys(server):
         announce(broker)
         yield Scene(broker, clock)
     broker.close()

@@ -14,9 +14,9 @@ from taskq.message import new_ids
 from taskq.store.connection import AsyncLink
 from taskq.tasks.async_lists import AsyncListBroker
 from taskq.tasks.broker import Outgoing
-from tests.contract.conftest import CLUSTERS, LISTS, STREAMS, Server, declared, declared_keys
+from tests.contract.conftest import CLUSTERS, LISTS, STREAMS, Server, declared
 from tests.contract.scene import LIMITS, QUEUE
-from tests.servers import RealServer
+from tests.servers import RealServer, declared_keys
 
 CALLS, IN_FLIGHT = 5000, 50
 EVERY = [*LISTS, *CLUSTERS, *STREAMS]
@@ -83,7 +83,7 @@ def test_five_thousand_calls_and_a_tenth_of_them_cancelled(lists: str, server_of
         finally:
             await broker.aclose()
 
-    with declared_keys(lists):
+    with declared_keys(server):
         confirmed = asyncio.run(run())
     check(server, namespace, ids, confirmed)
 
@@ -96,7 +96,7 @@ def test_a_forked_producer_goes_on_beside_its_parent(server_of: Server, namespac
     broker = async_broker(server, namespace, lists)
     first, ours, theirs = new_ids(100), new_ids(CALLS // 2), new_ids(CALLS)
     reading, writing = os.pipe()
-    with declared_keys(lists):
+    with declared_keys(server):
         confirmed = asyncio.run(produce(broker, first))
         child = os.fork()
         if child == 0:

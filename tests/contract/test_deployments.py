@@ -100,7 +100,7 @@ def tls_server(start_server: Start) -> RealServer:
 
 def add_user(server: RealServer, rules: str) -> None:
     with server.client() as client:
-        client.execute_command("ACL", "SETUSER", "taskq", "on", ">secret", *rules.split())
+        client.execute_command("ACL", "SETUSER", "taskq", "on", ">secret", "resetchannels", *rules.split())
 
 
 def as_user(url: str) -> str:

@@ -13,8 +13,9 @@ from taskq.errors import BrokerFull, BrokerRefused, BrokerUnavailable, EnqueueUn
 from taskq.message import id_text
 from taskq.tasks.broker import Accepted, Outgoing
 from taskq.tasks.lists import ListBroker
-from tests.contract.conftest import Server, announce, declared, declared_keys, need_priorities
+from tests.contract.conftest import Server, announce, declared, need_priorities
 from tests.contract.scene import LIMITS, QUEUE, Scene, TimedLink, buried, done, held, message, number_of, retried
+from tests.servers import declared_keys
 
 
 class LossyLink(TimedLink):
@@ -61,7 +62,7 @@ def scene(request: pytest.FixtureRequest, lists: str, server_of: Server, namespa
     link = LossyLink(server.tcp_url if server.options.cluster else server.url)
     link.clock = clock
     broker = ListBroker(link, namespace, LIMITS, queues=declared(lists))
-    with declared_keys(lists):
+    with declared_keys(server):
         announce(broker)
         scene = Lossy(broker, clock)
         scene.link = link

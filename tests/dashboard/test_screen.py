@@ -12,6 +12,8 @@ from taskq.message import id_text
 from tests.dashboard.glass import Glass
 from tests.dashboard.scene import Scene, fill
 
+pytestmark = pytest.mark.topics  # each scene has some
+
 SIZES = [(80, 24), (160, 48)]
 
 

@@ -176,6 +176,7 @@ def test_without_a_terminal_it_prints_one_plain_screen(scene: Scene, options: tu
     assert max(map(len, done.stdout.splitlines())) in range(90, 101)
 
 
+@pytest.mark.topics
 def test_one_look_is_one_json_object(scene: Scene) -> None:
     scene.shop.enqueue(3)
     with TaskQ(scene.shop.app.namespace, url=scene.url) as app:

@@ -9,8 +9,7 @@ import pytest
 
 from taskq import TaskQ
 from taskq.events import fetcher, shared_reading
-from taskq.store import scripts
-from tests.servers import RealServer, ServerOptions, need_server, server_binaries
+from tests.servers import RealServer, ServerOptions, declared_keys, need_server, server_binaries
 
 PLACES = [*server_binaries(), *(f"cluster-{name}" for name in server_binaries())] or [""]
 
@@ -41,15 +40,11 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where topics are kept. On a cluster scripts run with `#!lua`, so that the server refuses undeclared keys."""
+def place(request: pytest.FixtureRequest, server_at: Callable[[str], RealServer]) -> Iterator[str]:
+    """Where topics are kept. A cluster refuses keys that were not declared."""
     name: str = request.param
-    if not name.startswith("cluster-"):
+    with declared_keys(server_at(name)):
         yield name
-        return
-    scripts.set_prefix("#!lua\n")
-    yield name
-    scripts.set_prefix("")
 
 
 @pytest.fixture

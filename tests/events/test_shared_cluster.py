@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from taskq.store import scripts
 from tests.events import shared_stage as stage
 from tests.events import test_shared as plain
 from tests.events import test_shared_failing as failing
 from tests.events import test_shared_groups as groups
-from tests.servers import server_binaries
+from tests.servers import RealServer, declared_keys, server_binaries
 
 CLUSTERS = [f"cluster-{name}" for name in server_binaries()] or [""]
 
 
 @pytest.fixture(params=CLUSTERS)
-def place(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Scripts run with `#!lua`, so that the server refuses a key that was not declared."""
-    scripts.set_prefix("#!lua\n")
+def place(request: pytest.FixtureRequest, server_at: Callable[[str], RealServer]) -> Iterator[str]:
+    """The server refuses a key that was not declared."""
     name: str = request.param
-    yield name
-    scripts.set_prefix("")
+    with declared_keys(server_at(name)):
+        yield name
 
 
 noted, orders = stage.noted, stage.orders

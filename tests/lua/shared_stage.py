@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskq.store import scripts
 from tests.lua.shared_kit import SharedPart
-from tests.servers import RealServer, ServerOptions, need_server, server_binaries
+from tests.servers import RealServer, ServerOptions, declared_keys, need_server, server_binaries
 
 NAMES = [f"{kind}-{name}" for name in server_binaries() for kind in ("single", "cluster")] or ["single-"]
 
@@ -18,9 +17,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[RealServer]:
     """A server; on a cluster scripts run with `#!lua`, so that it refuses a key that was not declared."""
     kind, _, name = request.param.partition("-")
     running = RealServer(need_server(name or None), ServerOptions(cluster=kind == "cluster")).start()
-    scripts.set_prefix("#!lua\n" if kind == "cluster" else "")
-    yield running
-    scripts.set_prefix("")
+    with declared_keys(running):
+        yield running
     running.close()
 
 

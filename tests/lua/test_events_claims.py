@@ -9,10 +9,9 @@ import pytest
 from taskq.errors import BrokerFull, BrokerRefused
 from taskq.events.group_calls import Committed, Mark, Position, unpark
 from taskq.events.record import Offset
-from taskq.store import scripts
 from taskq.store.scripts import run
 from tests.lua.group_kit import GROUP, Group, Share, at
-from tests.servers import RealServer
+from tests.servers import RealServer, declared_keys
 
 OTHER = "b" * 16
 
@@ -317,9 +316,8 @@ def test_a_key_of_another_type_is_told_before_anything_is_written(owned: Share, 
 
 def test_all_keys_of_the_scripts_are_declared(start_server: Callable[..., RealServer], namespace: str) -> None:
     server = start_server(cluster=True)
-    scripts.set_prefix("#!lua\n")
     link = server.link()
-    try:
+    with declared_keys(server):
         share = Share(link, namespace)
         one, two, *_ = share.append(5)
         share.begin("end")
@@ -338,6 +336,4 @@ def test_all_keys_of_the_scripts_are_declared(start_server: Callable[..., RealSe
         group.beat("a")
         group.settle("a", "b")
         group.beat("a", "leave")
-    finally:
-        scripts.set_prefix("")
-        link.close()
+    link.close()

@@ -13,10 +13,10 @@ from taskq import Queue
 from taskq.errors import InvalidOption, UnknownQueue
 from taskq.inspector import SHELVES, Brief, MessageFilter, MessagePage, Shelf
 from taskq.message import id_text
-from taskq.store import keys, scripts
+from taskq.store import keys
 from taskq.tasks.broker import Held, Mark, Outgoing
 from tests.runtime.shop import Shop, shop
-from tests.servers import RealServer
+from tests.servers import RealServer, declared_keys
 
 
 @pytest.fixture(params=["list", "stream"])
@@ -343,11 +343,7 @@ def test_an_empty_queue_has_empty_pages(here: Shop) -> None:
 @pytest.mark.cluster
 def test_all_keys_of_a_page_are_declared(start_server: Any, namespace: str) -> None:
     server = start_server(cluster=True)
-    scripts.set_prefix("#!lua\n")
-    try:
-        with shop(server.tcp_url, namespace) as here:
-            expected = fill(here)
-            for state in SHELVES:
-                assert ids_of(here.inspector.browse("mail", state)) == expected[state], state
-    finally:
-        scripts.set_prefix("")
+    with declared_keys(server), shop(server.tcp_url, namespace) as here:
+        expected = fill(here)
+        for state in SHELVES:
+            assert ids_of(here.inspector.browse("mail", state)) == expected[state], state

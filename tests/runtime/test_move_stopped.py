@@ -22,7 +22,7 @@ from tests.runtime.moving import KINDS, listed, nothing_left, opened, put, runs,
 from tests.runtime.shop import Shop, shop
 from tests.runtime.test_operator_control import Clock
 from tests.runtime.test_replay import Killed
-from tests.servers import RealServer
+from tests.servers import RealServer, declared_keys
 from tests.thinning import STRIDES, points
 
 
@@ -276,7 +276,7 @@ def test_a_full_target_takes_nothing_and_the_move_goes_on(
         opened(here, ("list", "stream"))
         ids = texts(here.enqueue(5))
         link = here.broker.link
-        link.execute("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
+        link.execute("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(BrokerFull):
             here.control.move("mail", "post")
         link.execute("CONFIG", "SET", "maxmemory", "0")
@@ -305,17 +305,13 @@ def test_a_move_into_another_slot_of_a_cluster_with_all_keys_declared(
     start_server: Callable[..., RealServer], namespace: str, kinds: tuple[str, str]
 ) -> None:
     server = start_server(cluster=True)
-    scripts.set_prefix("#!lua\n")
-    try:
-        with shop(server.tcp_url, namespace, Clock().pace()) as here:
-            opened(here, kinds)
-            for state in reversed(MOVABLE):
-                ids = texts(put(here, state, 3))
-                assert here.control.move("mail", "post", state).moved == 3
-                there: Shelf = "ready" if state == "parked" else state
-                assert set(ids) <= set(listed(here, "post", there))
-    finally:
-        scripts.set_prefix("")
+    with declared_keys(server), shop(server.tcp_url, namespace, Clock().pace()) as here:
+        opened(here, kinds)
+        for state in reversed(MOVABLE):
+            ids = texts(put(here, state, 3))
+            assert here.control.move("mail", "post", state).moved == 3
+            there: Shelf = "ready" if state == "parked" else state
+            assert set(ids) <= set(listed(here, "post", there))
 
 
 def test_keys_of_another_type_are_named(lists: Shop) -> None:

@@ -13,9 +13,8 @@ from taskq.control import STATES, Control, Pace
 from taskq.errors import BrokerUnavailable, InvalidOption, ResultUnavailable, UnknownMessage, UnknownQueue
 from taskq.inspector import Filter
 from taskq.message import id_text
-from taskq.store import scripts
 from tests.runtime.shop import Shop, shop
-from tests.servers import RealServer, need_server, server_binaries
+from tests.servers import RealServer, declared_keys, need_server
 
 
 @dataclass
@@ -356,30 +355,22 @@ def test_a_broker_that_stays_away_is_told(
             here.control.redrive("mail", Filter())
 
 
-CLUSTERS = [name for name, binary in server_binaries().items() if binary.version >= (7,)]
-
-
 @pytest.mark.cluster
-@pytest.mark.parametrize("server_binary", CLUSTERS or [None], indirect=True)
 def test_in_a_cluster_every_key_is_declared(start_server: Callable[..., RealServer], namespace: str) -> None:
     need_server()
     server = start_server(cluster=True)
-    scripts.set_prefix("#!lua\n")
-    try:
-        with shop(server.tcp_url, namespace) as here:
-            ids = here.bury(3)
-            here.park(2, "shop.unknown")
-            here.app.remote("shop.send", queue="other", unique="u", delay=9).enqueue(1)
-            listed = here.inspector.queues()
-            assert [(info.name, info.dead, info.parked_total) for info in listed.queues] == [
-                ("mail", 3, 2),
-                ("other", 0, 0),
-            ]
-            assert here.inspector.find(ids[0]) == ["mail"]
-            assert here.inspector.message("mail", ids[0]).status == "dead"
-            assert here.control.redrive("mail", Filter(match="tea")) == 3
-            assert here.control.purge("mail", STATES) == 5
-            assert here.control.purge("other", STATES) == 1
-            assert here.inspector.workers().workers == ()
-    finally:
-        scripts.set_prefix("")
+    with declared_keys(server), shop(server.tcp_url, namespace) as here:
+        ids = here.bury(3)
+        here.park(2, "shop.unknown")
+        here.app.remote("shop.send", queue="other", unique="u", delay=9).enqueue(1)
+        listed = here.inspector.queues()
+        assert [(info.name, info.dead, info.parked_total) for info in listed.queues] == [
+            ("mail", 3, 2),
+            ("other", 0, 0),
+        ]
+        assert here.inspector.find(ids[0]) == ["mail"]
+        assert here.inspector.message("mail", ids[0]).status == "dead"
+        assert here.control.redrive("mail", Filter(match="tea")) == 3
+        assert here.control.purge("mail", STATES) == 5
+        assert here.control.purge("other", STATES) == 1
+        assert here.inspector.workers().workers == ()

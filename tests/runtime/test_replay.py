@@ -21,11 +21,10 @@ from taskq.errors import (
     UnknownQueue,
 )
 from taskq.message import id_text
-from taskq.store import scripts
 from taskq.tasks.replays import LABEL_HEADER, SOURCE_HEADER
 from tests.runtime.past import EVER, Past, past
 from tests.runtime.test_operator_control import Clock
-from tests.servers import RealServer
+from tests.servers import RealServer, declared_keys
 from tests.thinning import STRIDES, points
 
 
@@ -309,7 +308,7 @@ def test_a_full_server_takes_no_page_and_the_label_goes_on(
         ids = here.enqueue(6)
         stop(here, 2)
         link = here.broker.link
-        link.execute("CONFIG", "SET", "maxmemory", "1", "maxmemory-policy", "noeviction")
+        link.execute("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(BrokerFull):
             here.control.replay("mail", label="again")
         link.execute("CONFIG", "SET", "maxmemory", "0")
@@ -333,13 +332,9 @@ def test_a_replay_into_another_slot_of_a_cluster(start_server: Callable[..., Rea
 @pytest.mark.parametrize("to", ["mail", "copies", "lists"])
 def test_all_keys_of_a_page_are_declared(start_server: Callable[..., RealServer], namespace: str, to: str) -> None:
     server = start_server(cluster=True)
-    scripts.set_prefix("#!lua\n")
-    try:
-        with past(server, namespace, Clock().pace(), url=server.tcp_url) as here:
-            here.enqueue(3)
-            assert here.control.replay("mail", EVER, to=to).enqueued == 3
-    finally:
-        scripts.set_prefix("")
+    with declared_keys(server), past(server, namespace, Clock().pace(), url=server.tcp_url) as here:
+        here.enqueue(3)
+        assert here.control.replay("mail", EVER, to=to).enqueued == 3
 
 
 def test_a_rate_is_kept_in_small_steps(here: Past, clock: Clock) -> None:

@@ -19,6 +19,8 @@ from taskq.watching import Watch
 from tests.events.kit import PATIENCE_S, Noted, wait_until
 from tests.servers import RealServer
 
+pytestmark = pytest.mark.topics
+
 
 @pytest.fixture
 def app(server: RealServer, namespace: str) -> Iterator[TaskQ]:

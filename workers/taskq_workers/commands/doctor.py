@@ -15,7 +15,7 @@ from taskq.store.connection import ServerFacts, SyncLink, check_server, server_f
 from taskq.store.topic_keys import broadcast
 from taskq.store.url import BrokerUrl, parse_url
 from taskq_workers import exits
-from taskq_workers.commands.rights import TOPICS, WATCHING, missing_rights, missing_uses
+from taskq_workers.commands.rights import TOPICS, WATCHING, grant, missing_rights, missing_uses, refused
 from taskq_workers.commands.shared import broker_options, json_option, print_json
 
 Verdict = Literal["ok", "warn", "fail", "unknown"]
@@ -68,9 +68,9 @@ def examine(choice: BrokerChoice, namespace: str, timeout: float) -> list[Check]
     try:
         link.execute("PING")
         facts = server_facts(link)
-        checks.append(Check("reachable", "ok", f"answers as user {facts.acl_user or 'unknown'}"))
+        user = facts.acl_user or url.username or "default"  # some may not ask who they are
+        checks.append(Check("reachable", "ok", f"answers as user {user}"))
         checks += _judge(facts, url)
-        user = facts.acl_user or "USER"
         checks.append(_rights(link, namespace, user))
         checks.append(_uses(link, namespace, user, ("watching", "dashboards and metrics", WATCHING)))
         checks.append(_uses(link, namespace, user, ("topics", "readers, groups and broadcasts", TOPICS)))
@@ -191,8 +191,7 @@ def _rights(link: SyncLink, namespace: str, user: str) -> Check:
     missing = missing_rights(link, namespace)
     if not missing:
         return Check("rights", "ok", "scripts, keys and channels")
-    advice = f"ACL SETUSER {user} {' '.join(f'+{name.lower()}' for name in missing)} ~taskq:* &taskq:*"
-    return Check("rights", "fail", f"not allowed: {' '.join(missing)}", advice)
+    return Check("rights", "fail", f"not allowed: {refused(missing)}", grant(user, missing))
 
 
 def _uses(link: SyncLink, namespace: str, user: str, uses: tuple[str, str, Mapping[str, str]]) -> Check:

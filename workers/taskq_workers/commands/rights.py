@@ -11,14 +11,18 @@ import secrets
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import Any, Literal
 
 from taskq.errors import BrokerError, BrokerRefused, BrokerUnavailable
 from taskq.store.connection import SyncLink
 from taskq.store.keys import queue_keys
 from taskq.store.topic_keys import broadcast, topic_keys
 
+Refusal = Literal["", "command", "key", "channel"]
+"""What of a call is not allowed; empty if all of it is."""
+
 _CALL = re.compile(r"\bp?call\(\s*['\"]([A-Za-z]+)['\"]")
+_PATTERN = re.compile(r"access (?:a|one of the) (key|channel)")
 _SUBSCRIBED_S = 2.0
 _SHORT_BLOCK_S = "0.01"
 _LEFTOVERS_MS = 60_000
@@ -139,19 +143,34 @@ def _commands_in(folder: Traversable) -> set[str]:
     return found
 
 
-def missing_rights(link: SyncLink, namespace: str) -> list[str]:
-    """Return what this connection may not do, like `EVALSHA` or `SUBSCRIBE`; raises if the server is lost."""
+def missing_rights(link: SyncLink, namespace: str) -> dict[str, Refusal]:
+    """Return what this connection may not do, like `EVALSHA` or `SUBSCRIBE`, and why; raises if the server is lost."""
     keys = queue_keys(namespace, "doctor")
     probe = f"{keys.base}doctor:{secrets.token_hex(8)}:"
     wanted = sorted((script_commands() | {*DIRECT, *OPERATORS}) & ARGUMENTS.keys())
-    missing = [name for name in wanted if _refused(link, name, f"{probe}{name.lower()}")]
+    missing: dict[str, Refusal] = {name: _refused(link, name, f"{probe}{name.lower()}") for name in wanted}
     for name in wanted:
         _refused(link, "UNLINK", f"{probe}{name.lower()}")
-    if _denied(link, "PUBLISH", keys.channel, ""):
-        missing.append("PUBLISH")
+    missing["PUBLISH"] = _denied(link, "PUBLISH", keys.channel, "")
     if not _hears(link, keys.channel):
-        missing.append("SUBSCRIBE")
-    return missing
+        missing["SUBSCRIBE"] = "channel" if missing["PUBLISH"] == "channel" else "command"
+    return {name: why for name, why in missing.items() if why}
+
+
+def refused(missing: Mapping[str, Refusal]) -> str:
+    """In words what is missing: commands by name, keys and channels as a whole."""
+    parts = [" ".join(name for name, why in missing.items() if why == "command")]
+    parts += [f"{kind}s taskq:*" for kind in ("key", "channel") if kind in missing.values()]
+    return ", ".join(filter(None, parts))
+
+
+def grant(user: str, missing: Mapping[str, Refusal]) -> str:
+    """The command that gives these rights. It names no more than is missing: a pattern of keys or channels beside one
+    that covers everything is an error.
+    """
+    words = [f"+{name.lower()}" for name, why in missing.items() if why == "command"]
+    words += [f"{sign}taskq:*" for sign, kind in (("~", "key"), ("&", "channel")) if kind in missing.values()]
+    return f"ACL SETUSER {user} {' '.join(words)}"
 
 
 def missing_uses(link: SyncLink, namespace: str, uses: Mapping[str, str]) -> dict[str, str]:
@@ -172,23 +191,32 @@ def missing_uses(link: SyncLink, namespace: str, uses: Mapping[str, str]) -> dic
     return missing
 
 
-def _refused(link: SyncLink, name: str, key: str) -> bool:
+def _refused(link: SyncLink, name: str, key: str) -> Refusal:
     denied = _denied(link, name, *(key if argument is None else argument for argument in ARGUMENTS[name]))
     if name not in ("BLPOP", "DEL", "UNLINK", "PEXPIRE") and None in ARGUMENTS[name]:
         _denied(link, "PEXPIRE", key, _LEFTOVERS_MS)
     return denied
 
 
-def _denied(link: SyncLink, *command: Any) -> bool:
+def _denied(link: SyncLink, *command: Any) -> Refusal:
     try:
         link.execute(*command)
     except BrokerUnavailable:
         raise
     except BrokerRefused as error:
-        return "NOPERM" in str(error)
+        return _why(str(error))
     except BrokerError:
-        return False  # full, say, or no such script: another check tells, and the right is there
-    return False
+        return ""  # full, say, or no such script: another check tells, and the right is there
+    return ""
+
+
+def _why(text: str) -> Refusal:
+    if "NOPERM" not in text:
+        return ""
+    found = _PATTERN.search(text)
+    if found is None:
+        return "command"
+    return "key" if found[1] == "key" else "channel"
 
 
 def _hears(link: SyncLink, *channels: str, patterns: Sequence[str] = ()) -> bool:
