@@ -165,6 +165,7 @@ def test_a_full_broker_can_still_be_watched(start_server: Callable[..., RealServ
 
 
 @pytest.mark.cluster
+@pytest.mark.topics
 def test_a_cluster_is_watched_as_well(start_server: Callable[..., RealServer], namespace: str) -> None:
     server = start_server(cluster=True)
     with TaskQ(namespace, url=server.tcp_url) as app:

@@ -17,7 +17,7 @@ from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.tasks.lists import ListBroker
 from taskq_workers.beats import Beats
 from taskq_workers.deaths import Death, give_back
-from taskq_workers.outage import Outage, Parts
+from taskq_workers.outage import Identity, Outage, Parts
 from taskq_workers.presence import Presence
 from taskq_workers.process import Child, Verdict
 from taskq_workers.scheduler import Scheduler
@@ -56,6 +56,7 @@ class Keeper:
         self._deaths: deque[Death] = deque()
         self._asked = self._settled = 0
         self._outage = Outage()
+        self._identity = Identity()
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._turn = threading.Condition()
@@ -96,6 +97,12 @@ class Keeper:
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
+    def _answered(self) -> None:
+        anew = self._outage.lasts or not self._identity.asked
+        self._outage.ended()
+        if anew:
+            self._identity.look(self._broker.link)
+
     def _run(self) -> None:
         pause = 0.0
         while not (self._stopping.is_set() and not self._deaths):
@@ -110,7 +117,7 @@ class Keeper:
                 with parts.part():
                     self._scheduler.turn(self._outage.complain)
                 parts.end()
-                self._outage.ended()
+                self._answered()
                 pause = max(self._next() - time.monotonic(), 0.0)
             except BrokerUnavailable as error:
                 pause = self._outage.began(error)

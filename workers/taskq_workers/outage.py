@@ -6,16 +6,18 @@ And how one shard of a cluster that is away does not keep the others waiting.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 
-from taskq.errors import BrokerUnavailable, TaskqError
+from taskq.errors import BrokerRefused, BrokerUnavailable, TaskqError
 from taskq.store.connection import SyncLink
 
 log = logging.getLogger("taskq.worker")
 
+_RUN_ID = re.compile(r"^run_id:(\w+)", re.MULTILINE)
 _AGAIN_S = 60.0
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
@@ -56,6 +58,31 @@ class Outage:
             self._told = {old: at for old, at in self._told.items() if now - at < _AGAIN_S}
             self._told[text] = now
             log.error("%s", text)
+
+
+class Identity:
+    """Which server process answers: one that was restarted, or has taken over, may lack what was written last."""
+
+    def __init__(self) -> None:
+        self._known = ""
+        self.asked = False
+
+    def look(self, link: SyncLink) -> None:
+        """Ask who answers, and say so if it is another one than before. In a cluster there is not one to ask."""
+        self.asked = True
+        if link.url.kind == "cluster":
+            return
+        try:
+            found = _RUN_ID.search(str(link.execute("INFO", "server"), "ascii", "replace"))
+        except BrokerRefused:
+            return  # not everybody may ask
+        told = found[1] if found else ""
+        if self._known and told != self._known:
+            log.warning(
+                "another server process answers now: one that was restarted has what its disk had, one that took over"
+                " what it had received, and the writes of the last moments may be missing"
+            )
+        self._known = told
 
 
 class Parts:
