@@ -163,6 +163,11 @@ class SyncLink(_Link):
             self._routes = SyncRoutes(self.url, self.limits, _is_reply)
         return self._routes
 
+    @property
+    def made(self) -> int:
+        """How many connections were opened so far: with each of them another server may have begun to answer."""
+        return self._known_routes().made
+
     def execute(self, *args: Any, timeout: float | None = None) -> Any:
         """Send one command and return its raw reply; `timeout` in seconds, None takes the link's own."""
         return self._run(args, timeout)

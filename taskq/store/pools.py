@@ -98,6 +98,7 @@ class SyncPool:
         self._slots = threading.BoundedSemaphore(limit)
         self._free: list[Any] = []
         self._lent: set[Any] = set()
+        self.made = 0
 
     def exchange(self, args: Sequence[Any], timeout: float, *, asking: bool = False) -> Any:
         """Send one command and return its reply; an error reply is raised."""
@@ -159,6 +160,7 @@ class SyncPool:
         """Return a connected connection that is not the pool's: the caller closes it."""
         connection = self._make()
         connection.connect()
+        self.made += 1
         return connection
 
     def give(self, connection: Any, *, whole: bool) -> None:

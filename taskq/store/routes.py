@@ -73,6 +73,11 @@ class SyncRoutes:
             return [self.pool(("PING",))]
         return [self._of_node(node)[0] for node in self._topology().get_nodes_by_server_type("primary")]
 
+    @property
+    def made(self) -> int:
+        """How many connections were opened so far."""
+        return sum(pool.made for pair in list(self._pools.values()) for pool in pair)
+
     def forget(self) -> None:
         """Learn the slots of the cluster anew before the next call."""
         self._stale = True

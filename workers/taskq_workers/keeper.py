@@ -98,10 +98,8 @@ class Keeper:
     # -- the thread --------------------------------------------------------------------------------------------------
 
     def _answered(self) -> None:
-        anew = self._outage.lasts or not self._identity.asked
         self._outage.ended()
-        if anew:
-            self._identity.look(self._broker.link)
+        self._identity.look(self._broker.link)
 
     def _run(self) -> None:
         pause = 0.0

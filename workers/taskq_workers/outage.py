@@ -65,12 +65,14 @@ class Identity:
 
     def __init__(self) -> None:
         self._known = ""
-        self.asked = False
+        self._made = 0
 
     def look(self, link: SyncLink) -> None:
-        """Ask who answers, and say so if it is another one than before. In a cluster there is not one to ask."""
-        self.asked = True
-        if link.url.kind == "cluster":
+        """Behind each new connection, ask who answers, and say so if it is another one than before. In a cluster there
+        is not one to ask.
+        """
+        made, self._made = self._made, link.made
+        if made == self._made or link.url.kind == "cluster":
             return
         try:
             found = _RUN_ID.search(str(link.execute("INFO", "server"), "ascii", "replace"))
