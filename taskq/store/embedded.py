@@ -33,6 +33,7 @@ from taskq.store.spawn import START_TIMEOUT_S, STOP_TIMEOUT_S, probe, spawn, wai
 DATA_DIR = ".taskq"
 LONGEST_SOCKET_PATH = 100
 _LOCK_PAUSE_S = 0.02
+_UNREADABLE = ("handle RDB format version", "Bad file format", "Wrong signature", "Unknown RDB")
 # Shared servers that this process started: kept, so that they are reaped if they end before us.
 _started: list[subprocess.Popen[bytes]] = []
 
@@ -68,6 +69,11 @@ class _Place:
         return self.data / "server.log"
 
     @property
+    def program(self) -> Path:
+        """Which program has served these data."""
+        return self.data / "server.program"
+
+    @property
     def url(self) -> str:
         return f"unix://{quote(str(self.socket))}"
 
@@ -95,7 +101,7 @@ def start(project_root: Path) -> ServerStatus:
     place = _place_of(project_root)
     with _locked(place) as lock:
         if lock is not None:
-            _started.append(_launch(place, find_server(), lock, dies_with_us=False))
+            _started.append(_launch(place, lock, dies_with_us=False))
     return place.status()
 
 
@@ -171,7 +177,7 @@ def own(project_root: Path | None = None) -> OwnedServer:
     try:
         with _locked(place) as lock:
             if lock is not None:
-                server = _launch(place, find_server(), lock, dies_with_us=True)
+                server = _launch(place, lock, dies_with_us=True)
     except BaseException:
         if project_root is None:
             shutil.rmtree(place.data, ignore_errors=True)
@@ -206,7 +212,8 @@ def _try_lock(lock: IO[bytes]) -> bool:
     return True
 
 
-def _launch(place: _Place, binary: ServerBinary, lock: IO[bytes], *, dies_with_us: bool) -> subprocess.Popen[bytes]:
+def _launch(place: _Place, lock: IO[bytes], *, dies_with_us: bool) -> subprocess.Popen[bytes]:
+    binary = find_server(_served_by(place))
     place.socket.unlink(missing_ok=True)  # we hold the lock, so whoever bound it is gone
     settings = {
         "port": "0",
@@ -222,8 +229,28 @@ def _launch(place: _Place, binary: ServerBinary, lock: IO[bytes], *, dies_with_u
     }
     program = [str(binary.path)]
     server = spawn(program, settings, log=place.log, dies_with_us=dies_with_us, keep_open=(lock.fileno(),))
-    wait_until_ready(server, place.socket, place.log)
+    try:
+        wait_until_ready(server, place.socket, place.log)
+    except BrokerUnavailable as error:
+        if not any(words in str(error) for words in _UNREADABLE):
+            raise
+        raise BrokerUnavailable(
+            f"{binary} ({binary.path}) cannot read the data in {place.data}: another or a newer server has written "
+            f"them, or they are damaged (see {place.log}). Name the one that wrote them in TASKQ_SERVER_BINARY, or "
+            "move the folder away to begin anew"
+        ) from error
+    place.program.write_text(f"{binary.kind} {'.'.join(map(str, binary.version))} {binary.path}\n", "utf-8")
     return server
+
+
+def _served_by(place: _Place) -> ServerBinary | None:
+    """The program that has written the data, if that was noted."""
+    try:
+        kind, version, path = place.program.read_text("utf-8").rstrip("\n").split(" ", 2)
+        numbers = tuple(map(int, version.split(".")))
+    except (OSError, ValueError):
+        return None
+    return ServerBinary(Path(path), "valkey" if kind == "valkey" else "redis", numbers, "path")
 
 
 def _make_data_dir(data: Path) -> None:

@@ -233,6 +233,85 @@ def test_a_server_that_cannot_start_says_why(project: Path) -> None:
         embedded.start(project)
 
 
+UNREADABLE = {
+    "appendonlydir/appendonly.aof.manifest": "file appendonly.aof.1.base.rdb seq 1 type b\n",
+    "appendonlydir/appendonly.aof.1.base.rdb": "REDIS9999\n",
+    "appendonly.aof": "REDIS9999\n",  # before Redis 7
+}
+
+
+def test_data_that_a_server_cannot_read_are_not_called_damaged_at_once(project: Path) -> None:
+    for name, text in UNREADABLE.items():
+        file = project / ".taskq" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    with pytest.raises(BrokerUnavailable, match=r"cannot read the data in .*TASKQ_SERVER_BINARY.*move the folder away"):
+        embedded.start(project)
+
+
+def stranger(folder: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    """Another program comes first on PATH, and none is named."""
+    for name in ("redis-server", "valkey-server"):
+        program = folder / name
+        program.write_text(f"#!/bin/sh\necho '{says}'\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/bin")
+    monkeypatch.delenv("TASKQ_SERVER_BINARY")
+    monkeypatch.setattr("taskq.store.binaries.wheel_server", lambda: None)
+
+
+@pytest.mark.parametrize("says", ["Redis server v=6.2.0", "Valkey server v=8.0.0", "Redis server v=7.4.0"])
+def test_data_are_loaded_by_a_program_that_can_read_them(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server_binary: ServerBinary, says: str
+) -> None:
+    execute(embedded.start(project).url, "SET", "a", "1")
+    embedded.stop(project)
+    stranger(tmp_path, monkeypatch, says)
+    if (found := find_server()).reads(server_binary):
+        pytest.skip(f"{found} would be right")
+    assert execute(embedded.start(project).url, "GET", "a") == b"1"
+    embedded.stop(project)
+    note = project / ".taskq" / "server.program"
+    note.write_text(note.read_text().replace(str(server_binary.path), str(tmp_path / "gone")))
+    with pytest.raises(ConfigError, match=rf"written by {server_binary} .*and {found} .*TASKQ_SERVER_BINARY"):
+        embedded.start(project)
+
+
+@pytest.mark.parametrize(
+    ("this", "other", "reads"),
+    [
+        ("redis 7.4.1", "redis 7.0.15", True),
+        ("redis 7.0.15", "redis 7.4.1", False),
+        ("redis 7.0.15", "redis 7.0.1", True),
+        ("redis 7.0.1", "redis 7.0.15", True),
+        ("valkey 9.1.2", "redis 7.0.15", True),
+        ("valkey 9.1.2", "redis 7.4.1", False),
+        ("redis 7.4.1", "valkey 7.2.7", True),
+        ("redis 8.0.0", "valkey 8.0.1", False),
+        ("redis 7.0.15", "valkey 7.2.7", False),
+    ],
+)
+def test_which_server_reads_the_files_of_which(this: str, other: str, reads: bool) -> None:
+    def named(text: str) -> ServerBinary:
+        kind, version = text.split()
+        numbers = tuple(map(int, version.split(".")))
+        return ServerBinary(Path("x"), "valkey" if kind == "valkey" else "redis", numbers, "path")
+
+    assert named(this).reads(named(other)) is reads
+
+
+def test_an_odd_note_of_the_program_is_none(project: Path) -> None:
+    embedded.start(project)
+    embedded.stop(project)
+    note = project / ".taskq" / "server.program"
+    kept = note.read_text()
+    for text in ("", "x", "redis x y\n"):
+        note.write_text(text)
+        embedded.start(project)
+        embedded.stop(project)
+        assert note.read_text() == kept
+
+
 # -- which program, which broker
 
 
