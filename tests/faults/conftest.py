@@ -17,6 +17,7 @@ DELIVERY = (
     *("a01", "a03", "a07", "a09", "a16", "a17"),  # who holds messages dies, or stands still
     *("c02", "c05", "c06", "c15"),  # the server forgets, or holds something else
     *("d06", "d07"),  # calls are lost or late
+    *("e01", "e05"),  # another server takes over
     *("g04", "g14_an_id"),  # what is stored is not ours
 )
 """The scenarios over stream queues of the quick set, by how their names begin; the slow set has all the others."""
