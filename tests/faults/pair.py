@@ -1,4 +1,4 @@
-"""A primary and a replica with a Sentinel that promotes it: what a stage stands on when servers take over."""
+"""A primary and a replica with a Sentinel that promotes it, and slots that move between the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -19,6 +19,21 @@ AT_ONCE = {"repl-diskless-sync-delay": "0"}
 _STEP_S = 0.02
 
 
+class Address:
+    """What a stage needs of its server: where it is."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def link(self, **options: Any) -> SyncLink:
+        return SyncLink(self.url, **options)
+
+
+def at(url: str) -> RealServer:
+    """A stand-in for a server, for a stage whose server changes, or is more than one."""
+    return cast("RealServer", Address(url))
+
+
 class Pair:
     """Two servers, of which one follows the other. Whoever comes asks the Sentinel which one to use."""
 
@@ -36,14 +51,6 @@ class Pair:
     @property
     def url(self) -> str:
         return self._sentinel.url
-
-    @property
-    def as_server(self) -> RealServer:
-        """What a stage asks of its server is its URL and links, and those are here."""
-        return cast("RealServer", self)
-
-    def link(self, **options: Any) -> SyncLink:
-        return SyncLink(self.url, **options)
 
     def received(self) -> None:
         """Wait until the replica has all that was written until now."""
@@ -110,3 +117,19 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"
         time.sleep(_STEP_S)  # nobody tells
+
+
+def move_slot(source: RealServer, target: RealServer, key: str) -> int:
+    """Hand the slot of a key over, a few keys at a time as the tools do it; how many keys went."""
+    moved = 0
+    with source.client() as one, target.client() as other:
+        slot = one.execute_command("CLUSTER", "KEYSLOT", key)
+        here, there = (client.execute_command("CLUSTER", "MYID") for client in (one, other))
+        other.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
+        one.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
+        while keys := one.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 3):
+            one.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            moved += len(keys)
+        for client in (other, one):
+            client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
+    return moved

@@ -9,8 +9,9 @@ import pytest
 from taskq.errors import BrokerRefused, BrokerUnavailable
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.queues import Transport
-from tests.faults.pair import AT_ONCE, Pair, follow, until
+from tests.faults.pair import AT_ONCE, Pair, at, follow, move_slot, until
 from tests.faults.stage import Stage, stage
+from tests.runtime.test_topologies import join
 from tests.servers import RealServer
 
 pytestmark = pytest.mark.crash
@@ -27,7 +28,7 @@ def pair(start_server: Callable[..., RealServer]) -> Iterator[Pair]:
 @pytest.fixture
 def here(pair: Pair, namespace: str, transport: Transport) -> Iterator[Stage]:
     """A stage of which everybody finds the server by the Sentinel; with a lease that outlasts a failover."""
-    with stage(pair.as_server, namespace, transport=transport) as one:
+    with stage(at(pair.url), namespace, transport=transport) as one:
         yield one
 
 
@@ -144,3 +145,27 @@ def test_e06_a_primary_that_wants_a_replica_and_has_none_takes_nothing_and_goes_
             until(lambda: replicas() == 1, "the replica to count")
             here.settled(here.put("effective", "after"))
             impatient.close()
+
+
+@pytest.mark.cluster
+def test_e08_a_slot_that_moves_under_load_costs_no_message_and_no_run(
+    start_server: Callable[..., RealServer], namespace: str, transport: Transport
+) -> None:
+    first, second = start_server(cluster=True), start_server(cluster=True, slots=False)
+    join(first, second)
+    move_slot(first, second, "another")  # a node that gives its last slot away would become a replica
+    with stage(at(first.tcp_url), namespace, transport=transport) as here:
+        worker = here.hire("-c", "2")
+        here.until_present(1)
+        here.put("gated", "g", here.gate("g"))
+        here.hear("start", "g")
+        ways = [(first, second), (second, first)] * 2
+        for turn, (source, target) in enumerate(ways):
+            for n in range(25):
+                here.put("effective", f"e{turn}.{n}", 0.005)
+            assert move_slot(source, target, here.broker.keys("work").meta) > 3
+            here.put("effective", f"e{turn}.moved")
+        here.open_gate("g")
+        here.settled()
+        assert {here.runs(tag) for tag in here.accepted.values()} == {1}
+        assert "Traceback" not in worker.text()
