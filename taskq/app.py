@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from taskq.errors import ConfigError, InvalidOption
+from taskq.errors import ConfigError, InvalidName, InvalidOption
 from taskq.names import shown
 from taskq.tasks import app as tasks
 from taskq.tasks.outgoing import Call
@@ -95,6 +95,7 @@ class TaskQ(tasks.TaskQ):
         if mode != "shared":
             if "group" not in said:
                 raise InvalidOption(f"subscribe({shown(target)}): say for which group, like group='billing'")
+            _one_topic(target)
             return self.events.ordered.decorator(self.topic(target).log, said.pop("group"), {"mode": mode, **said})
         return subscriptions.shared(target, said.pop("group", None), said, said.pop("filter", None))
 
@@ -119,6 +120,7 @@ class TaskQ(tasks.TaskQ):
         said: dict[str, Any] = {"batch": bridge.BATCH, **options}
         if said["batch"] != bridge.BATCH or said.get("delivery", "at_least_once") != "at_least_once":
             raise InvalidOption("a bridge has a batch and a delivery of its own: leave both out")
+        _one_topic(target)
         handler = bridge.handler(group, call, bridge.carrier(self._brokers.ends))
         self.events.ordered.decorator(self.topic(target).log, group, said)(handler)
 
@@ -161,3 +163,14 @@ class TaskQ(tasks.TaskQ):
     async def atopics(self) -> dict[str, TopicProperties]:
         """`topics`, awaited."""
         return await self.events.atopics()
+
+
+def _one_topic(target: str) -> None:
+    """Raise InvalidName for a pattern where one topic has to be named: an ordered group has the partitions of one."""
+    from taskq.events.patterns import is_pattern
+
+    if is_pattern(target):
+        raise InvalidName(
+            f"topic name {shown(target)} is a pattern, and an ordered group is of one topic: follow many with"
+            " mode='shared' (or mode='broadcast', for channels), or subscribe to each of them by its name"
+        )

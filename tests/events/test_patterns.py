@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from taskq import TaskQ
 from taskq.errors import InvalidName
 from taskq.events.patterns import Pattern, is_pattern
 
@@ -90,3 +93,15 @@ def test_a_plain_name_is_no_pattern() -> None:
 
 def test_the_glob_of_the_server_lets_nothing_fall() -> None:
     assert Pattern.of("orders.*.>").glob == "orders.*.*"
+
+
+@pytest.mark.parametrize("mode", ["partition", "key", "unordered", "global"])
+def test_an_ordered_group_says_which_modes_follow_a_pattern(mode: str) -> None:
+    app = TaskQ("shop")
+    said: dict[str, Any] = {"group": "audit", "mode": mode}
+    with pytest.raises(InvalidName, match=r"'orders\.\*' is a pattern.*mode='shared'"):
+        app.subscribe("orders.*", **said)
+    with pytest.raises(InvalidName, match=r"'orders\.>' is a pattern.*mode='shared'"):
+        app.bridge("orders.>", group="audit", call=lambda record: None)
+    app.subscribe("orders.*", group="audit", mode="shared")
+    app.subscribe("orders.*", mode="broadcast")

@@ -37,10 +37,10 @@ class Bench:
     tmp: Path
 
     @contextlib.contextmanager
-    def worker(self, app: str, cwd: Path = EXAMPLES) -> Generator[Path]:
+    def worker(self, app: str, cwd: Path = EXAMPLES, verbose: bool = True) -> Generator[Path]:
         """`taskq worker` for an app, drained at the end; gives the path of its log."""
         log = self.tmp / "worker.log"
-        command = [sys.executable, "-m", "taskq_workers", "worker", app, "-v"]
+        command = [sys.executable, "-m", "taskq_workers", "worker", app, *(["-v"] if verbose else [])]
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=cwd, env=self.env, stdout=output, stderr=output)
         try:

@@ -13,9 +13,11 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/testing.md").read_text
 
 
 def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
-    shop, *tests = BLOCKS
+    shop, *tests, events, test_of_events = BLOCKS
+    tests.append(test_of_events)
     text = "\n\n".join(tests)
     (tmp_path / "shop.py").write_text(shop)
+    (tmp_path / "events.py").write_text(events)
     (tmp_path / "test_shop.py").write_text(text)
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["taskq.pytest_plugin"]\n')
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "test_shop.py"]

@@ -91,7 +91,9 @@ _OPTIONS = (
     port_option("--health-port", "Serve /livez and /readyz there."),
     click.option("--http-host", default="127.0.0.1", show_default=True, help="Where these two listen."),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
-    click.option("-v", "--verbose", count=True, help="Tell of each success; -vv of everything."),
+    click.option(
+        "-v", "--verbose", count=True, help="Tell of each success and of what others log at INFO; -vv of everything."
+    ),
 )
 
 
