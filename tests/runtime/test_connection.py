@@ -264,7 +264,7 @@ async def test_idle_async_connections_survive_a_restart_too(start_server: Callab
 
 
 async def test_thousands_of_calls_share_a_few_connections(server: RealServer) -> None:
-    link = AsyncLink(server.url, max_connections=16, timeout=30.0, pool_timeout=30.0)
+    link = AsyncLink(server.url, max_connections=16, timeout=30.0)
     others = set(_client_ids(await link.execute("CLIENT", "LIST", "TYPE", "normal")))  # of tests before, too
     replies = await asyncio.gather(*(link.execute("ECHO", str(number)) for number in range(3000)))
     assert replies == [str(number).encode() for number in range(3000)]
@@ -278,7 +278,7 @@ def _client_ids(listed: bytes) -> list[bytes]:
 
 
 async def test_cancelled_calls_never_swap_replies_nor_use_up_the_pool(server: RealServer) -> None:
-    link = AsyncLink(server.url, max_connections=8, timeout=30.0, pool_timeout=30.0)
+    link = AsyncLink(server.url, max_connections=8, timeout=30.0)
 
     async def one(number: int) -> bool:
         task = asyncio.ensure_future(link.execute("ECHO", str(number)))
