@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from taskq.errors import InvalidOption
-from taskq.names import shown
+from taskq.values import duration, shown
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
 Duration: TypeAlias = float | timedelta
-
-MAX_SECONDS: Final = 10 * 365.25 * 86_400  # ten years: beyond it, milliseconds were meant, or never
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_EPOCH_SECONDS = 4_102_444_800  # 2100-01-01: a later one was given in milliseconds
@@ -28,22 +25,10 @@ def seconds(value: object, name: str) -> float:
     Traceback (most recent call last):
     taskq.errors.InvalidOption: delay=-1: a duration is not negative
     """
-    if isinstance(value, timedelta):
-        result = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            result = float(value)
-        except OverflowError:
-            result = math.inf
-    else:
-        raise InvalidOption(f"{name}={shown(value)}: a duration is seconds (int or float) or a timedelta")
-    if math.isnan(result):
-        raise InvalidOption(f"{name}={shown(value)} is not a number of seconds")
-    if result > MAX_SECONDS:
-        raise InvalidOption(f"{name}={shown(value)}: a duration is at most ten years, in seconds")
-    if result < 0:
-        raise InvalidOption(f"{name}={shown(value)}: a duration is not negative")
-    return result
+    try:
+        return duration(value, name)
+    except ValueError as error:
+        raise InvalidOption(str(error)) from None
 
 
 def when(at: object, name: str = "at") -> int:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from taskq.errors import InvalidName
+from taskq.values import shown as shown
 
 RULE = "1 to 128 ASCII letters, digits, '_', '-' or '.', and a letter or digit first"
 TASK_RULE = "1 to 255 characters: parts of ASCII letters, digits, '_', '-' or ':' joined by single dots"
@@ -73,20 +74,3 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(known), n=1) if isinstance(name, str) and len(name) <= 255 else []
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def shown(value: object, limit: int = 60) -> str:
-    """`repr` of a value for an error text, at most `limit` characters long, and safe for any object.
-
-    >>> shown("x" * 10_000, limit=12)
-    "'xxxxxxxx..."
-    """
-    if isinstance(value, (str, bytes, bytearray)):  # do not build the repr of a megabyte to show sixty characters
-        value = value[:limit]
-    elif isinstance(value, int) and value.bit_length() > 4 * limit:  # repr refuses ints of more than 4,300 digits
-        return f"an int of {value.bit_length()} bits"
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 -- a broken __repr__ must not replace the error that is being told
-        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
