@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from taskq.errors import InvalidOption
+from taskq.errors import ConfigError, InvalidOption
 from taskq.values import duration, shown
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
@@ -110,3 +112,33 @@ def delivery(value: object, name: str) -> Delivery:
     if value == "at_most_once":
         return "at_most_once"
     raise InvalidOption(f"{name}={shown(value)}: give 'at_least_once' or 'at_most_once'")
+
+
+def takes(function: Callable[..., Any], what: str, *given: str) -> None:
+    """Check that a function can be called with these arguments by position; ConfigError names both.
+
+    What says nothing of its parameters, as some functions of C do, is let through.
+
+    >>> takes(lambda: None, "on_dead hook", "incident")
+    Traceback (most recent call last):
+    taskq.errors.ConfigError: on_dead hook <lambda>() is called as <lambda>(incident): give it these parameters
+    """
+    try:
+        own = signature(function, follow_wrapped=False)  # a decorator may give what is inside it other arguments
+    except (TypeError, ValueError):
+        return
+    try:
+        own.bind(*given)
+    except TypeError:
+        name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        wanted = "these parameters" if given else "no parameters"
+        raise ConfigError(
+            f"{what} {name}({', '.join(own.parameters)}) is called as {name}({', '.join(given)}): give it {wanted}"
+        ) from None
+
+
+def function_of(value: object, name: str, *given: str) -> None:
+    """Check that an option is a function of these arguments."""
+    if not callable(value):
+        raise InvalidOption(f"{name}={shown(value)}: give a function of a {given[0]}")
+    takes(value, name, *given)
