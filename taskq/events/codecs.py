@@ -26,7 +26,7 @@ class AvroCodec:
         try:
             import fastavro
         except ImportError as error:
-            raise ConfigError(f"codec {name!r} needs fastavro: install the extra `avro`") from error
+            raise ConfigError(f"codec {name!r} needs the package fastavro: install taskq-redis[avro]") from error
         self.name = name
         self._avro: Any = fastavro
         self._schema = fastavro.parse_schema(schema)
