@@ -69,8 +69,19 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
     >>> did_you_mean("prioritty", ["queue", "priority"])
     " (did you mean 'priority'?)"
+    >>> did_you_mean("add", ["store.add", "aadd"])
+    " (did you mean 'store.add'?)"
     >>> did_you_mean("colour", ["queue", "priority"])
     ''
     """
-    near = get_close_matches(name, list(known), n=1) if isinstance(name, str) and len(name) <= 255 else []
+    near = _near(name, list(known)) if isinstance(name, str) and 0 < len(name) <= 255 else []
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _near(name: str, known: list[str]) -> list[str]:
+    """The nearest first; of dotted names, the one whose last part this is comes before others that look like it."""
+    same = [one for one in known if one.endswith(f".{name}")]
+    if same or "." in name:
+        return same or get_close_matches(name, known, n=1)
+    lasts = {one.rpartition(".")[2]: one for one in reversed(known)}
+    return get_close_matches(name, known, n=1) or [lasts[last] for last in get_close_matches(name, lasts, n=1)]

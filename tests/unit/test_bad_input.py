@@ -157,6 +157,11 @@ def test_arguments_that_are_too_large(q: Memory) -> None:
 DURATION = "a duration is seconds (int or float) or a timedelta"
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "typo": ({"time_out": 5}, "there is no option 'time_out' (did you mean 'timeout'?)"),
+    "retries of others": ({"max_retries": 3}, "there is no option 'max_retries': give retry=, the number of attempts"),
+    "attempts of others": ({"max_attempts": 3}, "'max_attempts': give retry=RetryPolicy(max_attempts=...)"),
+    "delay of others": ({"countdown": 3}, "'countdown': give delay=, in seconds"),
+    "moment of others": ({"eta": 3}, "'eta': give at=, an aware datetime, or delay=, in seconds"),
+    "self of others": ({"bind": True}, "'bind': the running task asks taskq.current()"),
     "typo of then": ({"thn": add.call(1)}, "there is no option 'thn' (did you mean 'then'?)"),
     "priority": ({"priority": 3}, "priority=3: give a whole number from -2 to 2"),
     "bool priority": ({"priority": True}, "priority=True"),

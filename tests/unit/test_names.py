@@ -93,6 +93,22 @@ def test_the_hint_is_silent_without_a_near_name() -> None:
     assert did_you_mean("timeot", ["timeout", "queue"]) == " (did you mean 'timeout'?)"
     assert did_you_mean("zzz", ["timeout", "queue"]) == ""
     assert did_you_mean(3, ["timeout"]) == ""
+    assert did_you_mean("", ["timeout", "a."]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("add", "store.add"),
+        ("ad", "store.add"),
+        ("sned", "store.send"),
+        ("store.ad", "store.add"),
+        ("a.send", "b.a.send"),
+    ],
+)
+def test_a_task_is_found_without_its_module(name: str, near: str) -> None:
+    known = ["aadd", "store.add", "store.send", "b.a.send"] if name != "ad" else ["store.add", "mail"]
+    assert did_you_mean(name, known) == f" (did you mean {near!r}?)"
 
 
 class Broken:
