@@ -48,3 +48,21 @@ def shown(value: object, limit: int = 60) -> str:
     except Exception as error:  # noqa: BLE001 -- a broken __repr__ must not replace the error that is being told
         text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number of things, for people.
+
+    >>> count_of(1, "byte"), count_of(2, "byte")
+    ('1 byte', '2 bytes')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def a(noun: str) -> str:
+    """A noun with its article, by its first letter.
+
+    >>> a("object"), a("Money")
+    ('an object', 'a Money')
+    """
+    return f"an {noun}" if noun[:1].lower() in set("aeio") else f"a {noun}"

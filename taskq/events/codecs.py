@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any, Protocol
 
 from taskq.errors import ConfigError, DecodeError
+from taskq.values import a
 
 
 class ProtobufMessage(Protocol):
@@ -54,7 +55,7 @@ class ProtobufCodec:
 
     def dumps(self, value: Any, /) -> bytes:
         if type(value) is not self._kind:
-            raise TypeError(f"it is a {type(value).__name__}, not a {self._kind.__name__}")
+            raise TypeError(f"it is {a(type(value).__name__)}, not {a(self._kind.__name__)}")
         data: bytes = value.SerializeToString()
         return data
 

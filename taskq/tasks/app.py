@@ -35,6 +35,7 @@ from taskq.tasks.queues import Queue, Queues
 from taskq.tasks.registry import Registry, task_function, task_name
 from taskq.tasks.schedules import Schedules
 from taskq.tasks.task import AsyncTask, CallOptions, Sender, SyncTask, Task
+from taskq.values import count_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -310,7 +311,7 @@ class TaskQ:
 
     def __repr__(self) -> str:
         url = "" if self._url is None else f" at {masked(self._url)}"
-        return f"TaskQ({self.namespace!r}{url}, {len(self._registry)} tasks)"
+        return f"TaskQ({self.namespace!r}{url}, {count_of(len(self._registry), 'task')})"
 
 
 def _queues(given: object) -> Iterable[Any]:

@@ -128,7 +128,7 @@ class Rude:
 VALUES = {
     "nan": (math.nan, "args[0] is nan"),
     "inf": (math.inf, "args[0] is inf"),
-    "object": ({"a": [1, {"b": object()}]}, "args[0].a[1].b is a object"),
+    "object": ({"a": [1, {"b": object()}]}, "args[0].a[1].b is an object"),
     "repr": (Rude(), "args[0] is a Rude"),
     "set": ({1}, "args[0] is a set"),
     "function": (plain, "args[0] is a function"),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from taskq.errors import ConfigError, InvalidName
 from taskq.names import check_name, check_task_name, did_you_mean, match, shown
+from taskq.values import a, count_of
 
 ODD = [
     "",
@@ -123,3 +124,8 @@ def test_any_value_can_be_shown_in_few_characters(value: object) -> None:
 
 def test_an_int_that_python_refuses_to_print_can_be_shown() -> None:
     assert shown(10**5_000) == "an int of 16610 bits"
+
+
+def test_things_are_counted_and_named_as_people_do() -> None:
+    assert [count_of(number, "byte") for number in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]
+    assert [a(noun) for noun in ("object", "int", "Money", "UUID")] == ["an object", "an int", "a Money", "a UUID"]

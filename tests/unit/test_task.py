@@ -103,7 +103,7 @@ def test_a_bad_call_leaves_nothing_stored(app: TaskQ, pad: Notepad) -> None:
         task.enqueue_many([(1,), bad])
     with pytest.raises(InvalidArguments, match="call 2"):
         task.enqueue_many([task.call(1), (2,), task.call(bad)])
-    with pytest.raises(SerializationError, match=r"anything: .*args\[0\] is a object"):
+    with pytest.raises(SerializationError, match=r"anything: .*args\[0\] is an object"):
         app.task(anything).enqueue(object())
     assert not pad.taken
 
