@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
+from taskq.checks import function_of
 from taskq.errors import ConfigError, InvalidName, InvalidOption
 from taskq.names import shown
 from taskq.tasks import app as tasks
@@ -86,6 +87,8 @@ class TaskQ(tasks.TaskQ):
         `mode="broadcast"` the function hears what is said on a channel, at most once. Raises InvalidOption,
         InvalidName, ConfigError.
         """
+        if callable(target):
+            raise InvalidOption(f"subscribe({shown(target)}): write @app.subscribe('orders', group='billing')")
         subscriptions = self.events.subscriptions
         if mode == "broadcast":
             on_gap = said.pop("on_gap", None)
@@ -115,8 +118,7 @@ class TaskQ(tasks.TaskQ):
         """
         from taskq import bridge
 
-        if not callable(call):
-            raise InvalidOption(f"call={shown(call)}: give a function that makes a call of a record")
+        function_of(call, "call", "record")
         said: dict[str, Any] = {"batch": bridge.BATCH, **options}
         if said["batch"] != bridge.BATCH or said.get("delivery", "at_least_once") != "at_least_once":
             raise InvalidOption("a bridge has a batch and a delivery of its own: leave both out")
@@ -133,6 +135,8 @@ class TaskQ(tasks.TaskQ):
         the topic remembers ids (`Dedup`). The result has to be JSON. A task whose result or key cannot be published is
         a dead letter. Raises InvalidName, ConfigError.
         """
+        if key is not None:
+            function_of(key, "key", "result")
         if task.publishes is not None and task.publishes.topic != target:
             raise ConfigError(f"results of {task.name} go to topic {task.publishes.topic!r} already")
         task.publishes = Publishes(self.topic(target).name, key)

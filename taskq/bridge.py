@@ -35,7 +35,7 @@ def handler(group: str, call: CallOf, carry: Carry) -> Callable[[list[Record]], 
         for record in records:
             made = call(record)
             if made is not None:
-                wire = carry_on(follow_wire(made), record.headers)
+                wire = carry_on(follow_wire(made, "call"), record.headers)
                 tasks.append(Task(f"bridge:{group}:{record.id}", "", orjson.dumps(wire)))
         if tasks:
             carry(tasks)
@@ -61,7 +61,7 @@ def publisher(topic: Callable[[str], Topic]) -> Callable[[Any], None]:
 
 def entry_of(call: Call[Any], tracer: Tracer | None = None) -> tuple[str, bytes]:
     """A call as an entry of an outbox keeps it. Raises InvalidOption, InvalidArguments, SerializationError."""
-    return "", orjson.dumps(carry_on(follow_wire(call), {} if tracer is None else tracer.headers()))
+    return "", orjson.dumps(carry_on(follow_wire(call, "call"), {} if tracer is None else tracer.headers()))
 
 
 def carrier(ends: Callable[[], Ends]) -> Carry:

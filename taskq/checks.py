@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias
+from inspect import signature
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
-from taskq.errors import InvalidOption
-from taskq.names import shown
+from taskq.errors import ConfigError, InvalidOption
+from taskq.values import duration, shown
 
 Delivery: TypeAlias = Literal["at_least_once", "at_most_once"]
 Duration: TypeAlias = float | timedelta
-
-MAX_SECONDS: Final = 10 * 365.25 * 86_400  # ten years: beyond it, milliseconds were meant, or never
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_EPOCH_SECONDS = 4_102_444_800  # 2100-01-01: a later one was given in milliseconds
@@ -28,22 +27,10 @@ def seconds(value: object, name: str) -> float:
     Traceback (most recent call last):
     taskq.errors.InvalidOption: delay=-1: a duration is not negative
     """
-    if isinstance(value, timedelta):
-        result = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        try:
-            result = float(value)
-        except OverflowError:
-            result = math.inf
-    else:
-        raise InvalidOption(f"{name}={shown(value)}: a duration is seconds (int or float) or a timedelta")
-    if math.isnan(result):
-        raise InvalidOption(f"{name}={shown(value)} is not a number of seconds")
-    if result > MAX_SECONDS:
-        raise InvalidOption(f"{name}={shown(value)}: a duration is at most ten years, in seconds")
-    if result < 0:
-        raise InvalidOption(f"{name}={shown(value)}: a duration is not negative")
-    return result
+    try:
+        return duration(value, name)
+    except ValueError as error:
+        raise InvalidOption(str(error)) from None
 
 
 def when(at: object, name: str = "at") -> int:
@@ -125,3 +112,33 @@ def delivery(value: object, name: str) -> Delivery:
     if value == "at_most_once":
         return "at_most_once"
     raise InvalidOption(f"{name}={shown(value)}: give 'at_least_once' or 'at_most_once'")
+
+
+def takes(function: Callable[..., Any], what: str, *given: str) -> None:
+    """Check that a function can be called with these arguments by position; ConfigError names both.
+
+    What says nothing of its parameters, as some functions of C do, is let through.
+
+    >>> takes(lambda: None, "on_dead hook", "incident")
+    Traceback (most recent call last):
+    taskq.errors.ConfigError: on_dead hook <lambda>() is called as <lambda>(incident): give it these parameters
+    """
+    try:
+        own = signature(function, follow_wrapped=False)  # a decorator may give what is inside it other arguments
+    except (TypeError, ValueError):
+        return
+    try:
+        own.bind(*given)
+    except TypeError:
+        name = getattr(function, "__qualname__", None) or type(function).__qualname__
+        wanted = "these parameters" if given else "no parameters"
+        raise ConfigError(
+            f"{what} {name}({', '.join(own.parameters)}) is called as {name}({', '.join(given)}): give it {wanted}"
+        ) from None
+
+
+def function_of(value: object, name: str, *given: str) -> None:
+    """Check that an option is a function of these arguments."""
+    if not callable(value):
+        raise InvalidOption(f"{name}={shown(value)}: give a function of a {given[0]}")
+    takes(value, name, *given)

@@ -17,6 +17,7 @@ import orjson
 
 from taskq.errors import ConfigError, DecodeError, PayloadTooLarge, ResultTooLarge, SerializationError
 from taskq.names import did_you_mean, shown
+from taskq.values import a
 
 MAX_ARGUMENTS: Final = 1_048_576  # bytes
 MAX_RESULT: Final = 65_536
@@ -306,5 +307,5 @@ def _atom_fault(value: Any) -> str:
     if kind in _ATOMS:
         return ""
     bases = [base.__name__ for base in (str, int, float, list, dict) if isinstance(value, base)]
-    what = f"is a {kind.__qualname__}, which JSON " + (f"would give back as {bases[0]}" if bases else "does not have")
+    what = f"is {a(kind.__qualname__)}, which JSON " + (f"would give back as {bases[0]}" if bases else "does not have")
     return f"{what}: annotate the parameter with its type, or convert it"

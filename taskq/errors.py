@@ -5,6 +5,11 @@ redis-py's exceptions are translated to these once, in `taskq.store.connection`;
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
+from taskq.values import duration
+
 
 class TaskqError(Exception):
     """Root of everything that taskq raises by itself."""
@@ -249,14 +254,23 @@ class Signal(Exception):
 class Retry(Signal):
     """Run this message again `after` seconds (or a timedelta); None takes the delay of the retry policy.
 
-    With `count_attempt=False` the run spends no attempt: for a 429 or a lock that is taken.
+    With `count_attempt=False` the run spends no attempt: for a 429 or a lock that is taken. Raises InvalidOption for an
+    `after` that is no duration, which then is what the task fails with.
     """
 
-    def __init__(self, after: object = None, *, count_attempt: bool = True, reason: str = "") -> None:
+    def __init__(self, after: float | timedelta | None = None, *, count_attempt: bool = True, reason: str = "") -> None:
         super().__init__(reason or "retry requested by the task")
+        if after is not None:
+            try:
+                duration(after, "after")
+            except ValueError as error:
+                raise InvalidOption(f"Retry: {error}") from None
         self.after = after
         self.count_attempt = count_attempt
         self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).__new__, (type(self), *self.args), vars(self)  # its text is not what it is made of
 
 
 class Reject(Signal):

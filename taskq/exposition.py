@@ -79,10 +79,7 @@ def library() -> ModuleType:
     try:
         return importlib.import_module("prometheus_client.exposition")
     except ImportError as error:
-        raise ConfigError(
-            "metrics need the package prometheus_client, which is not installed here: install taskq with its extra"
-            " 'metrics'"
-        ) from error
+        raise ConfigError("metrics need the package prometheus_client: install taskq-redis[metrics]") from error
 
 
 def cumulative(histogram: Histogram) -> list[tuple[str, float]]:

@@ -23,8 +23,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import update_wrapper
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
+from taskq.checks import takes
 from taskq.errors import ConfigError
-from taskq.names import did_you_mean
+from taskq.names import did_you_mean, shown
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,11 +69,19 @@ class Middlewares:
 
     def add(self, seam: Seam, middleware: Middleware[Any, Any]) -> None:
         """Add `middleware` inside those that are there."""
-        if seam not in self._seams:
-            raise ConfigError(f"no middleware seam {seam!r}{did_you_mean(seam, self._seams)}: {', '.join(self._seams)}")
+        self.check(seam)
         if not callable(middleware):
             raise ConfigError(f"a middleware is a function from handler to handler, not {middleware!r}")
+        takes(middleware, "middleware", "handler")
         self._seams[seam].append(middleware)
+
+    def check(self, seam: object) -> None:
+        """Raise ConfigError for what is no seam, like the function in `@app.middleware` without parentheses."""
+        if not isinstance(seam, str) or seam not in self._seams:
+            raise ConfigError(
+                f"middleware({shown(seam)}): there is no such seam{did_you_mean(seam, self._seams)}; write"
+                ' @app.middleware("enqueue"), @app.middleware("enqueue_many") or @app.middleware("execute")'
+            )
 
     def wrap(self, seam: Seam, handler: Handler[T, R]) -> Handler[T, R]:
         """`handler` with the middlewares of `seam` around it."""
@@ -94,6 +103,8 @@ def around(function: Around) -> Middleware[Any, Any]:
     after 3
     3
     """
+
+    takes(function, "@around", "request")
 
     def middleware(handler: Handler[Any, Any]) -> Handler[Any, Any]:
         def handle(request: Any) -> Any:

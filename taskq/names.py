@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from taskq.errors import InvalidName
+from taskq.values import shown as shown
 
 RULE = "1 to 128 ASCII letters, digits, '_', '-' or '.', and a letter or digit first"
 TASK_RULE = "1 to 255 characters: parts of ASCII letters, digits, '_', '-' or ':' joined by single dots"
@@ -68,25 +69,19 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
     >>> did_you_mean("prioritty", ["queue", "priority"])
     " (did you mean 'priority'?)"
+    >>> did_you_mean("add", ["store.add", "aadd"])
+    " (did you mean 'store.add'?)"
     >>> did_you_mean("colour", ["queue", "priority"])
     ''
     """
-    near = get_close_matches(name, list(known), n=1) if isinstance(name, str) and len(name) <= 255 else []
+    near = _near(name, list(known)) if isinstance(name, str) and 0 < len(name) <= 255 else []
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def shown(value: object, limit: int = 60) -> str:
-    """`repr` of a value for an error text, at most `limit` characters long, and safe for any object.
-
-    >>> shown("x" * 10_000, limit=12)
-    "'xxxxxxxx..."
-    """
-    if isinstance(value, (str, bytes, bytearray)):  # do not build the repr of a megabyte to show sixty characters
-        value = value[:limit]
-    elif isinstance(value, int) and value.bit_length() > 4 * limit:  # repr refuses ints of more than 4,300 digits
-        return f"an int of {value.bit_length()} bits"
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 -- a broken __repr__ must not replace the error that is being told
-        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+def _near(name: str, known: list[str]) -> list[str]:
+    """The nearest first; of dotted names, the one whose last part this is comes before others that look like it."""
+    same = [one for one in known if one.endswith(f".{name}")]
+    if same or "." in name:
+        return same or get_close_matches(name, known, n=1)
+    lasts = {one.rpartition(".")[2]: one for one in reversed(known)}
+    return get_close_matches(name, known, n=1) or [lasts[last] for last in get_close_matches(name, lasts, n=1)]

@@ -24,6 +24,7 @@ from taskq.checks import (
     whole,
 )
 from taskq.errors import InvalidOption
+from taskq.foreign import FOREIGN
 from taskq.names import check_name, did_you_mean, shown
 
 MAX_ATTEMPTS: Final = 10_000
@@ -255,7 +256,8 @@ def _checked(options: Mapping[str, Any], base: TaskOptions | None) -> dict[str, 
         elif name in _CHECKS:
             checked[name] = _CHECKS[name](value, name)
         else:
-            raise InvalidOption(f"there is no option {shown(name)}{did_you_mean(name, [*OPTIONS, *_ELSEWHERE])}")
+            hint = f": {FOREIGN[name]}" if name in FOREIGN else did_you_mean(name, [*OPTIONS, *_ELSEWHERE])
+            raise InvalidOption(f"there is no option {shown(name)}{hint}")
     return checked
 
 

@@ -31,10 +31,7 @@ try:
     from taskq.record_telemetry import RecordTracer
     from taskq.spans import Step, bulk_headers, current_headers, facts_of, title
 except ImportError as missing:
-    raise ConfigError(
-        "taskq.telemetry needs the package opentelemetry-api, which is not installed here: install taskq with its extra"
-        " 'otel'"
-    ) from missing
+    raise ConfigError("taskq.telemetry needs the package opentelemetry-api: install taskq-redis[otel]") from missing
 
 log = logging.getLogger("taskq.telemetry")
 

@@ -128,7 +128,7 @@ def _facts(info: MessageInfo, now: float) -> Iterator[tuple[str, str, str]]:
     if info.progress:
         yield "progress", plain(_json(info.progress)), ""
     if info.result is not None:
-        yield "result", f"{info.result}, {size(info.result_bytes)} bytes", ""
+        yield "result", f"{info.result}, {size(info.result_bytes)} {'byte' if info.result_bytes == 1 else 'bytes'}", ""
     if info.problem:
         yield "problem", plain(info.problem), "dead"
 

@@ -14,13 +14,14 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from taskq.checks import function_of
 from taskq.codec import Codec
-from taskq.errors import BrokerUnavailable, InvalidName, InvalidOption
+from taskq.errors import BrokerUnavailable, InvalidName
 from taskq.events.hearing import Heard, packed
 from taskq.events.listening import BroadcastSubscription, OnGap
 from taskq.events.patterns import Pattern, is_pattern
 from taskq.loops import warn_of_blocking
-from taskq.names import check_name, shown
+from taskq.names import check_name
 from taskq.store.links import Links
 from taskq.store.topic_keys import broadcast as channel_of
 
@@ -94,8 +95,10 @@ class Broadcast:
         self, handler: Callable[[Heard], Any] | None = None, *, on_gap: OnGap | None = None
     ) -> BroadcastSubscription:
         """Listen: with a handler after `start()`, else by iterating. `on_gap` is called for what was missed."""
-        if handler is not None and not callable(handler):
-            raise InvalidOption(f"handler={shown(handler)}: give a function of a message")
+        if handler is not None:
+            function_of(handler, "handler", "message")
+        if on_gap is not None:
+            function_of(on_gap, "on_gap", "gap")
         return BroadcastSubscription(
             self._links, self._namespace, self._pattern or self.name, self._codec, handler, on_gap
         )

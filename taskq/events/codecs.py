@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import Any, Protocol
 
 from taskq.errors import ConfigError, DecodeError
+from taskq.values import a
 
 
 class ProtobufMessage(Protocol):
@@ -26,7 +27,7 @@ class AvroCodec:
         try:
             import fastavro
         except ImportError as error:
-            raise ConfigError(f"codec {name!r} needs fastavro: install the extra `avro`") from error
+            raise ConfigError(f"codec {name!r} needs the package fastavro: install taskq-redis[avro]") from error
         self.name = name
         self._avro: Any = fastavro
         self._schema = fastavro.parse_schema(schema)
@@ -54,7 +55,7 @@ class ProtobufCodec:
 
     def dumps(self, value: Any, /) -> bytes:
         if type(value) is not self._kind:
-            raise TypeError(f"it is a {type(value).__name__}, not a {self._kind.__name__}")
+            raise TypeError(f"it is {a(type(value).__name__)}, not {a(self._kind.__name__)}")
         data: bytes = value.SerializeToString()
         return data
 

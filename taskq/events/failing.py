@@ -34,8 +34,8 @@ def decide(error: BaseException, attempts: int, policy: RetryPolicy, random01: f
             return Decision("dead")
         try:
             wait = delay(attempt, policy, random01) if error.after is None else seconds(error.after, "after")
-        except TaskqError:
-            return Decision("dead")  # a delay that cannot be meant
+        except TaskqError:  # `Retry` refuses it, so it was put there afterwards
+            wait = delay(attempt, policy, random01)
         return Decision("retry" if error.count_attempt else "free", round(wait * 1000))
     again = policy.retries(error) or not isinstance(error, Exception)
     if attempt >= policy.max_attempts or not again:

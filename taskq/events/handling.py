@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from inspect import iscoroutinefunction
 from typing import Any, Protocol
 
+from taskq.checks import function_of
 from taskq.errors import DecodeError
 from taskq.events.performing import cancelled
 from taskq.events.record import Record, Undecodable
@@ -26,6 +27,11 @@ class Route:
 
     handler: Handler
     filter: Filter | None = None
+
+    def __post_init__(self) -> None:
+        function_of(self.handler, "handler", "record")
+        if self.filter is not None:
+            function_of(self.filter, "filter", "record")
 
     @property
     def is_async(self) -> bool:

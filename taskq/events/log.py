@@ -18,6 +18,7 @@ from taskq.store.links import Links, Steps, drive, drive_async
 from taskq.store.scripts import Call, load
 from taskq.store.topic_keys import PartitionKeys, topic_keys
 from taskq.store.topic_keys import topics as topics_key
+from taskq.values import count_of
 
 
 class Log:
@@ -88,7 +89,7 @@ def check_partition(topic: str, number: object, partitions: int) -> int:
     """A number of a partition that there is. Raises InvalidOption."""
     if type(number) is not int or not 0 <= number < partitions:
         raise InvalidOption(
-            f"partition={shown(number)}: topic {topic!r} has {partitions} partitions, 0 to {partitions - 1}"
+            f"partition={shown(number)}: topic {topic!r} has {count_of(partitions, 'partition')}, 0 to {partitions - 1}"
         )
     return number
 

@@ -20,6 +20,7 @@ from taskq.events.publishing import Publishing
 from taskq.events.record import Event, Offset
 from taskq.names import shown
 from taskq.store.links import Steps, drive, drive_async
+from taskq.values import count_of
 
 REDRIVES: Final = 5
 REDRIVEN: Final = "taskq-redriven"  # header: how often a record was published again as a dead letter
@@ -223,8 +224,8 @@ class OrderedGroup:
         alive = yield ("ZCOUNT", self.log.keys.group(self.name, "members"), now, "+inf")
         if alive:
             raise GroupActive(
-                f"group {self.name!r} of topic {self.log.name!r} has {alive} members: stop them first, or force it;"
-                " then what they have in hand does not count"
+                f"group {self.name!r} of topic {self.log.name!r} has {count_of(alive, 'member')}: stop them first,"
+                " or force it; then what they have in hand does not count"
             )
 
     def _dead(self, count: int, limit: int) -> Steps[list[DeadLetter]]:

@@ -130,7 +130,9 @@ def _cut(body: bytes, at: int, sizes: Sequence[int]) -> tuple[list[bytes | None]
 def _plain(data: bytes) -> bytes:
     module = zstandard()
     if module is None:
-        raise DecodeError("a block of records is compressed with zstd, and zstandard is not installed here: add it")
+        raise DecodeError(
+            "a block of records is compressed, which needs the package zstandard: install taskq-redis[zstd]"
+        )
     size: int = module.frame_content_size(data)
     if not 0 <= size <= MAX_BLOCK:
         raise DecodeError(f"a compressed block of records says that it has {size:,} bytes")

@@ -13,6 +13,7 @@ from taskq.events.outgoing import Batch
 from taskq.events.properties import TopicProperties
 from taskq.events.record import Offset, Published
 from taskq.store.scripts import Call
+from taskq.values import count_of
 
 
 class Run:
@@ -134,8 +135,9 @@ class Sending:
             return BrokerUnavailable(f"nothing was published to {where} within {timeout:g} s: {cause}")
         return self._with_accepted(
             PublishUnconfirmed(
-                f"{left} records for {where} were not confirmed within {timeout:g} s, so they may or may not be there;"
-                f" topic.confirm(error) sends them again, and none is appended twice ({cause})",
+                f"{count_of(left, 'record')} for {where} {'was' if left == 1 else 'were'} not confirmed within"
+                f" {timeout:g} s and may or may not be there; topic.confirm(error) sends again what is in doubt, and"
+                f" appends nothing twice ({cause})",
                 left,
                 self,
             )
@@ -182,7 +184,7 @@ class Receipts(Sequence[Published]):
         return iter(self._all())
 
     def __repr__(self) -> str:
-        return f"<Receipts of {len(self)} records>"
+        return f"<Receipts of {count_of(len(self), 'record')}>"
 
 
 def placed(runs: Sequence[Run]) -> Iterator[tuple[int, Published]]:

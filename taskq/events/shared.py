@@ -10,7 +10,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from taskq.checks import Duration
+from taskq.checks import Duration, function_of
 from taskq.errors import InvalidOption, Retry, TaskqError
 from taskq.events import shared_admin as admin
 from taskq.events.handling import Handler, Loop, Route, Runner, Threads
@@ -270,8 +270,8 @@ def subscribed(
     if mode != "shared":
         raise InvalidOption(f"mode={shown(mode)}: give 'shared'")
     options = SharedOptions.of(group, said)
-    if wanted is not None and not callable(wanted):
-        raise InvalidOption("filter= is to be a function of a record")
+    if wanted is not None:
+        function_of(wanted, "filter", "record")
     if callable(handler):
         return SharedSubscription(where, options, [Route(handler, wanted)])
     return SharedSubscription(where, options, handler or (), wanted)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from taskq.checks import takes
 from taskq.errors import ConfigError, InvalidOption
 from taskq.events.consumer import Consumer
 from taskq.events.log import Log
@@ -47,6 +48,8 @@ class OrderedSubscriptions:
         def register(function: F) -> F:
             if not callable(function):
                 raise InvalidOption(f"subscribe(...)({shown(function)}): put it above a function")
+            more = ("transaction",) if options.delivery == "exactly_once" else ()
+            takes(function, "handler", "records" if options.batch else "record", *more)
             place = (topic.name, options.group)
             if place in self._registered:
                 raise ConfigError(

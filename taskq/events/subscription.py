@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from inspect import iscoroutinefunction
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
-from taskq.checks import Duration, seconds, whole
+from taskq.checks import Duration, seconds, takes, whole
 from taskq.errors import InvalidOption
 from taskq.names import check_name, did_you_mean, shown
 from taskq.options import RetryPolicy, retry_policy
@@ -126,4 +126,6 @@ def _checked(option: str, value: Any) -> Any:
         return whole(value, option, 1, 2**30)
     if value is not None and (not callable(value) or iscoroutinefunction(value)):
         raise InvalidOption(f"{option}={shown(value)}: give a plain function that takes a list of partitions")
+    if value is not None:
+        takes(value, option, "partitions")
     return value

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from taskq.errors import ConfigError, InvalidOption
+from taskq.checks import function_of
+from taskq.errors import ConfigError
 from taskq.events.broadcast import Broadcast
 from taskq.events.handling import Route
 from taskq.events.listening import BroadcastSubscription, OnGap
 from taskq.events.shared import SharedSubscription, Where
 from taskq.events.shared_options import Filter, SharedOptions
 from taskq.events.tracing import Tracers, none
-from taskq.names import shown
 from taskq.store.links import Links
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -51,10 +51,11 @@ class Subscriptions:
         """
         Where.of(self._links, self._namespace, target)  # raises for a name that cannot be
         options = SharedOptions.of(group, said)
-        if filter is not None and not callable(filter):
-            raise InvalidOption(f"filter={shown(filter)}: give a function of a record")
+        if filter is not None:
+            function_of(filter, "filter", "record")
 
         def register(function: F) -> F:
+            route = Route(function, filter)
             known = self._shared.setdefault((target, group), Registered(target, options))
             if known.options != options:
                 raise ConfigError(
@@ -65,16 +66,19 @@ class Subscriptions:
                     f"group {group!r} of {target!r} has a handler without filter= already, so another never gets a"
                     " record: give the first one a filter, or this one another group"
                 )
-            known.routes.append(Route(function, filter))
+            known.routes.append(route)
             return function
 
         return register
 
     def broadcast(self, target: str, on_gap: OnGap | None) -> Callable[[F], F]:
-        """A decorator: the function hears what is broadcast. Raises InvalidName."""
+        """A decorator: the function hears what is broadcast. Raises InvalidName, InvalidOption, ConfigError."""
         self._channel(target)
+        if on_gap is not None:
+            function_of(on_gap, "on_gap", "gap")
 
         def register(function: F) -> F:
+            function_of(function, "handler", "message")
             self._broadcasts.append((target, function, on_gap))
             return function
 

@@ -49,8 +49,8 @@ def decide(error: BaseException, fails: int, policy: RetryPolicy, random01: floa
 def _after(error: Retry, attempt: int, policy: RetryPolicy, random01: float) -> float:
     try:
         return delay(attempt, policy, random01) if error.after is None else seconds(error.after, "after")
-    except TaskqError:
-        return delay(attempt, policy, random01)  # a delay that cannot be meant
+    except TaskqError:  # `Retry` refuses it, so it was put there afterwards
+        return delay(attempt, policy, random01)
 
 
 def line(error: BaseException) -> str:

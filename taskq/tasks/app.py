@@ -35,6 +35,7 @@ from taskq.tasks.queues import Queue, Queues
 from taskq.tasks.registry import Registry, task_function, task_name
 from taskq.tasks.schedules import Schedules
 from taskq.tasks.task import AsyncTask, CallOptions, Sender, SyncTask, Task
+from taskq.values import count_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -241,6 +242,7 @@ class TaskQ:
 
     def middleware(self, seam: Seam) -> Callable[[M], M]:
         """Put a middleware around "enqueue", "enqueue_many" or "execute", inside those that are there; a decorator."""
+        self.middlewares.check(seam)
 
         def add(function: M) -> M:
             self.middlewares.add(seam, function)
@@ -250,19 +252,19 @@ class TaskQ:
 
     def on_startup(self, function: H) -> H:
         """Call `function` when a child process starts, before its first task; a decorator."""
-        return hooks.add(self.hooks.startup, function)
+        return hooks.add(self.hooks, "startup", function)
 
     def on_shutdown(self, function: H) -> H:
         """Call `function` when a child process ends in order, after its last task; a decorator."""
-        return hooks.add(self.hooks.shutdown, function)
+        return hooks.add(self.hooks, "shutdown", function)
 
     def on_failure(self, function: H) -> H:
         """Call `function` with an `Incident` after each failed attempt of any task; a decorator."""
-        return hooks.add(self.hooks.failure, function)
+        return hooks.add(self.hooks, "failure", function)
 
     def on_dead(self, function: H) -> H:
         """Call `function` with an `Incident` for each new dead letter; a decorator."""
-        return hooks.add(self.hooks.dead, function)
+        return hooks.add(self.hooks, "dead", function)
 
     # -- the broker -------------------------------------------------------------------------------------------------
 
@@ -309,7 +311,7 @@ class TaskQ:
 
     def __repr__(self) -> str:
         url = "" if self._url is None else f" at {masked(self._url)}"
-        return f"TaskQ({self.namespace!r}{url}, {len(self._registry)} tasks)"
+        return f"TaskQ({self.namespace!r}{url}, {count_of(len(self._registry), 'task')})"
 
 
 def _queues(given: object) -> Iterable[Any]:

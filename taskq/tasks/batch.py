@@ -18,6 +18,7 @@ from taskq.tasks.handle import Handle, is_paused, is_paused_async, not_in_time
 from taskq.tasks.outcomes import Status, status_of, value_of
 from taskq.tasks.outgoing import Stamp
 from taskq.tasks.waiting import Key
+from taskq.values import count_of
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -155,7 +156,7 @@ class Batch(Generic[T_co]):
 
     def __repr__(self) -> str:
         queues = sorted({stamp.queue for stamp in self._stamps})
-        return f"Batch({len(self)} messages in {', '.join(queues) or 'no queue'})"
+        return f"Batch({count_of(len(self), 'message')} in {', '.join(queues) or 'no queue'})"
 
 
 def _value(stamp: Stamp, key: Key, found: Found, return_exceptions: bool) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from taskq.errors import BrokerError, ConfigError, InvalidArguments, SerializationError
+from taskq.errors import BrokerError, ConfigError, InvalidArguments, InvalidOption, SerializationError
 from taskq.message import id_text, new_ids
 from taskq.names import shown
 from taskq.tasks.broker import Accepted, Outgoing
@@ -44,6 +44,7 @@ class Bulk:
             except (SerializationError, InvalidArguments) as error:
                 error.args = (f"call {place}: {error}",)
                 raise
+        _apart(calls, messages)
         return cls(messages, [call.stamp for call in calls])
 
     def check(self, queues: Queues) -> None:
@@ -118,6 +119,18 @@ def _call(stamp: Stamp | None, item: object, place: int) -> Call[Any]:
             f"call {place} of {stamp.target.name} is {shown(item)}: give tuples of arguments like (1,), or task.call(1)"
         )
     return Call(stamp, item)
+
+
+def _apart(calls: Sequence[Call[Any]], messages: Sequence[Outgoing]) -> None:
+    """Check that no `id=` is given twice: the broker would take the second call for the first, and never run it."""
+    places: dict[tuple[str, bytes], int] = {}
+    for place, (call, message) in enumerate(zip(calls, messages, strict=True)):
+        first = places.setdefault((call.queue, message.id), place) if message.explicit else place
+        if first != place:
+            raise InvalidOption(
+                f"id={call.stamp.options.id!r} names one message in queue {call.queue!r}, and calls {first} and {place}"
+                " both have it: give each an id of its own"
+            )
 
 
 def one_more(taken: Sequence[Any], place: int) -> None:

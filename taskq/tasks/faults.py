@@ -17,6 +17,7 @@ from taskq.tasks.failure import Failure, raised
 from taskq.tasks.lanes import LanePool, Unconfirmed
 from taskq.tasks.memory import MemoryBroker
 from taskq.tasks.sending import Sending
+from taskq.values import count_of
 
 _TIMEOUT_S = 2.0  # what the error of a lost reply names; nothing is waited for here
 _HOW = "killed by taskq.testing before the outcome was stored"
@@ -82,7 +83,7 @@ def die(broker: MemoryBroker, delivery: Delivery, task: str, worker: str) -> Tas
             text = f"lost while running, and at_most_once does not run it again: {_HOW}"
             last = Failure("lost", "MessageLost", text, worker=worker, task=task)
         else:
-            text = f"crashed its worker {one.crashes} times: {_HOW}"
+            text = f"crashed its worker {count_of(one.crashes, 'time')}: {_HOW}"
             last = Failure("crash", "WorkerDied", text, worker=worker, task=task)
         item = Buried(one.id, one.token, last.line(), last.result(), broker.limits.outcome_ttl)
         broker.dead_letter(delivery.queue, [item])

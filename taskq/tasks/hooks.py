@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
+from taskq.checks import takes
 from taskq.errors import ConfigError
 from taskq.names import shown
 from taskq.tasks.failure import Failure
 
 Hook: TypeAlias = Callable[..., Any]
 H = TypeVar("H", bound=Hook)
+Kind: TypeAlias = Literal["startup", "shutdown", "failure", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,11 @@ class Hooks:
     dead: list[Hook] = field(default_factory=list[Hook])
 
 
-def add(hooks: list[Hook], function: H) -> H:
+def add(hooks: Hooks, kind: Kind, function: H) -> H:
     """Enter a function and give it back, so that it can be done by a decorator."""
     if not callable(function):
         raise ConfigError(f"a hook is a function, not {shown(function)}")
-    hooks.append(function)
+    takes(function, f"on_{kind} hook", *(("incident",) if kind in ("failure", "dead") else ()))
+    own: list[Hook] = getattr(hooks, kind)
+    own.append(function)
     return function

@@ -193,10 +193,10 @@ def now_ms() -> int:
 # and `headers`.
 
 
-def follow_wire(call: Call[Any]) -> dict[str, Any]:
-    """A call as the JSON that travels inside another message, checked and encoded now."""
+def follow_wire(call: Call[Any], what: str = "then") -> dict[str, Any]:
+    """A call as the JSON that travels inside another message, checked and encoded now; `what` is said in front."""
     if not isinstance(call, Call):
-        raise InvalidOption(f"then={shown(call)}: give a call, like then=task.call(1)")
+        raise InvalidOption(f"{what}={shown(call)}: give a call, like {'then=' if what == 'then' else ''}task.call(1)")
     stamp, target = call.stamp, call.stamp.target
     args: Sequence[Any] = call.args
     kwargs: Mapping[str, Any] = call.kwargs or {}
@@ -205,9 +205,9 @@ def follow_wire(call: Call[Any]) -> dict[str, Any]:
             args, kwargs = target.signature.encode(args, kwargs)
         encode_arguments(args, kwargs, JSON, target.limit)  # inside the other message it is JSON, whatever its codec
     except InvalidArguments as error:  # it names the task already
-        raise _of_call(error, "then") from None
+        raise _of_call(error, what) from None
     except SerializationError as error:
-        raise _of_call(error, f"then: {target.name}") from None
+        raise _of_call(error, f"{what}: {target.name}") from None
     wire: dict[str, Any] = {"task": target.name, "queue": stamp.queue, "args": list(args), "kwargs": dict(kwargs)}
     more = {
         "priority": stamp.options.priority,

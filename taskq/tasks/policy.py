@@ -40,8 +40,8 @@ def decide(error: BaseException, attempts: int, policy: RetryPolicy, cancelled: 
             return Decision("dead", kind)
         try:
             wait = delay(attempt, policy, random01) if error.after is None else seconds(error.after, "after")
-        except TaskqError:
-            return Decision("dead", "reject")  # a delay that cannot be meant; its text is in the failure
+        except TaskqError:  # `Retry` refuses it, so it was put there afterwards
+            wait = delay(attempt, policy, random01)
         return Decision("retry", kind, round(wait * 1000), error.count_attempt)
     # SystemExit and its kin end a task, not the worker; they are failures like others, unless the policy names its own.
     again = kind == "timeout" or policy.retries(error) or not isinstance(error, Exception)

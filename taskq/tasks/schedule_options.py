@@ -6,19 +6,21 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar
 
 from taskq import cron as crons
 from taskq.checks import Duration, seconds, when, whole
 from taskq.codec import JSON, encode_arguments
 from taskq.cron import Cron, Every, Times
-from taskq.errors import InvalidName, InvalidOption, SerializationError
+from taskq.errors import InvalidArguments, InvalidName, InvalidOption, SerializationError, TaskqError
 from taskq.names import check_task_name, did_you_mean, shown
 from taskq.tasks.outgoing import Call as TaskCall
 from taskq.tasks.outgoing import Stamp, follow_wire
 from taskq.tasks.schedule import MISSED, OVERLAP, Definition, Missed, Overlap
 
 MOST_AT_ONCE: Final = 10_000
+
+E = TypeVar("E", bound=TaskqError)
 
 
 class Timing(TypedDict, total=False):
@@ -61,7 +63,7 @@ def define(name: object, stamp: Stamp, args: object, kwargs: object, said: Mappi
         check_names(said)
         times = _times(said)
         return _complete(Definition(name, times, call_wire(stamp, args, {} if kwargs is None else kwargs)), said)
-    except InvalidOption as error:
+    except (InvalidOption, InvalidArguments, SerializationError) as error:
         raise _of(name, error) from None
 
 
@@ -72,7 +74,7 @@ def change(old: Definition, stamp: Stamp | None, args: object, kwargs: object, s
         times = _times({**_said_of(old, said), **said}) if _TIMES & said.keys() else old.times
         call = old.call if stamp is None else call_wire(stamp, args, kwargs)
         return _complete(replace(old, times=times, call=call), said)
-    except InvalidOption as error:
+    except (InvalidOption, InvalidArguments, SerializationError) as error:
         raise _of(old.name, error) from None
 
 
@@ -96,7 +98,7 @@ def call_wire(stamp: Stamp, args: object, kwargs: object) -> dict[str, Any]:
         raise InvalidOption(f"args={shown(args)}: give a tuple of arguments, like args=(42,)")
     if not isinstance(kwargs, Mapping):
         raise InvalidOption(f"kwargs={shown(kwargs)}: give a dict of arguments by name")
-    wire = follow_wire(TaskCall(stamp, tuple(args), dict(kwargs)))
+    wire = follow_wire(TaskCall(stamp, tuple(args), dict(kwargs)), "args= and kwargs=")
     call: dict[str, Any] = {name: wire[name] for name in ("task", "queue", "args", "kwargs")}
     target = stamp.target
     if target.codec is not JSON:
@@ -105,7 +107,7 @@ def call_wire(stamp: Stamp, args: object, kwargs: object) -> dict[str, Any]:
         try:
             data = encode_arguments(list(args), dict(kwargs), target.codec, target.limit)
         except SerializationError as error:
-            error.args = (f"{target.name}: {error}",)
+            error.args = (f"args= and kwargs=: {target.name}: {error}",)
             raise
         call |= {"args": None, "kwargs": None, "codec": target.codec.name, "data": str(b64encode(data), "ascii")}
     more = {
@@ -186,7 +188,7 @@ def _word(value: object, name: str, words: tuple[str, ...]) -> str:
     raise InvalidOption(f"{name}={shown(value)}: give {', '.join(map(repr, words[:-1]))} or {words[-1]!r}")
 
 
-def _of(name: str, error: InvalidOption) -> InvalidOption:
+def _of(name: str, error: E) -> E:
     error.args = (f"schedule {name}: {error}",)
     return error
 

@@ -14,6 +14,7 @@ from taskq.store.keys import QueueKeys, queue_keys
 from taskq.store.scripts import Call
 from taskq.tasks.queues import Queue, Retain
 from taskq.tasks.transports import build_own
+from taskq.values import count_of
 
 REPAIR_PAGE = 100
 
@@ -91,8 +92,8 @@ def declare(namespace: str, queue: Queue) -> Call[None]:
         code, held = reply
         if code:
             raise ConfigError(
-                f"queue {queue.name!r} cannot become a list queue: its stream holds {held} messages; let workers that"
-                ' declare it with transport="stream" drain it first'
+                f"queue {queue.name!r} cannot become a list queue: its stream holds {count_of(held, 'message')};"
+                ' let workers that declare it with transport="stream" drain it first'
             )
 
     return build_own(keys, "declare", [keys.meta, keys.none], [queue.transport, queue.kept.wire()], decode)

@@ -119,11 +119,11 @@ class Task(Sender[P, T]):
 
     def on_failure(self, function: H) -> H:
         """Call `function` with an `Incident` after each failed attempt of this task; a decorator."""
-        return hooks.add(self.hooks.failure, function)
+        return hooks.add(self.hooks, "failure", function)
 
     def on_dead(self, function: H) -> H:
         """Call `function` with an `Incident` when a message of this task became a dead letter; a decorator."""
-        return hooks.add(self.hooks.dead, function)
+        return hooks.add(self.hooks, "dead", function)
 
 
 class SyncTask(Task[P, T]):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from taskq import TaskQ, codec
-from taskq.errors import SerializationError
+from taskq.errors import ConfigError, SerializationError
 from taskq.events.codecs import AvroCodec, ProtobufCodec
 from taskq.events.record import Undecodable
 
@@ -51,3 +53,11 @@ def test_bytes_of_another_schema_are_undecodable(app: TaskQ) -> None:
     topic.properties()
     app.broker().link.execute("XADD", topic.log.keys.partition(0).log, "*", "n", "1,3", "v", b"\x02\x00\xff")
     assert isinstance(topic.read(0)[0].value, Undecodable)
+
+
+def test_without_fastavro_the_way_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastavro", None)
+    with pytest.raises(
+        ConfigError, match=r"^codec 'order-v2' needs the package fastavro: install taskq-redis\[avro\]$"
+    ):
+        AvroCodec("order-v2", ORDER)

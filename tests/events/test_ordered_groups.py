@@ -38,7 +38,7 @@ def test_s08_an_active_group_is_put_elsewhere_only_by_force_which_fences_its_mem
         seen.count(10)
         scene.until(lambda: scene.position() == 10)
         before = scene.field("epoch")
-        with pytest.raises(GroupActive, match="1 members"):
+        with pytest.raises(GroupActive, match="has 1 member: stop them first"):
             scene.topic.group("g").seek("earliest")
         assert scene.field("epoch") == before
         scene.topic.group("g").seek("earliest", [0], force=True)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from taskq import ConfigError, RetryPolicy, TaskQ
 from taskq.backoff import delay
-from taskq.checks import MAX_SECONDS, seconds, when
+from taskq.checks import seconds, when
 from taskq.errors import InvalidOption
 from taskq.inspector import Filter
 from taskq.options import OPTIONS, TaskOptions, retry_policy
 from taskq.settings import URL_VARIABLE, Settings, broker_url
 from taskq.store.url import parse_url
 from taskq.tasks.letters import Place
+from taskq.values import MAX_SECONDS
 from taskq_workers.config import ChildSettings, WorkerConfig, parse_queues
 from tests.properties.profile import few, seeded
 

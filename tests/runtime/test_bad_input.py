@@ -187,7 +187,7 @@ def test_the_type_of_every_key_of_a_queue_is_known(namespace: str) -> None:
 # -- what only a run can show ------------------------------------------------------------------------------------------
 
 RESULTS = {
-    "odd": "SerializationError: result is a object",
+    "odd": "SerializationError: result is an object",
     "large": "the result takes 70,002 bytes, the limit is 65,536",
     "nan": "result is nan, which JSON does not have",
     "looped": "contains itself",

@@ -107,6 +107,7 @@ def test_what_has_parts_is_rebuilt_from_json(operator: Operator) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["send"], "no task 'send' is registered in the app (did you mean 'store.send'?)"),
         (["store.sned"], "no task 'store.sned' is registered in the app (did you mean 'store.send'?)"),
         (
             ["store.send", "seven"],

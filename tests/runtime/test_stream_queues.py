@@ -135,5 +135,5 @@ def test_a_stream_queue_that_still_holds_messages_does_not_become_a_list_queue(h
     here.enqueue("quick", "m")
     app = TaskQ(here.namespace, url=here.server.url, queues=[Queue("work")])
     sender = app.remote("tests.runtime.guarded.quick", queue="work")
-    with app, pytest.raises(ConfigError, match="its stream holds 1 messages; let workers"):
+    with app, pytest.raises(ConfigError, match="its stream holds 1 message; let workers"):
         sender.enqueue("n")

@@ -176,7 +176,7 @@ def test_hooks_are_kept_in_order() -> None:
 
     @app.on_startup
     @app.on_shutdown
-    def both() -> None: ...
+    def both(*incident: Any) -> None: ...
 
     app.on_failure(both)
     app.on_dead(both)

@@ -107,6 +107,7 @@ def test_a_closure_cannot_be_a_task() -> None:
 
 TASKS: dict[str, tuple[dict[str, Any], str]] = {
     "typo": ({"timout": 5}, "there is no option 'timout' (did you mean 'timeout'?)"),
+    "a word of others": ({"bind": True}, "there is no option 'bind': the running task asks taskq.current()"),
     "typo of name": ({"nam": "x"}, "(did you mean 'name'?)"),
     "typo of aliases": ({"alias": "x"}, "(did you mean 'aliases'?)"),
     "aliases": ({"aliases": 5}, "aliases=5: give names that the task had"),

@@ -128,7 +128,7 @@ class Rude:
 VALUES = {
     "nan": (math.nan, "args[0] is nan"),
     "inf": (math.inf, "args[0] is inf"),
-    "object": ({"a": [1, {"b": object()}]}, "args[0].a[1].b is a object"),
+    "object": ({"a": [1, {"b": object()}]}, "args[0].a[1].b is an object"),
     "repr": (Rude(), "args[0] is a Rude"),
     "set": ({1}, "args[0] is a set"),
     "function": (plain, "args[0] is a function"),
@@ -157,6 +157,11 @@ def test_arguments_that_are_too_large(q: Memory) -> None:
 DURATION = "a duration is seconds (int or float) or a timedelta"
 OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "typo": ({"time_out": 5}, "there is no option 'time_out' (did you mean 'timeout'?)"),
+    "retries of others": ({"max_retries": 3}, "there is no option 'max_retries': give retry=, the number of attempts"),
+    "attempts of others": ({"max_attempts": 3}, "'max_attempts': give retry=RetryPolicy(max_attempts=...)"),
+    "delay of others": ({"countdown": 3}, "'countdown': give delay=, in seconds"),
+    "moment of others": ({"eta": 3}, "'eta': give at=, an aware datetime, or delay=, in seconds"),
+    "self of others": ({"bind": True}, "'bind': the running task asks taskq.current()"),
     "typo of then": ({"thn": add.call(1)}, "there is no option 'thn' (did you mean 'then'?)"),
     "priority": ({"priority": 3}, "priority=3: give a whole number from -2 to 2"),
     "bool priority": ({"priority": True}, "priority=True"),

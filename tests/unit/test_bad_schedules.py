@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from taskq import TaskQ
+from taskq.bridge import entry_of
 from taskq.errors import (
     ConfigError,
     DuplicateTask,
@@ -53,14 +54,25 @@ BAD: dict[str, tuple[dict[str, Any], type[TaskqError], str]] = {
     "overlap": ({"every": 5, "overlap": "wait"}, InvalidOption, "overlap='wait': give"),
     "cap": ({"every": 5, "cap": 0}, InvalidOption, "cap=0"),
     "jitter": ({"every": 5, "jitter": -1}, InvalidOption, "jitter=-1"),
-    "arguments that do not fit": ({"every": 5, "args": (1, 2, 3)}, InvalidArguments, "report"),
-    "arguments that cannot be stored": ({"every": 5, "args": (object(),)}, SerializationError, "report"),
+    "arguments that do not fit": (
+        {"every": 5, "args": (1, 2, 3)},
+        InvalidArguments,
+        f": args= and kwargs=: {__name__}.report(size): it takes 1 positional argument, 3 were given",
+    ),
+    "arguments that cannot be stored": (
+        {"every": 5, "args": (object(),)},
+        SerializationError,
+        f": args= and kwargs=: {__name__}.report: args[0]",
+    ),
     "arguments that are none": ({"every": 5, "args": "ab"}, InvalidOption, "args='ab': give a tuple"),
     "named arguments that are none": ({"every": 5, "kwargs": 5}, InvalidOption, "kwargs=5: give a dict"),
     "an empty list for them": ({"every": 5, "kwargs": []}, InvalidOption, "kwargs=[]: give a dict"),
     "queue": ({"every": 5, "queue": "a b"}, InvalidName, "'a b'"),
     "an option that there is not": ({"every": 5, "misse": "all"}, InvalidOption, "did you mean 'missed'?"),
 }
+
+
+def needy(a: int) -> None: ...
 
 
 def report(size: Any = 1) -> None:
@@ -156,6 +168,21 @@ def single() -> None:
 
 def other() -> None:
     """And another."""
+
+
+def test_missing_arguments_are_told_as_those_of_the_schedule(app: TaskQ) -> None:
+    with pytest.raises(InvalidArguments) as caught:
+        app.periodic(every=30)(app.task(name="needy")(needy))
+    assert str(caught.value) == "schedule needy: args= and kwargs=: needy(a): missing 'a'"
+
+
+def test_a_call_that_a_bridge_made_is_told_as_such(app: TaskQ) -> None:
+    task: Any = app.tasks[report_name()]
+    with pytest.raises(InvalidArguments, match=r"^call: .*report\(size\): it takes 1 positional argument"):
+        entry_of(task.call(1, 2))
+    wrong: Any = 5
+    with pytest.raises(InvalidOption, match=r"^call=5: give a call, like task\.call\(1\)$"):
+        entry_of(wrong)
 
 
 def test_a_name_is_declared_once(app: TaskQ) -> None:

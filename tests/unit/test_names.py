@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from taskq.errors import ConfigError, InvalidName
 from taskq.names import check_name, check_task_name, did_you_mean, match, shown
+from taskq.values import a, count_of
 
 ODD = [
     "",
@@ -93,6 +94,22 @@ def test_the_hint_is_silent_without_a_near_name() -> None:
     assert did_you_mean("timeot", ["timeout", "queue"]) == " (did you mean 'timeout'?)"
     assert did_you_mean("zzz", ["timeout", "queue"]) == ""
     assert did_you_mean(3, ["timeout"]) == ""
+    assert did_you_mean("", ["timeout", "a."]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("add", "store.add"),
+        ("ad", "store.add"),
+        ("sned", "store.send"),
+        ("store.ad", "store.add"),
+        ("a.send", "b.a.send"),
+    ],
+)
+def test_a_task_is_found_without_its_module(name: str, near: str) -> None:
+    known = ["aadd", "store.add", "store.send", "b.a.send"] if name != "ad" else ["store.add", "mail"]
+    assert did_you_mean(name, known) == f" (did you mean {near!r}?)"
 
 
 class Broken:
@@ -107,3 +124,8 @@ def test_any_value_can_be_shown_in_few_characters(value: object) -> None:
 
 def test_an_int_that_python_refuses_to_print_can_be_shown() -> None:
     assert shown(10**5_000) == "an int of 16610 bits"
+
+
+def test_things_are_counted_and_named_as_people_do() -> None:
+    assert [count_of(number, "byte") for number in (0, 1, 2)] == ["0 bytes", "1 byte", "2 bytes"]
+    assert [a(noun) for noun in ("object", "int", "Money", "UUID")] == ["an object", "an int", "a Money", "a UUID"]

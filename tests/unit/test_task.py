@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_bad_call_leaves_nothing_stored(app: TaskQ, pad: Notepad) -> None:
         task.enqueue_many([(1,), bad])
     with pytest.raises(InvalidArguments, match="call 2"):
         task.enqueue_many([task.call(1), (2,), task.call(bad)])
-    with pytest.raises(SerializationError, match=r"anything: .*args\[0\] is a object"):
+    with pytest.raises(SerializationError, match=r"anything: .*args\[0\] is an object"):
         app.task(anything).enqueue(object())
     assert not pad.taken
 
@@ -158,7 +159,6 @@ def test_a_taken_unique_key_gives_the_holder(app: TaskQ, pad: Notepad) -> None:
 def test_inside_an_event_loop_the_blocking_call_works_and_warns_once(
     app: TaskQ, pad: Notepad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import asyncio
 
     monkeypatch.setattr(loops, "_warned", set())
     task = app.task(add)
@@ -242,3 +242,33 @@ def test_retry_of_a_task_may_name_exceptions_and_that_of_a_call_may_not(app: Tas
     assert task.defaults.retry.on == (OSError,)
     with pytest.raises(InvalidOption, match="cannot travel"):
         task.options(retry=RetryPolicy(on=ValueError))
+
+
+@pytest.mark.parametrize("seam", [None, "enqueue", "enqueue_many"])
+def test_a_bulk_never_has_one_id_twice(seam: Any, app: TaskQ, pad: Notepad) -> None:
+    if seam is not None:
+        app.middleware(seam)(lambda handler: handler)
+    task, other = app.task(add), app.task(name="other")(anything)
+    named, again = task.options(id="k"), other.options(id="k")
+    bulks: list[Any] = [[(1,), (2,)], [named.call(1), named.call(2)], [(1,), task.call(2)]]
+    for bulk in bulks:
+        with pytest.raises(InvalidOption, match="id='k' names one message"):
+            named.enqueue_many(bulk)
+        with pytest.raises(InvalidOption, match="id='k' names one message"):
+            asyncio.run(named.aenqueue_many(bulk))
+    text = "id='k' names one message in queue 'default', and calls 0 and 2 both have it: give each an id of its own"
+    with pytest.raises(InvalidOption) as caught:
+        app.enqueue_many([named.call(1), task.call(1), again.call(2)])
+    assert str(caught.value) == text
+    with pytest.raises(InvalidOption, match="calls 0 and 1 both have it"):
+        asyncio.run(app.aenqueue_many([named.call(1), again.call(2)]))
+    assert not pad.taken
+
+
+def test_a_bulk_may_have_one_id_in_two_queues_and_one_unique_key_twice(app: TaskQ, pad: Notepad) -> None:
+    task = app.task(add)
+    calls = [task.options(id="k", queue=queue).call(1) for queue in ("mail", "images")]
+    assert [handle.created for handle in app.enqueue_many(calls)] == [True, True]
+    once = task.options(unique="u")
+    assert [handle.created for handle in once.enqueue_many([once.call(1), once.call(2)])] == [True, False]
+    assert len(pad.taken) == 4

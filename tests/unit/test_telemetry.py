@@ -343,5 +343,5 @@ def test_an_app_that_is_not_instrumented_never_meets_opentelemetry() -> None:
 def test_without_the_library_the_way_out_is_said() -> None:
     program = "import sys; sys.modules['opentelemetry'] = None; import taskq.telemetry"
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
-    assert "install taskq with its extra 'otel'" in done.stderr
+    assert "install taskq-redis[otel]" in done.stderr
     assert "ConfigError" in done.stderr

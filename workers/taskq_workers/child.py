@@ -29,6 +29,7 @@ from taskq.store.scripts import preload
 from taskq.tasks.broker import Delivery, Seat
 from taskq.tasks.outbox import relay
 from taskq.tasks.transports import stream_scripts
+from taskq.values import count_of
 from taskq_workers import exits, streams
 from taskq_workers.attempt import Plans
 from taskq_workers.config import CHILD_VARIABLE, ChildSettings
@@ -230,7 +231,7 @@ class Child:
         if self._retiring:
             return
         if settings.max_tasks_per_child and completed >= settings.max_tasks_per_child:
-            self._retire(f"{completed} tasks")
+            self._retire(count_of(completed, "task"))
         elif settings.max_memory_mb and (used := memory_mb()) > settings.max_memory_mb:
             self._retire(f"{used} MiB of memory")
         elif self.events is not None and self.events.stuck:

@@ -14,6 +14,7 @@ from taskq.tasks.lists import ListBroker
 from taskq.tasks.log_context import named
 from taskq.tasks.packing import FAILURES
 from taskq.tasks.statistics import counted
+from taskq.values import count_of
 
 log = logging.getLogger("taskq.worker")
 
@@ -129,4 +130,6 @@ def _last_words(one: Condemned, kind: Kind, how: str, task: str, worker: str) ->
         text = f"lost while running, and at_most_once does not run it again: {how}"
         return Failure("lost", _TYPES["lost"], text, worker=worker, task=task)
     verb = {"timeout": "ran past its hard time limit", "lapse": "lost its worker"}.get(kind, "crashed its worker")
-    return Failure(kind, _TYPES.get(kind, "WorkerDied"), f"{verb} {one.crashes} times: {how}", worker=worker, task=task)
+    return Failure(
+        kind, _TYPES.get(kind, "WorkerDied"), f"{verb} {count_of(one.crashes, 'time')}: {how}", worker=worker, task=task
+    )

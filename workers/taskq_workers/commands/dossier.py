@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from taskq.inspector import Contents, MessageInfo
+from taskq.values import count_of
 from taskq_workers.commands.operating import say
 from taskq_workers.commands.shared import print_json
 from taskq_workers.terminal import clean, clean_lines, cut, moment, span
@@ -45,12 +46,12 @@ def _facts(info: MessageInfo, now_ms: float) -> Iterator[tuple[str, str]]:
     if info.then:
         yield "then", info.then
     if info.bytes:
-        yield "stored", f"{info.bytes} bytes"
+        yield "stored", count_of(info.bytes, "byte")
     if info.progress:
         yield "progress", json.dumps(info.progress, ensure_ascii=False)
     if info.result is not None:
         until = f", kept until {moment(info.result_until)}" if info.result_until else ""
-        yield "result", f"{info.result}, {info.result_bytes} bytes{until}"
+        yield "result", f"{info.result}, {count_of(info.result_bytes, 'byte')}{until}"
     if info.problem:
         yield "problem", info.problem
     if info.contents is not None:

@@ -14,6 +14,7 @@ from taskq.events.log import check_partition
 from taskq.events.record import Record, Undecodable
 from taskq.events.topic import Topic
 from taskq.topics import TopicInfo
+from taskq.values import count_of
 from taskq_workers.commands.operating import Desk, operator_options, print_rows, say, warn
 from taskq_workers.commands.shared import json_option, print_json
 from taskq_workers.commands.topic_dead import dead
@@ -73,7 +74,7 @@ def show(desk: Desk, name: str, as_json: bool) -> None:
         "codec": properties.codec,
         "retention": ", ".join(f"{word} {value}" for word, value in kept.items() if value is not None) or "everything",
         "created": moment(properties.created) if properties.created else None,
-        "holds": f"{info.records} records, {info.bytes} bytes",
+        "holds": f"{count_of(info.records, 'record')}, {count_of(info.bytes, 'byte')}",
     }
     for word, value in facts.items():
         if value is not None:

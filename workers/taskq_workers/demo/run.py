@@ -20,6 +20,7 @@ from taskq.settings import URL_VARIABLE
 from taskq.store import embedded
 from taskq.store.spawn import die_with_parent
 from taskq.tasks.batch import Batch
+from taskq.values import count_of
 from taskq_workers.demo import ledger
 from taskq_workers.demo.corpus import broken_file, standard_library
 from taskq_workers.demo.ledger import Account, Line, Reader
@@ -156,7 +157,7 @@ class _Run:
     def go(self) -> DemoReport:
         began = time.monotonic()
         batch = index_file.enqueue_many([(str(path),) for path in self._files])
-        self._screen.event(f"enqueued {len(batch)} messages, one per source file of {self._root}")
+        self._screen.event(f"enqueued {count_of(len(batch), 'message')}, one per source file of {self._root}")
         complete = self._watch(batch)
         seconds = time.monotonic() - began
         self._look()

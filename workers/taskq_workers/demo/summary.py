@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from taskq.values import count_of
 from taskq_workers.demo.run import DemoReport, Kill
 from taskq_workers.log import escape
 
@@ -55,7 +56,7 @@ def _killed(kill: Kill | None) -> str:
     if not kill.victims:
         return f"pid {kill.pid}, which had just finished all that it ran"
     times = sorted(kill.again.values())
-    ran = f"pid {kill.pid} was running {len(kill.victims)} messages"
+    ran = f"pid {kill.pid} was running {count_of(len(kill.victims), 'message')}"
     if not times:
         return f"{ran}; none of them ran again"
     return f"{ran}; {len(times)} ran again, the first {times[0]:.2f} s and the last {times[-1]:.2f} s after the kill"
