@@ -23,6 +23,7 @@ from taskq_workers.ending import drain, enforce, give_back
 from taskq_workers.judging import Restarts, judge, names
 from taskq_workers.keeper import Calls, Keeper
 from taskq_workers.measured import Measured
+from taskq_workers.news import News
 from taskq_workers.presence import Presence, new_worker_id
 from taskq_workers.probes import Standing
 from taskq_workers.process import CHILD_COMMAND, Child, Hello, Verdict
@@ -75,6 +76,7 @@ class Supervisor:
         self._broken = False
         self._traced: str | None = None
         self._unseen: dict[str, str] = {}
+        self._news = News()
         self._turned = time.monotonic()
         self.measured = Measured()
 
@@ -140,6 +142,7 @@ class Supervisor:
             self._listen(child)
         for child in [child for child in self._children if child.process.poll() is not None]:
             self._bury(child)
+        self._news.hand(self._children, last=bool(self._stops))
         for child in self._children:
             if why := enforce(child, time.monotonic(), self._config.kill_grace):
                 self._retire(child, why)
@@ -165,7 +168,7 @@ class Supervisor:
             _, asked = self._inbox.take()
             for call in asked:
                 call()
-        if recheck and not self._children:
+        if (recheck or self._news.pending) and not self._children:
             self._unseen.clear()
             self._starts.append(0.0)
         return bool(self._children or self._starts)
@@ -176,6 +179,9 @@ class Supervisor:
             child.process.wait()
         if self._keeper is not None and not self._keeper.stop(_LAST_WORDS_S):
             log.warning("the broker does not answer; what is still held comes back when its leases lapse")
+        for call in self._inbox.take()[1]:  # the last deaths
+            call()
+        self._news.close()
         self._selector.close()
         self._inbox.close()
 
@@ -215,6 +221,8 @@ class Supervisor:
                 child.trace = str(line.get("traceback", ""))
             elif "measured" in line:
                 self.measured.heard(child.index, line["measured"])
+            elif "told" in line:
+                self._news.heard(line["told"])
             elif "unseen" in line:
                 self._unseen |= line["unseen"]
         if child.silent:
@@ -227,6 +235,8 @@ class Supervisor:
                 self._open(hello)
             if self._keeper is not None:
                 self._keeper.declare(hello.schedules)
+            self._news.wanted = hello.hooks
+            self._news.hand([child], last=bool(self._stops))  # before it may fetch, see its `run`
             child.go()
         except TaskqError as error:
             self._give_up(error)
@@ -241,6 +251,7 @@ class Supervisor:
             state=lambda: self._state,
             end=lambda child, verdict: self._inbox.ask(lambda: self._end(child, verdict)),
             alone=lambda: self._inbox.ask(self._start_alone),
+            lost=lambda losses: self._inbox.ask(lambda: self._news.add(losses)),
         )
         broker = ListBroker(link, hello.namespace, hello.limits)
         for queue in hello.declared:
@@ -266,6 +277,7 @@ class Supervisor:
         if self._presence is not None:
             self._presence.bury(child)
         self.measured.ended(child.index)
+        self._news.ended(child)
         self._children = [other for other in self._children if other is not child]
         if not child.silent:
             self._selector.unregister(child.up)
