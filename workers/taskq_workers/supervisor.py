@@ -22,6 +22,7 @@ from taskq_workers.config import WorkerConfig
 from taskq_workers.ending import drain, enforce, give_back
 from taskq_workers.judging import Restarts, judge, names
 from taskq_workers.keeper import Calls, Keeper
+from taskq_workers.log import TRACE
 from taskq_workers.measured import Measured
 from taskq_workers.news import News
 from taskq_workers.presence import Presence, new_worker_id
@@ -272,7 +273,7 @@ class Supervisor:
         self._listen(child)
         if child.trace and child.error != self._traced:  # several children fail in the same way
             self._traced = child.error
-            log.error("what kept %s from starting:\n%s", child, child.trace.rstrip())
+            log.error("what kept %s from starting:", child, extra={TRACE: child.trace.rstrip()})
         death = judge(child, self.worker)
         if self._presence is not None:
             self._presence.bury(child)
