@@ -117,3 +117,12 @@ def test_after_a_drain_only_documented_keys_remain(here: World) -> None:
     kept = {base + name for name in ("meta", "stats", "recent", "samples", "results", "results:due", "tombs", "wake")}
     assert lasting <= kept | {f"taskq:{{{here.namespace}}}:queues", f"taskq:{{{here.namespace}}}:layout"}, lasting
     assert all(key.startswith((base + "lane:", base + "worker:")) for key in left - lasting), left - lasting
+
+
+def test_a_burst_says_how_many_it_has_done(here: World) -> None:
+    for n in range(300):
+        here.enqueue("quick", f"q{n}")
+    worker = here.worker("--burst")
+    assert worker.process.wait(60) == exits.OK
+    lines = [line.split(": ", 1)[1].split() for line in worker.text().splitlines() if ": done " in line]
+    assert sum(int(words[1]) if words[2] == "more" else 1 for words in lines) == 300

@@ -264,7 +264,8 @@ class Child:
         except BaseException:  # a sys.exit() in it, too: there are outcomes to store
             log.exception("a shut-down hook failed")
         self.settler.stop(_FLUSH_S)
-        self._count()  # the last second's outcomes, too
+        self.report.each_second()  # the last second's outcomes, too
+        self._count()
         self._measured()
         self.table.set_state(State.DONE)
         return exits.OK
