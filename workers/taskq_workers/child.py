@@ -252,13 +252,16 @@ class Child:
             self.events.abandon(_LEAVE_S)
         if self._loop is not None:
             self._loop.cut_off(1.0)
-        cut_off = self.threads.busy
+        # What may run only once does not run again; whoever finds it lost says so.
+        cut_off = self.threads.busy - sum(attempt.plan.once for _, attempt in self.threads.current())
+        cut_off += self._loop.given_back + self._loop.busy if self._loop else 0
         self.bereaved.leave(deadline - time.monotonic())
         # What has ended in good time may use what is left of it: an outage of the broker may be over soon.
         if not self.settler.flush(max(deadline - time.monotonic(), 0.0) + _FLUSH_S):
             log.error("outcomes could not be stored; their tasks run again elsewhere")
-        if cut_off:
-            log.warning("%d tasks were cut off; they run again elsewhere", cut_off)
+        if cut_off > 0:
+            words = ("tasks were", "they run") if cut_off > 1 else ("task was", "it runs")
+            log.warning("%d %s cut off; %s again elsewhere", cut_off, *words)
         try:
             self.hooks.run(self.app.hooks.shutdown)
         except BaseException:  # a sys.exit() in it, too: there are outcomes to store

@@ -349,7 +349,9 @@ class Supervisor:
         self._starts.clear()
         if self._stops == 1 and self._fatal is None:
             busy, patience = sum(len(child.running()) for child in self._children), self._config.drain_timeout
-            log.info("draining: %d tasks have %g s to finish; a second signal gives them back", busy, patience)
+            words = ("task has", "it") if busy == 1 else ("tasks have", "them")
+            text = "draining: %d %s %g s to finish; a second signal gives %s back"
+            log.info(text, busy, words[0], patience, words[1])
         elif self._stops > 1:
             self._code = exits.FORCED
         for child in self._children:
