@@ -266,3 +266,32 @@ def _app(project: Project, running: subprocess.Popen[bytes]) -> TaskQ:
             return TaskQ(project.namespace, url=url)
         assert running.poll() is None, project.said()
         assert time.monotonic() < deadline, project.said()
+
+
+def test_a_reload_does_not_wait_for_an_import_that_hangs(server: RealServer, project: Project) -> None:
+    pytest.importorskip("watchfiles")
+    shop = project.folder / "shop.py"
+    shop.write_text("import pathlib, time\npathlib.Path('hangs').touch()\ntime.sleep(1000)\n")
+    running = project.start("worker", "--reload", "--url", server.url)
+    try:
+        _until(lambda: (project.folder / "hangs").exists(), project)
+        project.write(1)
+        app = TaskQ(project.namespace, url=server.url)
+        assert app.enqueue("shop.version").result(timeout=PATIENCE_S) == 1
+        app.close()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(PATIENCE_S) == exits.OK
+    finally:
+        running.kill()
+        running.wait()
+    told = [line for line in project.said().splitlines() if "before it had started: reload" in line]
+    assert len(told) == 1
+    assert " INFO " in told[0]
+    assert " ERROR " not in project.said()
+
+
+def _until(condition: Callable[[], bool], project: Project) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, project.said()
+        time.sleep(0.02)  # nothing that another process writes gives an event to wait for

@@ -30,7 +30,11 @@ def judge(child: Child, worker: str) -> Death:
     elif verdict.kind == "cancel":
         kind, cancelled, how = "lost", verdict.ids, "ended for a task beside it that was cancelled"
     else:
-        kind, how = "lost", "the worker was stopped"
+        why = child.retiring
+        kind, how = (
+            "lost",
+            "the worker was stopped" if why is None else f"it was to be replaced ({why}), and did not end",
+        )
     return Death(str(child), worker, how, kind, held, ran, blamed, cancelled)
 
 

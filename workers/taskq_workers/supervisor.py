@@ -310,6 +310,8 @@ class Supervisor:
     def _tell(self, child: Child, how: str, ran: str) -> None:
         if child.error is not None:
             log.error("%s could not start: %s%s", child, child.error, "; waiting for a change" if self._broken else "")
+        elif child.retiring is not None and child.hello is None:
+            log.info("%s was ended before it had started: %s", child, child.retiring)
         elif self._stops and not ran:
             log.info("%s ended: %s", child, how)
         else:
@@ -365,13 +367,16 @@ class Supervisor:
     def _reload(self) -> None:
         if self._stops:
             return
-        if self._broken:
-            self._broken = False
-            self._starts = [0.0] * self._config.processes
         for child in self._children:
             if child.retiring is None:
                 self._retire(child, "reload")
-                drain(child, self._config.drain_timeout)
+                if child.hello is None:
+                    child.kill(Verdict("stop"))  # it holds nothing that would have to be finished
+                else:
+                    drain(child, self._config.drain_timeout)
+        if self._broken:
+            self._broken = False
+            self._starts = [0.0] * self._config.processes
 
     def _give_up(self, error: TaskqError) -> None:
         if self._fatal is None:
