@@ -290,6 +290,32 @@ def test_a_reload_does_not_wait_for_an_import_that_hangs(server: RealServer, pro
     assert " ERROR " not in project.said()
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("import time\ntime.sleep(1000)\n", "s: it is still importing shop:app"),
+        (
+            "import time\n@app.on_startup\ndef s() -> None:\n    time.sleep(1000)\n",
+            "s: the start-up hooks of shop:app have not returned",
+        ),
+    ],
+)
+def test_a_child_that_does_not_come_up_is_told_once(
+    server: RealServer, project: Project, more: str, words: str
+) -> None:
+    shop = project.folder / "shop.py"
+    shop.write_text(shop.read_text() + more)
+    running = project.start("worker", "--url", server.url)
+    try:
+        _until(lambda: words in project.said(), project)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(PATIENCE_S) == exits.OK
+    finally:
+        running.kill()
+        running.wait()
+    assert project.said().count("is not there yet") == 1
+
+
 def _until(condition: Callable[[], bool], project: Project) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():

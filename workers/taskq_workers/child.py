@@ -167,6 +167,7 @@ class Child:
         """From start-up hooks to the exit code."""
         preload("tasks")
         stream_scripts()
+        self.say(imported=True)
         self.hooks.start(self.app.hooks.startup)
         if any(task.is_async for task in self.app.tasks.values()) or (self.events and self.events.is_async):
             self.loop_slots()

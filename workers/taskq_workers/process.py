@@ -107,7 +107,9 @@ class Child:
     ) -> None:
         self.index = index
         self.alone = alone
+        self.imported = False
         self.hello: Hello | None = None
+        self.awaited = False  # that it takes long to say hello has been told
         self.error: str | None = None
         self.trace = ""  # where that error happened, if the user needs to know
         self.hopeless = False  # no change of a file mends that error

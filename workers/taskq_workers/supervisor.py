@@ -20,7 +20,7 @@ from taskq.tasks.lists import ListBroker
 from taskq_workers import exits, signals
 from taskq_workers.config import WorkerConfig
 from taskq_workers.ending import drain, enforce, give_back
-from taskq_workers.judging import Restarts, judge, names
+from taskq_workers.judging import Restarts, judge, late_start, names
 from taskq_workers.keeper import Calls, Keeper
 from taskq_workers.log import TRACE
 from taskq_workers.measured import Measured
@@ -147,6 +147,8 @@ class Supervisor:
         for child in self._children:
             if why := enforce(child, time.monotonic(), self._config.kill_grace):
                 self._retire(child, why)
+            elif why := late_start(child, self._config.app):
+                log.warning("%s is not there yet after %.0f s: %s", child, child.age, why)
 
     def _look_around(self) -> None:
         try:
@@ -222,6 +224,8 @@ class Supervisor:
                 child.trace = str(line.get("traceback", ""))
             elif "measured" in line:
                 self.measured.heard(child.index, line["measured"])
+            elif "imported" in line:
+                child.imported = True
             elif "told" in line:
                 self._news.heard(line["told"])
             elif "unseen" in line:
