@@ -19,6 +19,8 @@ def failed(incident: Incident) -> None:
     _tell("failure", incident)
     if os.environ.get("HOOK_ENDS"):
         os._exit(3)
+    if gate := os.environ.get("HOOK_GATE"):
+        wait_for_file(gate)
 
 
 @app.on_dead

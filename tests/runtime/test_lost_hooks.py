@@ -102,6 +102,16 @@ def test_a_hook_that_ends_its_process_is_called_three_times(here: World) -> None
     assert told(here, "o") == {"failure:lost:nothing": 3}
 
 
+def test_a_hook_that_hangs_keeps_no_task_waiting_and_no_worker_from_ending(here: World) -> None:
+    worker = here.worker("--drain-timeout", "0", app=APP, HOOK_GATE=here.gate("never"))
+    here.enqueue("once", "o")
+    here.hear("failure:lost:nothing", "o")
+    here.until_state(here.enqueue("quick", "q"), "o")
+    assert worker.terminate() == 0
+    assert "a hook that is told of a process that died was cut off" in worker.text()
+    assert told(here, "o") == {"failure:lost:nothing": 1}
+
+
 def test_a_worker_that_ends_with_its_last_child_says_what_it_could_not_tell(here: World) -> None:
     worker = here.worker("--drain-timeout", "0", app=APP)
     enqueue(here, "once_gated", "g", here.gate("g"))
