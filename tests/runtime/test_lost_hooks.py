@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from taskq_workers import exits
 from tests.runtime.world import World, world
 from tests.servers import RealServer
 
@@ -103,11 +105,13 @@ def test_a_hook_that_ends_its_process_is_called_three_times(here: World) -> None
 
 
 def test_a_hook_that_hangs_keeps_no_task_waiting_and_no_worker_from_ending(here: World) -> None:
-    worker = here.worker("--drain-timeout", "0", app=APP, HOOK_GATE=here.gate("never"))
+    worker = here.worker(app=APP, HOOK_GATE=here.gate("never"))
     here.enqueue("once", "o")
     here.hear("failure:lost:nothing", "o")
     here.until_state(here.enqueue("quick", "q"), "o")
-    assert worker.terminate() == 0
+    worker.process.send_signal(signal.SIGTERM)
+    here.until(lambda: "draining" in worker.text(), "the worker to drain")
+    assert worker.terminate() == exits.FORCED
     assert "a hook that is told of a process that died was cut off" in worker.text()
     assert told(here, "o") == {"failure:lost:nothing": 1}
 

@@ -242,7 +242,7 @@ class Child:
         deadline = time.monotonic() + drain
         if self.events is not None:
             self.events.close(drain)
-        while (self._busy() or self._consumes()) and time.monotonic() < deadline:
+        while (self._busy() or self._consumes() or self.bereaved.busy) and time.monotonic() < deadline:
             try:
                 if self.commands.get(timeout=0.02) == "give back":
                     break
@@ -256,7 +256,7 @@ class Child:
         # What may run only once does not run again; whoever finds it lost says so.
         cut_off = self.threads.busy - sum(attempt.plan.once for _, attempt in self.threads.current())
         cut_off += self._loop.given_back + self._loop.busy if self._loop else 0
-        self.bereaved.leave(deadline - time.monotonic())
+        self.bereaved.leave()
         # What has ended in good time may use what is left of it: an outage of the broker may be over soon.
         if not self.settler.flush(max(deadline - time.monotonic(), 0.0) + _FLUSH_S):
             log.error("outcomes could not be stored; their tasks run again elsewhere")

@@ -117,9 +117,13 @@ class Bereaved:
         with self._turn:
             return self._turn.wait_for(lambda: not self._left, max(timeout, 0.0))
 
-    def leave(self, timeout: float) -> None:
-        """Wait for it; a hook that does not return in time has been called all the same."""
-        if not self.wait(timeout) and (number := self._now) is not None:
+    @property
+    def busy(self) -> bool:
+        return bool(self._left)
+
+    def leave(self) -> None:
+        """This child ends; a hook that has not returned by now has been called all the same."""
+        if (number := self._now) is not None:
             log.warning("a hook that is told of a process that died was cut off")
             self._told(number)
 
