@@ -259,11 +259,20 @@ class TaskQ:
         return hooks.add(self.hooks, "shutdown", function)
 
     def on_failure(self, function: H) -> H:
-        """Call `function` with an `Incident` after each failed attempt of any task; a decorator."""
+        """Call `function` with an `Incident` after each failed attempt of any task; a decorator.
+
+        One that took its process, too: a crash, a hard time limit. Its `error` is None then, and a child of the same
+        worker calls the hooks, again if that child ends over them (three times at most), and none if the worker ends
+        before. A lease that lapses, as when a host dies, is told by `on_dead` only, and only if it was the last time.
+        """
         return hooks.add(self.hooks, "failure", function)
 
     def on_dead(self, function: H) -> H:
-        """Call `function` with an `Incident` for each new dead letter; a decorator."""
+        """Call `function` with an `Incident` when a message that had been started became a dead letter; a decorator.
+
+        Also for what died with its process, or was lost by it, as in `on_failure`. Not for messages that were never
+        started: parked ones that grew too old, and bytes that are no message.
+        """
         return hooks.add(self.hooks, "dead", function)
 
     # -- the broker -------------------------------------------------------------------------------------------------

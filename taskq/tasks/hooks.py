@@ -20,7 +20,9 @@ Kind: TypeAlias = Literal["startup", "shutdown", "failure", "dead"]
 class Incident:
     """What `on_failure` and `on_dead` are told: which message, what happened, and the exception where there is one.
 
-    A process that died left no exception: then `error` is None, and `failure` says how it ended.
+    A process that died left no exception: then `error` is None, and `failure` says how it ended. Such an incident
+    is told by another process of the worker, at least once unless the worker ends before, and `args` and `kwargs` are
+    empty if the message is no longer there by then.
     """
 
     id: str

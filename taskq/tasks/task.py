@@ -118,11 +118,11 @@ class Task(Sender[P, T]):
         update_wrapper(wrapped, function)
 
     def on_failure(self, function: H) -> H:
-        """Call `function` with an `Incident` after each failed attempt of this task; a decorator."""
+        """Call `function` with an `Incident` after each failed attempt of this task, as `TaskQ.on_failure` does."""
         return hooks.add(self.hooks, "failure", function)
 
     def on_dead(self, function: H) -> H:
-        """Call `function` with an `Incident` when a message of this task became a dead letter; a decorator."""
+        """Call `function` with an `Incident` when a message of this task became a dead letter, as `TaskQ.on_dead`."""
         return hooks.add(self.hooks, "dead", function)
 
 

@@ -90,6 +90,13 @@ def prints(tag: str) -> None:
 
 
 @app.task(queue="work")
+def prints_and_waits(tag: str, gate: str) -> None:
+    print(tag)
+    say("printed", tag)
+    wait_for_file(gate)
+
+
+@app.task(queue="work")
 def die(tag: str, how: str) -> None:
     say("start", tag)
     if how == "exit":

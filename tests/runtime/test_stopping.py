@@ -51,9 +51,21 @@ def test_a_second_signal_gives_running_work_back_without_an_attempt(here: World)
     here.until(lambda: "draining" in worker.text(), "the worker to drain")
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(30) == exits.FORCED
+    assert "draining: 2 tasks have" in worker.text()
+    assert "2 tasks were cut off; they run again elsewhere" in worker.text()
     for message in (plain, coroutine):
         found = here.found(message)
         assert (found.state, found.attempts, found.crashes) == ("r", 0, 0)
+
+
+@pytest.mark.parametrize("task", ["gated", "sleeps"])
+def test_one_task_that_is_cut_off_is_counted_as_one(here: World, task: str) -> None:
+    here.enqueue(task, "a", *([here.gate("g")] if task == "gated" else []))
+    worker = here.worker("--drain-timeout", "0")
+    here.hear("start", "a")
+    assert worker.terminate() == exits.OK
+    assert "draining: 1 task has 0 s to finish; a second signal gives it back" in worker.text()
+    assert "1 task was cut off; it runs again elsewhere" in worker.text()
 
 
 def test_a_soft_limit_raises_inside_a_coroutine_and_a_function(here: World) -> None:
@@ -117,3 +129,12 @@ def test_after_a_drain_only_documented_keys_remain(here: World) -> None:
     kept = {base + name for name in ("meta", "stats", "recent", "samples", "results", "results:due", "tombs", "wake")}
     assert lasting <= kept | {f"taskq:{{{here.namespace}}}:queues", f"taskq:{{{here.namespace}}}:layout"}, lasting
     assert all(key.startswith((base + "lane:", base + "worker:")) for key in left - lasting), left - lasting
+
+
+def test_a_burst_says_how_many_it_has_done(here: World) -> None:
+    for n in range(300):
+        here.enqueue("quick", f"q{n}")
+    worker = here.worker("--burst")
+    assert worker.process.wait(60) == exits.OK
+    lines = [line.split(": ", 1)[1].split() for line in worker.text().splitlines() if ": done " in line]
+    assert sum(int(words[1]) if words[2] == "more" else 1 for words in lines) == 300

@@ -35,6 +35,18 @@ def test_a_task_that_prints_does_not_fail_because_nobody_reads(here: World) -> N
     assert "Error" not in worker.text()
 
 
+def test_what_a_task_prints_is_there_before_it_ends(here: World) -> None:
+    """And so it is not lost with the child, were that killed now."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    here.worker(stdout=theirs)
+    os.close(theirs)
+    here.enqueue("prints_and_waits", "p", here.gate("g"))
+    here.hear("printed", "p")
+    assert os.read(ours, 100) == b"p\n"
+    os.close(ours)
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_worker_without_standard_streams_runs_tasks_that_print(here: World, closed: str) -> None:
     messages = [here.enqueue("prints", f"p{number}") for number in range(3)]

@@ -266,3 +266,58 @@ def _app(project: Project, running: subprocess.Popen[bytes]) -> TaskQ:
             return TaskQ(project.namespace, url=url)
         assert running.poll() is None, project.said()
         assert time.monotonic() < deadline, project.said()
+
+
+def test_a_reload_does_not_wait_for_an_import_that_hangs(server: RealServer, project: Project) -> None:
+    pytest.importorskip("watchfiles")
+    shop = project.folder / "shop.py"
+    shop.write_text("import pathlib, time\npathlib.Path('hangs').touch()\ntime.sleep(1000)\n")
+    running = project.start("worker", "--reload", "--url", server.url)
+    try:
+        _until(lambda: (project.folder / "hangs").exists(), project)
+        project.write(1)
+        app = TaskQ(project.namespace, url=server.url)
+        assert app.enqueue("shop.version").result(timeout=PATIENCE_S) == 1
+        app.close()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(PATIENCE_S) == exits.OK
+    finally:
+        running.kill()
+        running.wait()
+    told = [line for line in project.said().splitlines() if "before it had started: reload" in line]
+    assert len(told) == 1
+    assert " INFO " in told[0]
+    assert " ERROR " not in project.said()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("import time\ntime.sleep(1000)\n", "s: it is still importing shop:app"),
+        (
+            "import time\n@app.on_startup\ndef s() -> None:\n    time.sleep(1000)\n",
+            "s: the start-up hooks of shop:app have not returned",
+        ),
+    ],
+)
+def test_a_child_that_does_not_come_up_is_told_once(
+    server: RealServer, project: Project, more: str, words: str
+) -> None:
+    shop = project.folder / "shop.py"
+    shop.write_text(shop.read_text() + more)
+    running = project.start("worker", "--url", server.url)
+    try:
+        _until(lambda: words in project.said(), project)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(PATIENCE_S) == exits.OK
+    finally:
+        running.kill()
+        running.wait()
+    assert project.said().count("is not there yet") == 1
+
+
+def _until(condition: Callable[[], bool], project: Project) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, project.said()
+        time.sleep(0.02)  # nothing that another process writes gives an event to wait for

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from taskq_workers.log import EXTRA, JsonFormatter, TextFormatter, configure, escape
+from taskq_workers.log import EXTRA, TRACE, JsonFormatter, TextFormatter, configure, escape
 
 
 def a_record(text: str, *args: object, name: str = "taskq.worker") -> logging.LogRecord:
@@ -54,6 +54,15 @@ def test_only_a_traceback_has_lines_of_its_own_and_they_are_indented() -> None:
     assert first.endswith("w: failed")
     assert rest[-1] == "    second\\x1b[31m"
     assert all(line.startswith("    ") for line in rest)
+
+
+def test_a_traceback_of_another_process_is_shown_as_one_of_our_own() -> None:
+    record = a_record("failed")
+    record.__dict__[TRACE] = "Traceback:\n  File\x1b[31m"
+    first, *rest = TextFormatter("w").format(record).split("\n")
+    assert first.endswith("w: failed")
+    assert rest == ["    Traceback:", "      File\\x1b[31m"]
+    assert json.loads(JsonFormatter("w").format(record))["traceback"] == "Traceback:\n  File\\x1b[31m"
 
 
 def test_a_line_of_json_holds_the_facts_and_cannot_be_overwritten_by_them() -> None:

@@ -13,7 +13,7 @@ from taskq.tasks.broker import Extended, Mark
 from taskq.tasks.failure import Failure
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.packing import EXTENDED
-from taskq_workers.deaths import bury
+from taskq_workers.deaths import Lost, bury, unheard
 from taskq_workers.process import Child, Verdict
 from taskq_workers.table import CANCEL_ENTRIES
 from taskq_workers.wires import Wire
@@ -33,8 +33,9 @@ _Key = tuple[int, int, int]  # of one run: child, slot, sequence
 class Beats:
     """One round of heartbeats at a time; keeps only what one round must know of the one before."""
 
-    def __init__(self, broker: ListBroker, end: Callable[[Child, Verdict], None]) -> None:
+    def __init__(self, broker: ListBroker, end: Callable[[Child, Verdict], None], lost: Lost = unheard) -> None:
         self._broker = broker
+        self._lost = lost
         self._end = end
         self._known: set[bytes] = set()
         self._marked: set[_Key] = set()
@@ -182,7 +183,7 @@ class Beats:
             try:
                 if queue:
                     condemned = self._broker.reclaim(queue, one.token, line, "recall", started=list(started))
-                    bury(self._broker, queue, condemned, {}, "lost", "its child was stuck", "")
+                    self._lost(bury(self._broker, queue, condemned, {}, "lost", "its child was stuck", ""))
             except BrokerUnavailable:
                 raise
             except TaskqError as error:  # a key of another type: heartbeats come after this, and the child waits for it

@@ -36,7 +36,8 @@ from taskq_workers.config import CHILD_VARIABLE, ChildSettings
 from taskq_workers.demand import Demand, Source
 from taskq_workers.executor import Executor
 from taskq_workers.fetcher import Fetcher
-from taskq_workers.hooking import HookRunner, cause
+from taskq_workers.greeting import hello
+from taskq_workers.hooking import Bereaved, HookRunner, cause
 from taskq_workers.intake import Intake
 from taskq_workers.log import configure
 from taskq_workers.loop import LoopSlots
@@ -58,6 +59,7 @@ SWITCH_INTERVAL_S = 0.001
 """How long a thread may keep the interpreter from others: the threads that fetch and settle must not wait for long."""
 
 _FLUSH_S = 10.0
+_HOOKS_FIRST_S = 3.0
 _LEAVE_S = 2.0  # for leaving groups, when handlers are not waited for
 
 
@@ -81,7 +83,8 @@ class Child:
         self.pool = SlotPool(settings.concurrency)
         self._loop: LoopSlots | None = None
         self._loop_lock = threading.Lock()
-        self.hooks = HookRunner(app.hooks, self.loop_slots, settings.worker)
+        self.hooks = HookRunner(app.hooks, self.loop_slots)
+        self.bereaved = Bereaved(self.hooks, app, self.broker, lambda number: self.say(told=number))
         self.settler = Settler(
             self.broker, self.seat, self.tokens, self.report.lost, self._relay, lambda: self.executor.lost_tokens
         )
@@ -165,6 +168,7 @@ class Child:
         """From start-up hooks to the exit code."""
         preload("tasks")
         stream_scripts()
+        self.say(imported=True)
         self.hooks.start(self.app.hooks.startup)
         if any(task.is_async for task in self.app.tasks.values()) or (self.events and self.events.is_async):
             self.loop_slots()
@@ -173,7 +177,10 @@ class Child:
         )
         self.table.tick(time.monotonic())
         self.table.set_state(State.RUNNING)
-        self.say(hello=self._hello())
+        names = [name for name, _ in self.queues]
+        consumes = [] if self.events is None else self.events.names
+        limits, hooks = self.broker.limits, self.bereaved.wanted
+        self.say(hello=hello(self.settings, self.app, limits, self.plans.names, names, consumes, hooks=hooks))
         self.settler.start()
         self.ticker.start()
         while True:
@@ -190,6 +197,7 @@ class Child:
                     return self._leave(self.settings.drain_timeout)
                 continue
             if command == "run":
+                self.bereaved.wait(_HOOKS_FIRST_S)  # what ended the process before may soon end this one
                 for name, _ in self.queues:
                     self._relay(name)  # a dead child may have left follow-ups that only the app's codecs can write
                 if not self.settings.events_only:
@@ -205,25 +213,6 @@ class Child:
                 return self._leave(self.settings.drain_timeout)
             elif command == "give back":
                 return self._leave(0.0)
-
-    def _hello(self) -> dict[str, Any]:
-        limits, tasks = self.broker.limits, not self.settings.events_only
-        return {
-            "app": self.settings.app,
-            "namespace": self.app.namespace,
-            "lease": limits.lease / 1000,
-            "url": self.app.broker_url(self.settings.url).url,
-            "source": self.app.broker_url(self.settings.url).source,
-            "tasks": self.plans.names if tasks else [],
-            "aliases": [name for name in self.app.tasks if name not in self.plans.names] if tasks else [],
-            "queues": [name for name, _ in self.queues],
-            "task_queues": self.app.task_queues() if tasks else [],
-            "declared": [(one.name, one.transport, one.kept.wire()) for one in self.app.queues.values()],
-            "schedules": [str(one.wire, "utf-8") for one in self.app.schedules.declared()] if tasks else [],
-            "consumes": self.events.names if self.events is not None else [],
-            "python": sys.version.split()[0],
-            "limits": {name: getattr(limits, name) for name in limits.__slots__},
-        }
 
     def _each_second(self, completed: int) -> None:
         settings = self.settings
@@ -254,7 +243,7 @@ class Child:
         deadline = time.monotonic() + drain
         if self.events is not None:
             self.events.close(drain)
-        while (self._busy() or self._consumes()) and time.monotonic() < deadline:
+        while (self._busy() or self._consumes() or self.bereaved.busy) and time.monotonic() < deadline:
             try:
                 if self.commands.get(timeout=0.02) == "give back":
                     break
@@ -265,18 +254,23 @@ class Child:
             self.events.abandon(_LEAVE_S)
         if self._loop is not None:
             self._loop.cut_off(1.0)
-        cut_off = self.threads.busy
+        # What may run only once does not run again; whoever finds it lost says so.
+        cut_off = self.threads.busy - sum(attempt.plan.once for _, attempt in self.threads.current())
+        cut_off += self._loop.given_back + self._loop.busy if self._loop else 0
+        self.bereaved.leave()
         # What has ended in good time may use what is left of it: an outage of the broker may be over soon.
         if not self.settler.flush(max(deadline - time.monotonic(), 0.0) + _FLUSH_S):
             log.error("outcomes could not be stored; their tasks run again elsewhere")
-        if cut_off:
-            log.warning("%d tasks were cut off; they run again elsewhere", cut_off)
+        if cut_off > 0:
+            words = ("tasks were", "they run") if cut_off > 1 else ("task was", "it runs")
+            log.warning("%d %s cut off; %s again elsewhere", cut_off, *words)
         try:
             self.hooks.run(self.app.hooks.shutdown)
         except BaseException:  # a sys.exit() in it, too: there are outcomes to store
             log.exception("a shut-down hook failed")
         self.settler.stop(_FLUSH_S)
-        self._count()  # the last second's outcomes, too
+        self.report.each_second()  # the last second's outcomes, too
+        self._count()
         self._measured()
         self.table.set_state(State.DONE)
         return exits.OK
@@ -309,15 +303,18 @@ def _consuming(settings: ChildSettings, app: Any, slots: Callable[[], LoopSlots]
     return Consuming(app.events, lambda work, timeout: slots().call(work, timeout), settings.processes)
 
 
-def _listen(fd: int, commands: SimpleQueue[str]) -> None:
+def _listen(fd: int, commands: SimpleQueue[str], lost: Callable[[bytes], None]) -> None:
     """Obey the supervisor; when its end of the pipe is gone, so is this process: nobody extends its leases now."""
     words = {b"r": "run", b"q": "quiet", b"d": "drain", b"g": "give back"}
+    orders = os.fdopen(fd, "rb")
     while True:
-        byte = os.read(fd, 1)
+        byte = orders.read(1)
         if not byte:
             os._exit(exits.FORCED)
         if byte == b"s":
             faulthandler.dump_traceback(all_threads=True)
+        elif byte == b"h":
+            lost(orders.readline())
         elif byte in words:
             commands.put(words[byte])
 
@@ -375,7 +372,8 @@ def _serve(settings: ChildSettings) -> int:
             "events-only, and this app is subscribed to nothing: put @app.subscribe(...) above a function"
         )
     child = Child(settings, app)
-    threading.Thread(target=_listen, args=(settings.down_fd, child.commands), name="taskq-orders", daemon=True).start()
+    orders = (settings.down_fd, child.commands, child.bereaved.put)
+    threading.Thread(target=_listen, args=orders, name="taskq-orders", daemon=True).start()
     return child.run()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from taskq.errors import BrokerUnavailable
 from taskq.message import id_text
@@ -49,10 +50,28 @@ class Death:
     cancelled: frozenset[bytes] = field(default_factory=frozenset)
 
 
-def give_back(broker: ListBroker, death: Death) -> None:
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A message that its process took along. It is a dead letter now if `dead`, else it runs again."""
+
+    queue: str
+    id: bytes
+    failure: Failure
+    dead: bool = False
+
+
+Lost: TypeAlias = Callable[[Sequence[Loss]], None]
+
+
+def unheard(_: Sequence[Loss]) -> None:
+    """What is lost is told to nobody."""
+
+
+def give_back(broker: ListBroker, death: Death, losses: dict[bytes, Loss]) -> None:
     """Give back all that a dead child held; sending it again changes nothing, so repeat it until it does not raise.
 
-    In a cluster one queue may be away; what the child held of others goes back before that is raised.
+    What came of those that are to blame is entered into `losses`, by id, so that a repeat enters nothing twice. In a
+    cluster one queue may be away; what the child held of others goes back before that is raised.
     """
     away: BrokerUnavailable | None = None
     gone = ""
@@ -60,7 +79,7 @@ def give_back(broker: ListBroker, death: Death) -> None:
         if queue == gone:
             continue
         try:
-            _give_back(broker, death, queue, token)
+            losses |= _give_back(broker, death, queue, token)
         except BrokerUnavailable as error:
             if away is not None or broker.link.url.kind != "cluster":
                 raise
@@ -69,7 +88,7 @@ def give_back(broker: ListBroker, death: Death) -> None:
         raise away
 
 
-def _give_back(broker: ListBroker, death: Death, queue: str, token: bytes) -> None:
+def _give_back(broker: ListBroker, death: Death, queue: str, token: bytes) -> dict[bytes, Loss]:
     for run in death.ran:
         if run.token == token and run.id in death.cancelled:
             stats = _counted(run.task, "c")
@@ -77,17 +96,17 @@ def _give_back(broker: ListBroker, death: Death, queue: str, token: bytes) -> No
     # What may run only once and had started is told as started whoever is to blame: it is lost, not innocent.
     blamed = [run for run in death.ran if run.token == token and (run.id in death.blamed or run.once)]
     tasks = {run.task for run in blamed}
-    failure = Failure(
-        death.kind,
-        _TYPES.get(death.kind, "WorkerDied"),
-        f"{death.child} died while it ran this: {death.how}",
-        worker=death.worker,
-        task=tasks.pop() if len(tasks) == 1 else "",
-    )
+    text = f"{death.child} died while it ran this: {death.how}"
+    kind, about = _TYPES.get(death.kind, "WorkerDied"), tasks.pop() if len(tasks) == 1 else ""
+    failure = Failure(death.kind, kind, text, worker=death.worker, task=about)
     ids = [run.id for run in blamed]
     condemned = broker.reclaim(queue, token, failure.line(), "crash", started=ids)
     names = {run.id: run.task for run in death.ran}
-    bury(broker, queue, condemned, names, death.kind, death.how, death.worker)
+    dead = bury(broker, queue, condemned, names, death.kind, death.how, death.worker)
+    # What may run only once is either among the dead or was settled before: it never runs again for a death.
+    again = [run for run in blamed if not run.once and run.id not in death.cancelled]
+    losses = {run.id: Loss(queue, run.id, replace(failure, task=run.task)) for run in again}
+    return losses | {loss.id: loss for loss in dead}
 
 
 def bury(
@@ -98,16 +117,16 @@ def bury(
     kind: Kind,
     how: str,
     worker: str,
-) -> None:
+) -> list[Loss]:
     """Dead-letter what died too often, or may not run a second time."""
-    if not condemned:
-        return
-    items = []
+    items: list[Buried] = []
+    losses: list[Loss] = []
     for one in condemned:
         name = names.get(one.id, "")
         failure = _last_words(one, kind, how, name, worker)
         stats, ttl = _counted(name, "x"), broker.limits.outcome_ttl
         items.append(Buried(one.id, one.token, failure.line(), failure.result(), ttl, failed=False, stats=stats))
+        losses.append(Loss(queue, one.id, failure, dead=True))
         log.error(
             "%s %s %s in queue %s: %s",
             "lost" if one.once else "dead",
@@ -119,6 +138,7 @@ def bury(
         )
     for start in range(0, len(items), FAILURES):
         broker.dead_letter(queue, items[start : start + FAILURES])
+    return losses
 
 
 def _counted(task: str, letter: str) -> str:

@@ -31,7 +31,7 @@ from taskq_workers.table import Table
 _STOPPING = int(Flags.CANCEL | Flags.EXPIRED)
 
 Put = Callable[[tuple[str, Any]], None]
-Hook = Callable[[str, Attempt, BaseException], None]
+Hook = Callable[[str, Attempt, failure.Failure, BaseException | None], None]
 
 
 class Executor:
@@ -183,7 +183,7 @@ class Executor:
             )
             self._put((delivery.queue, item))
             self._report.retried(attempt, what, decision.delay)
-            self._hook("failure", attempt, error)
+            self._hook("failure", attempt, what, error)
 
     def _bury(self, attempt: Attempt, error: BaseException, kind: failure.Kind) -> None:
         delivery, plan = attempt.delivery, attempt.plan
@@ -192,8 +192,8 @@ class Executor:
         grave = Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms, stats=stats)
         self._put((delivery.queue, grave))
         self._report.dead(attempt, what)
-        self._hook("failure", attempt, error)
-        self._hook("dead", attempt, error)
+        self._hook("failure", attempt, what, error)
+        self._hook("dead", attempt, what, error)
 
     def lose(self, attempt: Attempt) -> None:
         """Stopped by us, and it may not run a second time: a dead letter says so."""
@@ -205,6 +205,8 @@ class Executor:
         grave = Buried(delivery.id, delivery.token, what.line(), what.result(), plan.ttl_ms, failed=False, stats=stats)
         self._put((delivery.queue, grave))
         self._report.dead(attempt, what)
+        self._hook("failure", attempt, what, None)
+        self._hook("dead", attempt, what, None)
 
     def settle_gone(self, attempt: Attempt, kind: str, stats: str = "") -> None:
         """Cancelled ('c') or expired ('e'): gone, with that outcome for whoever waits. Without `stats` it never ran."""

@@ -8,6 +8,7 @@ from taskq_workers.deaths import Death, Ran
 from taskq_workers.process import Child
 from taskq_workers.sightings import Running
 
+LATE_S = 5.0
 QUICK_S = 1.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
@@ -30,7 +31,11 @@ def judge(child: Child, worker: str) -> Death:
     elif verdict.kind == "cancel":
         kind, cancelled, how = "lost", verdict.ids, "ended for a task beside it that was cancelled"
     else:
-        kind, how = "lost", "the worker was stopped"
+        why = child.retiring
+        kind, how = (
+            "lost",
+            "the worker was stopped" if why is None else f"it was to be replaced ({why}), and did not end",
+        )
     return Death(str(child), worker, how, kind, held, ran, blamed, cancelled)
 
 
@@ -44,6 +49,14 @@ def names(death: Death) -> str:
     shown = ", ".join(f"{run.task} {id_text(run.id)}" for run in death.ran[:_NAMES_SHOWN])
     more = len(death.ran) - _NAMES_SHOWN
     return shown + (f" and {more} more" if more > 0 else "")
+
+
+def late_start(child: Child, app: str) -> str | None:
+    """What a child does that should have said hello by now; None if it has, or if that was told before."""
+    if child.hello is not None or child.error is not None or child.awaited or child.age < LATE_S:
+        return None
+    child.awaited = True
+    return f"the start-up hooks of {app} have not returned" if child.imported else f"it is still importing {app}"
 
 
 class Restarts:

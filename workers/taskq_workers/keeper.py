@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from taskq.errors import BrokerUnavailable, TaskqError
 from taskq.tasks.lists import ListBroker
 from taskq_workers.beats import Beats
-from taskq_workers.deaths import Death, give_back
+from taskq_workers.deaths import Death, Loss, Lost, give_back, unheard
 from taskq_workers.outage import Identity, Outage, Parts
 from taskq_workers.presence import Presence
 from taskq_workers.process import Child, Verdict
@@ -37,6 +37,7 @@ class Calls:
     state: Callable[[], str]
     end: Callable[[Child, Verdict], None]
     alone: Callable[[], None]
+    lost: Lost = unheard
 
 
 class Keeper:
@@ -48,12 +49,12 @@ class Keeper:
         self._broker = broker
         self._presence = presence
         self._calls = calls
-        self._beats = Beats(broker, calls.end)
-        self._sweeper = Sweeper(broker, queues, tasks, calls.alone)
+        self._beats = Beats(broker, calls.end, calls.lost)
+        self._sweeper = Sweeper(broker, queues, tasks, calls.alone, calls.lost)
         self._scheduler = Scheduler(broker, queues, presence.worker)
         self._beat_s = min(BEAT_S, broker.limits.lease / 5000)
         self._next_beat = 0.0
-        self._deaths: deque[Death] = deque()
+        self._deaths: deque[tuple[Death, dict[bytes, Loss]]] = deque()
         self._asked = self._settled = 0
         self._outage = Outage()
         self._identity = Identity()
@@ -77,7 +78,7 @@ class Keeper:
 
     def bury(self, death: Death) -> None:
         """Give back what a dead child held, as soon as the broker lets us."""
-        self._deaths.append(death)
+        self._deaths.append((death, {}))
         self._wake.set()
 
     def settle(self, timeout: float) -> bool:
@@ -138,21 +139,24 @@ class Keeper:
         return min(self._next_beat, self._sweeper.due(), self._presence.due(), self._scheduler.due())
 
     def _urgent(self) -> None:
-        for death in list(self._deaths):
+        for entry in list(self._deaths):
+            death, losses = entry
             try:
-                give_back(self._broker, death)
-                self._deaths.remove(death)
+                give_back(self._broker, death, losses)
+                self._deaths.remove(entry)
             except BrokerUnavailable:
                 # The next time others come first. No more now: each try may take a time-out, and heartbeats wait.
                 self._deaths.rotate(-1)
                 raise
             except TaskqError as error:
-                self._deaths.remove(death)
+                self._deaths.remove(entry)
                 # Refused for good; its leases are no longer extended, so they lapse.
                 self._outage.complain(f"cannot give back what {death.child} held, it comes back in one lease", error)
             except Exception:  # whatever is wrong with one death, the heartbeats of the living come after it
-                self._deaths.remove(death)
+                self._deaths.remove(entry)
                 log.exception("what %s held was not given back, it comes back in one lease", death.child)
+            if losses:
+                self._calls.lost(list(losses.values()))
 
     def _round(self) -> None:
         now, asked = time.monotonic(), self._asked

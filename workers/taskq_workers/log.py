@@ -18,6 +18,9 @@ from taskq_workers.config import LogFormat
 EXTRA = "taskq"
 """Loggers pass facts as `extra={"taskq": {...}}`: fields of their own in JSON; their text form is in the message."""
 
+TRACE = "taskq_trace"
+"""What another process told of an error comes as `extra={TRACE: text}`, and is shown as a traceback of our own is."""
+
 _ESCAPES = {
     **{code: f"\\x{code:02x}" for code in (*range(32), *range(0x7F, 0xA0))},
     ord("\n"): "\\n",
@@ -86,6 +89,8 @@ def _traceback(record: logging.LogRecord) -> str:
     parts = []
     if record.exc_info and record.exc_info[0] is not None:
         parts.append(logging.Formatter().formatException(record.exc_info))
+    if told := getattr(record, TRACE, ""):
+        parts.append(str(told))
     if record.stack_info:
         parts.append(record.stack_info)
     return "\n".join(parts).translate(_IN_TRACEBACK)

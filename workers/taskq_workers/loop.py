@@ -45,6 +45,7 @@ class LoopSlots:
         self._workers: list[asyncio.Task[None]] = []
         self._others: ThreadSlots | None = None
         self._stopping = False
+        self.given_back = 0  # by `cut_off`
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._main, name="taskq-loop", daemon=True)
 
@@ -207,6 +208,7 @@ class LoopSlots:
                 self._executor.lose(attempt)
             else:
                 self._executor.release(attempt)
+                self.given_back += 1
             raise error
         else:
             self._executor.fail(attempt, error)

@@ -33,7 +33,8 @@ class Hello:
 
     `url` may hold a password; `lease` in seconds; `aliases` are the names besides `tasks` under which it runs messages.
     `queues` are those that it serves, `task_queues` those of its tasks, `declared` those of which the app says more.
-    `schedules` are what its code declares, as they are stored, `consumes` says which records it handles.
+    `schedules` are what its code declares, as they are stored, `consumes` says which records it handles, `hooks` if its
+    code wants to be told of failures or dead letters.
     """
 
     app: str
@@ -51,6 +52,7 @@ class Hello:
     version: str = ""
     declared: tuple[Queue, ...] = ()
     consumes: tuple[str, ...] = ()
+    hooks: bool = False
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Hello:
@@ -71,6 +73,7 @@ class Hello:
                 declared=tuple(_queue(*item) for item in fields.get("declared", ())),
                 schedules=tuple(fields.get("schedules", ())),
                 consumes=tuple(map(str, fields.get("consumes", ()))),
+                hooks=bool(fields.get("hooks", False)),
                 **texts,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -104,7 +107,9 @@ class Child:
     ) -> None:
         self.index = index
         self.alone = alone
+        self.imported = False
         self.hello: Hello | None = None
+        self.awaited = False  # that it takes long to say hello has been told
         self.error: str | None = None
         self.trace = ""  # where that error happened, if the user needs to know
         self.hopeless = False  # no change of a file mends that error
@@ -184,6 +189,13 @@ class Child:
         """Ask for the stacks of all threads, on its stderr."""
         self._write(b"s")
 
+    def tell(self, line: bytes) -> bool:
+        """Give it something to tell the hooks of its app; False if its pipe takes no more.
+
+        The line is shorter than `PIPE_BUF`: such a one is written whole or not at all.
+        """
+        return self._write(b"h" + line + b"\n")
+
     def kill(self, verdict: Verdict) -> None:
         """End the process at once, and what its tasks have started and left in its group; its death is then judged by
         the verdict.
@@ -192,11 +204,12 @@ class Child:
         if self.process.poll() is None:  # not reaped, so the number still means this group
             os.killpg(self.pid, signal.SIGKILL)
 
-    def _write(self, letter: bytes) -> None:
+    def _write(self, letters: bytes) -> bool:
         try:
-            os.write(self._down, letter)
+            os.write(self._down, letters)
         except (BrokenPipeError, BlockingIOError):
-            return
+            return False
+        return True
 
     # -- its table ---------------------------------------------------------------------------------------------------
 

@@ -77,11 +77,11 @@ class Report:
         log.warning(text, who, first_line(str(error)), extra=facts(attempt))
 
     def each_second(self) -> None:
-        """Say what was not said one by one; called by the ticker."""
+        """Say what was not said one by one; called by the ticker, and when the child ends."""
         now = time.monotonic()
-        if self._unsaid:
-            log.info("done %d more in %.1f s", self._unsaid, now - self._since)
-            self._unsaid = 0
+        unsaid, self._unsaid = self._unsaid, 0
+        if unsaid:
+            log.info("done %d more in %.1f s", unsaid, now - self._since)
         self._budget = LINES_PER_SECOND
         self._since = now
 

@@ -53,7 +53,11 @@ def hold() -> None:
 
 
 def guard() -> None:
-    """Put streams in place that outlive their reader; before logging is set up."""
+    """Put streams in place that outlive their reader; before logging is set up.
+
+    Each line is written as soon as it is whole, to a pipe or a file as well: a child may be killed at any time, and
+    what its tasks had printed is what people look for then.
+    """
     for number, name in ((1, "stdout"), (2, "stderr")):
         old = getattr(sys, name)
         if not isinstance(old, io.TextIOWrapper):
@@ -63,7 +67,7 @@ def guard() -> None:
             io.BufferedWriter(_Raw(number, name)),
             encoding=old.encoding,
             errors=old.errors,
-            line_buffering=old.line_buffering,
+            line_buffering=True,
             write_through=old.write_through,
         )
         old.detach()

@@ -20,9 +20,11 @@ from taskq.tasks.lists import ListBroker
 from taskq_workers import exits, signals
 from taskq_workers.config import WorkerConfig
 from taskq_workers.ending import drain, enforce, give_back
-from taskq_workers.judging import Restarts, judge, names
+from taskq_workers.judging import Restarts, judge, late_start, names
 from taskq_workers.keeper import Calls, Keeper
+from taskq_workers.log import TRACE
 from taskq_workers.measured import Measured
+from taskq_workers.news import News
 from taskq_workers.presence import Presence, new_worker_id
 from taskq_workers.probes import Standing
 from taskq_workers.process import CHILD_COMMAND, Child, Hello, Verdict
@@ -75,6 +77,7 @@ class Supervisor:
         self._broken = False
         self._traced: str | None = None
         self._unseen: dict[str, str] = {}
+        self._news = News()
         self._turned = time.monotonic()
         self.measured = Measured()
 
@@ -140,9 +143,12 @@ class Supervisor:
             self._listen(child)
         for child in [child for child in self._children if child.process.poll() is not None]:
             self._bury(child)
+        self._news.hand(self._children, last=bool(self._stops))
         for child in self._children:
             if why := enforce(child, time.monotonic(), self._config.kill_grace):
                 self._retire(child, why)
+            elif why := late_start(child, self._config.app):
+                log.warning("%s is not there yet after %.0f s: %s", child, child.age, why)
 
     def _look_around(self) -> None:
         try:
@@ -165,7 +171,7 @@ class Supervisor:
             _, asked = self._inbox.take()
             for call in asked:
                 call()
-        if recheck and not self._children:
+        if (recheck or self._news.pending) and not self._children:
             self._unseen.clear()
             self._starts.append(0.0)
         return bool(self._children or self._starts)
@@ -176,6 +182,9 @@ class Supervisor:
             child.process.wait()
         if self._keeper is not None and not self._keeper.stop(_LAST_WORDS_S):
             log.warning("the broker does not answer; what is still held comes back when its leases lapse")
+        for call in self._inbox.take()[1]:  # the last deaths
+            call()
+        self._news.close()
         self._selector.close()
         self._inbox.close()
 
@@ -215,6 +224,10 @@ class Supervisor:
                 child.trace = str(line.get("traceback", ""))
             elif "measured" in line:
                 self.measured.heard(child.index, line["measured"])
+            elif "imported" in line:
+                child.imported = True
+            elif "told" in line:
+                self._news.heard(line["told"])
             elif "unseen" in line:
                 self._unseen |= line["unseen"]
         if child.silent:
@@ -227,6 +240,8 @@ class Supervisor:
                 self._open(hello)
             if self._keeper is not None:
                 self._keeper.declare(hello.schedules)
+            self._news.wanted = hello.hooks
+            self._news.hand([child], last=bool(self._stops))  # before it may fetch, see its `run`
             child.go()
         except TaskqError as error:
             self._give_up(error)
@@ -241,6 +256,7 @@ class Supervisor:
             state=lambda: self._state,
             end=lambda child, verdict: self._inbox.ask(lambda: self._end(child, verdict)),
             alone=lambda: self._inbox.ask(self._start_alone),
+            lost=lambda losses: self._inbox.ask(lambda: self._news.add(losses)),
         )
         broker = ListBroker(link, hello.namespace, hello.limits)
         for queue in hello.declared:
@@ -261,11 +277,12 @@ class Supervisor:
         self._listen(child)
         if child.trace and child.error != self._traced:  # several children fail in the same way
             self._traced = child.error
-            log.error("what kept %s from starting:\n%s", child, child.trace.rstrip())
+            log.error("what kept %s from starting:", child, extra={TRACE: child.trace.rstrip()})
         death = judge(child, self.worker)
         if self._presence is not None:
             self._presence.bury(child)
         self.measured.ended(child.index)
+        self._news.ended(child)
         self._children = [other for other in self._children if other is not child]
         if not child.silent:
             self._selector.unregister(child.up)
@@ -297,6 +314,8 @@ class Supervisor:
     def _tell(self, child: Child, how: str, ran: str) -> None:
         if child.error is not None:
             log.error("%s could not start: %s%s", child, child.error, "; waiting for a change" if self._broken else "")
+        elif child.retiring is not None and child.hello is None:
+            log.info("%s was ended before it had started: %s", child, child.retiring)
         elif self._stops and not ran:
             log.info("%s ended: %s", child, how)
         else:
@@ -336,7 +355,9 @@ class Supervisor:
         self._starts.clear()
         if self._stops == 1 and self._fatal is None:
             busy, patience = sum(len(child.running()) for child in self._children), self._config.drain_timeout
-            log.info("draining: %d tasks have %g s to finish; a second signal gives them back", busy, patience)
+            words = ("task has", "it") if busy == 1 else ("tasks have", "them")
+            text = "draining: %d %s %g s to finish; a second signal gives %s back"
+            log.info(text, busy, words[0], patience, words[1])
         elif self._stops > 1:
             self._code = exits.FORCED
         for child in self._children:
@@ -350,13 +371,16 @@ class Supervisor:
     def _reload(self) -> None:
         if self._stops:
             return
-        if self._broken:
-            self._broken = False
-            self._starts = [0.0] * self._config.processes
         for child in self._children:
             if child.retiring is None:
                 self._retire(child, "reload")
-                drain(child, self._config.drain_timeout)
+                if child.hello is None:
+                    child.kill(Verdict("stop"))  # it holds nothing that would have to be finished
+                else:
+                    drain(child, self._config.drain_timeout)
+        if self._broken:
+            self._broken = False
+            self._starts = [0.0] * self._config.processes
 
     def _give_up(self, error: TaskqError) -> None:
         if self._fatal is None:

@@ -15,7 +15,7 @@ from taskq.tasks.failure import Failure
 from taskq.tasks.lists import ListBroker
 from taskq.tasks.outbox import relay
 from taskq.tasks.statistics import SLOT_MS, sample
-from taskq_workers.deaths import bury
+from taskq_workers.deaths import Lost, bury, unheard
 from taskq_workers.outage import Parts
 from taskq_workers.results_out import publisher
 from taskq_workers.tending import Tending
@@ -62,12 +62,18 @@ class Sweeper:
     """
 
     def __init__(
-        self, broker: ListBroker, queues: Collection[str], tasks: Collection[str], alone: Callable[[], None]
+        self,
+        broker: ListBroker,
+        queues: Collection[str],
+        tasks: Collection[str],
+        alone: Callable[[], None],
+        lost: Lost = unheard,
     ) -> None:
         self._broker = broker
         # Besides its tasks, a worker can run what was set aside for a newer layout, if that is the one it reads.
         self._tasks = frozenset([*tasks, *(layout_name(number) for number in range(1, LAYOUT + 1))])
         self._alone = alone
+        self._lost = lost
         self._tending = Tending(broker)
         self._publish = publisher(broker)
         # The stall guard of the script counts a gap of half a lease: sweeps come at least twice as often.
@@ -145,7 +151,7 @@ class Sweeper:
         line = Failure("lapse", "LeaseLapsed", "its worker sent no heartbeat for one lease").line()
         for token in swept.lapsed:
             condemned = broker.reclaim(queue, token, line, "lapse")
-            bury(broker, queue, condemned, {}, "lapse", "no heartbeat for one lease", "")
+            self._lost(bury(broker, queue, condemned, {}, "lapse", "no heartbeat for one lease", ""))
         if swept.due is not None and swept.due <= swept.now:
             self._ripe[queue] = None
         if broker.queues.streamed(queue):
