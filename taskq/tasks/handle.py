@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from taskq.checks import Duration, seconds
 from taskq.errors import BrokerError, EventLoopRunning, ResultTimeout
@@ -131,6 +131,11 @@ class Handle(Generic[T_co]):
     def __repr__(self) -> str:
         task = f" {self.task}" if self.task else ""
         return f"Handle({self.id}{task} in {self.queue!r}{'' if self.created else ', not created'})"
+
+
+def untyped(handle: Handle[Any]) -> Handle[Any]:
+    """The same message of the same task, whose result stays the plain JSON that is stored."""
+    return Handle(handle._ends, handle.queue, handle._raw, handle.created, Target(handle.task))
 
 
 def not_in_time(what: str, queue: str, limit: float | None, seen: Found | None, paused: bool) -> ResultTimeout:
