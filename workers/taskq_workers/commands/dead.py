@@ -27,7 +27,7 @@ from taskq_workers.commands.operating import (
     say,
     warn,
 )
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Amount, Whole, json_option, print_json
 from taskq_workers.terminal import clean, moment
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,7 +70,7 @@ def dead() -> None:
 
 @dead.command("ls")
 @filter_options
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show at most so many.")
+@click.option("--limit", type=Whole(1, 10_000), default=50, show_default=True, help="Show at most so many.")
 @click.option("--cursor", metavar="TEXT", help="Go on where a list of one queue ended.")
 @json_option
 @operator_options
@@ -125,7 +125,7 @@ def show(desk: Desk, id: str, queue: str | None, data: bool, as_json: bool) -> N
 @dead.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @bulk_options
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most so many a second.")
+@click.option("--rate", type=Amount(0, min_open=True), metavar="N", help="At most so many a second.")
 @operator_options
 def retry(
     desk: Desk,

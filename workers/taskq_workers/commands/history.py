@@ -25,7 +25,7 @@ from taskq_workers.commands.operating import (
     say,
     warn,
 )
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Amount, Whole, json_option, print_json
 from taskq_workers.terminal import clean, moment
 
 _HEAD = ("ENTRY", "TIME", "PLACE", "MESSAGE", "TASK", "BYTES")
@@ -78,9 +78,7 @@ def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("name", metavar="QUEUE")
 @range_options
-@click.option(
-    "-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show at most so many."
-)
+@click.option("-n", "--limit", type=Whole(1, 10_000), default=50, show_default=True, help="Show at most so many.")
 @click.option("--newest", is_flag=True, help="Begin with the newest.")
 @click.option("--cursor", metavar="TEXT", help="Go on where a list ended.")
 @click.option("--data", is_flag=True, help="With --json: the arguments and headers, too.")
@@ -125,7 +123,7 @@ def history(
 @range_options
 @click.option("--into", metavar="QUEUE", help="Enqueue to another queue.")
 @click.option("--label", metavar="TEXT", help="The name of this replay; one that was begun goes on.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most so many a second.")
+@click.option("--rate", type=Amount(0, min_open=True), metavar="N", help="At most so many a second.")
 @click.option("--dry-run", is_flag=True, help="Only say how many are meant.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
