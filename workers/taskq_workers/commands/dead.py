@@ -96,16 +96,19 @@ def list_letters(desk: Desk, queue: str | None, limit: int, cursor: str | None, 
     kind = "message in quarantine" if what.quarantined else "dead letter"
     if not letters:
         warn(f"none of {counted(total, kind)} fits" if total else f"no {kind}s")
-    _tell_more(letters, total, len(found) > limit, more)
+    _tell_more(letters, total, what.is_all, len(found) > limit, more)
 
 
-def _tell_more(letters: list[DeadLetter], total: int, cut: bool, more: list[tuple[str, str, bool]]) -> None:
+def _tell_more(
+    letters: list[DeadLetter], total: int, chooses_all: bool, cut: bool, more: list[tuple[str, str, bool]]
+) -> None:
     for name, cursor, truncated in more:
         if truncated:
             warn(f"queue {name}: not all were looked at; go on with --queue {name} --cursor {cursor}")
     if cut or any(not truncated for _, _, truncated in more):
         way = f"--queue {more[0][0]} --cursor {more[0][1]}" if len(more) == 1 and not cut else "--queue and --limit"
-        warn(f"{len(letters)} shown, {total} in all; more with {way}")
+        known = f", {total} in all" if chooses_all else f"; {total} in all, before the filter"
+        warn(f"{len(letters)} shown{known}; more with {way}")
 
 
 @dead.command()
