@@ -95,6 +95,10 @@ class Handle(Generic[T_co]):
             raise self._late(limit, watch.seen, await is_paused_async(self._ends, self.queue, watch.seen))
         return self._value(found)
 
+    def untyped(self) -> Handle[Any]:
+        """A handle of the same message whose result stays the plain JSON that is stored."""
+        return Handle(self._ends, self.queue, self._raw, self.created, Target(self.task))
+
     def cancel(self, kill: bool = False) -> Cancelled:
         """Cancel the message: "cancelled" if it waited, "requested" if it runs, "too_late" if it is over or unknown.
 
@@ -131,11 +135,6 @@ class Handle(Generic[T_co]):
     def __repr__(self) -> str:
         task = f" {self.task}" if self.task else ""
         return f"Handle({self.id}{task} in {self.queue!r}{'' if self.created else ', not created'})"
-
-
-def untyped(handle: Handle[Any]) -> Handle[Any]:
-    """The same message of the same task, whose result stays the plain JSON that is stored."""
-    return Handle(handle._ends, handle.queue, handle._raw, handle.created, Target(handle.task))
 
 
 def not_in_time(what: str, queue: str, limit: float | None, seen: Found | None, paused: bool) -> ResultTimeout:

@@ -21,7 +21,7 @@ from taskq.errors import (
 from taskq.names import did_you_mean
 from taskq.signature import Signature
 from taskq.tasks.app import TaskQ
-from taskq.tasks.handle import Handle, untyped
+from taskq.tasks.handle import Handle
 from taskq.tasks.task import Sender
 from taskq_workers import exits
 from taskq_workers.commands.operating import Desk, duration, operator_options, say, warn
@@ -99,7 +99,7 @@ def run(
         handle = _enqueued(sender, signature, *_arguments(args, kwargs, json_args), json_args)
         facts: dict[str, Any] = {"id": handle.id, "task": task, "queue": handle.queue, "created": handle.created}
         if wait is not None:
-            outcome = _outcome(untyped(handle), None if wait == float("inf") else wait)
+            outcome = _outcome(handle.untyped(), None if wait == float("inf") else wait)
             raise click.exceptions.Exit(_tell_outcome(facts, outcome, as_json))
     if as_json:
         print_json(facts)
