@@ -26,7 +26,7 @@ from taskq.tasks.moves import MOVABLE, REASONS, Move, Moved, movable
 from taskq.tasks.operator_calls import STATES, State
 from taskq.tasks.past import Range, When
 from taskq.tasks.purging import emptied, parked_tasks, sources
-from taskq.tasks.replays import Replay, Replayed, new_label
+from taskq.tasks.replays import OtherPlan, Replay, Replayed, new_label
 
 __all__ = [
     "CANCELLABLE",
@@ -40,6 +40,7 @@ __all__ = [
     "Filter",
     "MessageFilter",
     "Moved",
+    "OtherPlan",
     "Replayed",
     "State",
     "new_label",
@@ -213,6 +214,7 @@ class Control:
         *,
         match: str | None = None,
         to: str | None = None,
+        create: bool = False,
         label: str | None = None,
         rate: float | None = None,
         on_progress: Callable[[int], object] | None = None,
@@ -223,17 +225,17 @@ class Control:
         `since` and `until` as in `Inspector.history`; what is appended after it began is not meant. They go to the same
         queue, or to another one. Stopped in the middle, or killed, the same `label` goes on (then the rest may be left
         out); two with one label at once share the work; a label that is over changes nothing. Labels are remembered for
-        seven days after their last page. Raises UnknownQueue, ConfigError of a list queue or if the label was begun
-        with something else, InvalidOption.
+        seven days after their last page. A target that was never used must be asked for with `create`. Raises
+        UnknownQueue, ConfigError of a list queue or if the label was begun with something else, InvalidOption.
         """
         _check_rate(rate)
         wanted = Range.of(since, until, match)
         one = Replay(self.broker, queue, new_label() if label is None else label, dry_run)
-        for name in (queue, to):
-            if name is not None:
-                self._need(name)
+        self._need(queue)
+        if to is not None:
+            self._need(to, create, dry_run=True)  # it is made when the label was not refused
         self._patiently(lambda: one.begin(wanted, to))
-        self._need(one.target)
+        self._need(one.target, create, dry_run)
         step, began, before = _step(rate), self._pace.clock(), one.told.enqueued
         more = True
         while more:
@@ -336,11 +338,7 @@ class Control:
             raise InvalidOption("give ids or a filter, not both")
         chosen = movable(what) if isinstance(what, str) else [raw_id(one) for one in what]
         one = Move(self.broker, queue, to, chosen, match, dry_run)
-        if not create:
-            self._need(to)
-        elif not dry_run:
-            self._patiently(lambda: self.broker.announce(to))
-            self._patiently(lambda: self.broker.know(to))
+        self._need(to, create, dry_run)
         while self._patiently(one.begin):
             pass
         step, began = _step(rate), self._pace.clock()
@@ -362,9 +360,12 @@ class Control:
             raise UnknownMessage(f"there is no trace of message {shown_id(raw)} in queue {queue!r}")
         return cast("Cancelled", self._patiently(lambda: self.broker.cancel(queue, raw, kill=kill)))
 
-    def _need(self, queue: str) -> None:
-        """Raise UnknownQueue, or know the transport of the queue."""
-        self.inspector.need_queue(queue)
+    def _need(self, queue: str, create: bool = False, dry_run: bool = False) -> None:
+        """Raise UnknownQueue unless the queue may be made, and know its transport."""
+        if not create:
+            self.inspector.need_queue(queue)
+        elif not dry_run:
+            self._patiently(lambda: self.broker.announce(check_name(queue)))
         self._patiently(lambda: self.broker.know(queue))
 
     def _patiently(self, step: Callable[[], T]) -> T:

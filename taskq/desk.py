@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from taskq.backoff import pauses
 from taskq.control import Control
-from taskq.errors import ConfigError
+from taskq.errors import ConfigError, InvalidName
 from taskq.inspector import Inspector
 from taskq.loading import load_app
+from taskq.names import check_name
 from taskq.settings import URL_VARIABLE, BrokerChoice, Settings
 from taskq.store.connection import SyncLink
 from taskq.store.selection import choose_broker
@@ -77,7 +78,7 @@ def open_desk(
 
     The app is imported only if it has to say something. Raises ConfigError if nobody names a namespace.
     """
-    known = settings.values.get("namespace")
+    known = None if namespace else _project_namespace(settings)
     named = app or (None if namespace or known else settings.app)
     loaded: TaskQ | None = load_app(named) if named else None
     space = namespace or (loaded.namespace if loaded is not None else known)
@@ -95,6 +96,14 @@ def open_desk(
         yield Desk(broker, Inspector(link, space), Control(broker), loaded, choice.url, warn)
     finally:
         link.close()
+
+
+def _project_namespace(settings: Settings) -> str | None:
+    known = settings.values.get("namespace")
+    try:
+        return None if known is None else check_name(known, "namespace")
+    except InvalidName as error:
+        raise InvalidName(f"namespace in [tool.taskq] of {settings.source}: {error}") from error
 
 
 def chosen_broker(settings: Settings, url: str | None, app: str | None) -> BrokerChoice:

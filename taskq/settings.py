@@ -86,7 +86,7 @@ def broker_url(
         (explicit, "--url"),
         (env.get(URL_VARIABLE), URL_VARIABLE),
         (app_url, "url= of the app"),
-        (settings.url, f"[tool.taskq] in {settings.source}"),
+        (settings.url, f"url in [tool.taskq] of {settings.source}"),
     )
     for url, source in given:
         if url:

@@ -108,15 +108,20 @@ class TopicControl:
         if info.kind == "ordered":
             self._ordered(topic, group).seek(to, chosen, force=force)
             return
-        if info.members and not force:
-            raise GroupActive(
-                f"group {group!r} of topic {topic!r} has {len(info.members)} consumers: stop them first, or force it;"
-                " then what they have in hand does not count"
-            )
+        if not force:
+            _need_idle(info)
         where, nonce = place(to), os.urandom(8).hex()
         keys = self._events.topic(topic).log.keys
         for number in chosen:
             run(self._link, shared_calls.found(keys.partition(number), group, where, move=nonce))
+
+    def need_idle(self, topic: str, group: str) -> None:
+        """Raise GroupActive if a seek would be refused because the group has members."""
+        info = self.inspector.group(topic, group)
+        if info.kind == "ordered":
+            self._ordered(topic, group).need_idle()
+        else:
+            _need_idle(info)
 
     def _chosen(
         self, topic: str, properties: TopicProperties, to: Where, partitions: Sequence[int] | None
@@ -233,6 +238,14 @@ class TopicControl:
                     break
                 place = batch[-1].offset.after
         return found, created
+
+
+def _need_idle(info: GroupInfo) -> None:
+    if info.members:
+        raise GroupActive(
+            f"group {info.group!r} of topic {info.topic!r} has {len(info.members)} consumers: stop them first, or force"
+            " it; then what they have in hand does not count"
+        )
 
 
 def _again(record: Record, label: str, partitions: int) -> Event:

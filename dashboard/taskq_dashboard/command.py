@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from taskq.desk import open_desk
+from taskq.errors import InvalidName
+from taskq.names import check_name
 from taskq.settings import URL_VARIABLE
 
 
@@ -16,6 +18,14 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not math.isfinite(value):
         raise click.BadParameter(f"{value} is no number of seconds", ctx, param)
     return value
+
+
+def _namespace(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refused here, so that the error can say where it comes from."""
+    try:
+        return check_name(value, "namespace") if value else None
+    except InvalidName as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command()
@@ -43,6 +53,7 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float) -> float:
     "--namespace",
     metavar="NAME",
     envvar=["TASKQ_NAMESPACE"],
+    callback=_namespace,
     help="The namespace; else the app's, or namespace in [tool.taskq].",
 )
 @click.option("--app", metavar="MODULE:APP", help="The app whose broker is meant.")

@@ -116,7 +116,8 @@ def _facts(info: MessageInfo, now: float) -> Iterator[tuple[str, str, str]]:
     yield "status", status + (", cancel requested" if info.cancel_requested else ""), _LOOKS.get(info.status, "bold")
     yield "task", plain(info.task or "?"), "bold"
     yield "queue", plain(info.queue) + ("" if info.priority is None else f", priority {info.priority}"), ""
-    yield "tried", f"attempts {info.attempts}, crashes {info.crashes}, deliveries {info.deliveries}", ""
+    if info.attempts is not None:
+        yield "tried", f"attempts {info.attempts}, crashes {info.crashes}, deliveries {info.deliveries}", ""
     if info.options:
         yield "options", plain(", ".join(f"{name}={_json(value)}" for name, value in info.options.items())), ""
     if info.then:

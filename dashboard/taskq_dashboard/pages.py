@@ -206,7 +206,7 @@ def _note(state: State, first: int, end: int) -> str:
     page = f"page {len(state.before) + 1}, " if state.before or listing.cursor else ""
     text = f"{page}{first + 1}-{end} of {len(listing.rows)}"
     if listing.total is not None and (listing.cursor or state.text):
-        text += f" listed, {count(listing.total)} in all"
+        text += f" listed, {count(listing.total)} in all{' before the filter' if state.text else ''}"
     return text + (f", {count(listing.looked)} looked at" if listing.cut else "")
 
 

@@ -123,6 +123,10 @@ class OrderedGroup:
         count = (await self.log.aproperties()).partitions
         await drive_async(self.log.links().asynchronous, self._seek(where, partitions, force, count))
 
+    def need_idle(self) -> None:
+        """Raise GroupActive if it has members."""
+        drive(self.log.links().sync, self._refuse_if_active())
+
     def dead(self, limit: int = 100) -> list[DeadLetter]:
         """Its dead letters, the oldest of each partition first."""
         return drive(self.log.links().sync, self._dead(self.log.properties().partitions, limit))

@@ -24,6 +24,10 @@ SHORTEST_SESSION_S: Final = 0.5
 _WORDS: Final[dict[str, Any]] = {"mode": Mode, "reset": Reset, "delivery": Guarantee, "on_error": OnError}
 
 
+# Modes of `subscribe` that come to others: whoever asked for none of all may have meant one of them.
+_ELSEWHERE: Final = ("shared", "broadcast")
+
+
 class SubscribeOptions(TypedDict, total=False):
     """What can be said of an ordered subscription; see `Subscription`."""
 
@@ -107,7 +111,8 @@ def _checked(option: str, value: Any) -> Any:
     if option in _WORDS:
         words = get_args(_WORDS[option])
         if value not in words:
-            raise InvalidOption(f"{option}={shown(value)}: give one of {', '.join(map(repr, words))}")
+            known = [*words, *(_ELSEWHERE if option == "mode" and value not in _ELSEWHERE else ())]
+            raise InvalidOption(f"{option}={shown(value)}: give one of {', '.join(map(repr, known))}")
         return value
     if option == "batch":
         return int(value) * MAX_BATCH if isinstance(value, bool) else whole(value, option, 0, MAX_BATCH)

@@ -19,10 +19,10 @@ from taskq.errors import BrokerError, BrokerUnavailable, ConfigError, TaskqError
 from taskq.store.clients import Limits
 from taskq.store.facts import ServerFacts, check_server, server_facts
 from taskq.store.pools import UNSENT, AsyncPool, SyncPool, was_sent
-from taskq.store.refusals import refusal
+from taskq.store.refusals import no_primary, refusal
 from taskq.store.routes import AsyncRoutes, SyncRoutes, groups
 from taskq.store.subscription import AsyncSubscription, SyncSubscription
-from taskq.store.url import BrokerUrl, parse_url
+from taskq.store.url import SCHEMES, BrokerUrl, parse_url
 
 __all__ = [
     "AsyncLink",
@@ -37,6 +37,7 @@ __all__ = [
 
 Command = Sequence[Any]
 
+_WITH_TLS = tuple(f"{name}://" for name, (_, tls) in SCHEMES.items() if tls)
 # How much longer the client waits for a blocking call than the server does.
 BLOCKING_MARGIN_S = 1.0
 # A slot that moves is followed this many times, then the call fails as "not available".
@@ -58,7 +59,10 @@ def translate(error: BaseException, url: str) -> BaseException:
         return error
     errors = _redis_errors()
     if isinstance(error, (errors.TimeoutError, TimeoutError)):
-        return BrokerUnavailable(f"the broker at {url} did not answer in time; it may be busy, paused or cut off")
+        plain = ", or speak no TLS on that port" if url.startswith(_WITH_TLS) else ""
+        return BrokerUnavailable(
+            f"the broker at {url} did not answer in time; it may be busy, paused or cut off{plain}"
+        )
     if isinstance(error, errors.RedisError):
         code, text = getattr(error, "status_code", None), str(error)
         if code is not None or isinstance(error, errors.ResponseError):
@@ -76,6 +80,9 @@ def translate(error: BaseException, url: str) -> BaseException:
 def _unreachable(text: str, url: str) -> BrokerError:
     if "max number of clients" in text:
         return refusal("ERR", text, url)
+    unwatched = no_primary(text, url)
+    if unwatched is not None:
+        return unwatched
     if "CERTIFICATE_VERIFY_FAILED" in text:
         text += "; name the authority's certificate with ?ssl_ca_certs=/path/ca.pem"
     return BrokerUnavailable(f"cannot reach the broker at {url}: {text} (is it running, and is the URL right?)")

@@ -40,6 +40,30 @@ _NO_SENTINEL = "it is no Sentinel; name the sentinels (port 26379 as a rule), or
 _INNER_CODE = re.compile(r"(?:^|[-\s:])(" + "|".join(["OOM", "NOSCRIPT", *_NOT_READY, *_REFUSED]) + r")\b")
 
 
+_NO_PRIMARY = re.compile(r"No master found for (['\"].*?['\"])(?: : (.*))?", re.DOTALL)
+_ADDRESS = re.compile(r"host=([^,)]+),port=(\d+)")
+_FAILURE = re.compile(r" - .*?(\w+Error)\b")
+
+
+def no_primary(text: str, url: str) -> BrokerUnavailable | None:
+    """The error for what redis-py says when no Sentinel told a primary; None if it says something else.
+
+    It shows its own objects for the Sentinels that failed; of those the addresses and the kinds of error are kept.
+    """
+    found = _NO_PRIMARY.match(text)
+    if found is None:
+        return None
+    failed = [f"{host}:{port}" for host, port in _ADDRESS.findall(found[2] or "")]
+    kinds = _FAILURE.findall(found[2] or "")
+    asked = ", ".join(f"{where} ({kind})" for where, kind in zip(failed, kinds, strict=False))
+    why = (
+        f"asking failed at {asked}: is a Sentinel running there, and does it take this password?"
+        if asked
+        else "it answers, but knows no primary of that name that is up; `SENTINEL MASTERS` tells which it watches"
+    )
+    return BrokerUnavailable(f"the Sentinel at {url} names no server for the service {found[1]}: {why}")
+
+
 def refusal(code: str | None, text: str, url: str) -> BrokerError:
     """Return the error for an error reply with this code and text from the server at `url` (already masked)."""
     known = code if code and code != "ERR" else _code_in(text)

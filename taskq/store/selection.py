@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from taskq.errors import ConfigError
 from taskq.settings import BrokerChoice, Settings, broker_url, read_settings
 from taskq.store import embedded
 from taskq.store.url import parse_url
@@ -24,7 +25,10 @@ def choose_broker(
     """
     known = settings if settings is not None else read_settings()
     choice = broker_url(explicit, os.environ if env is None else env, app_url, known, embedded.attach)
-    url = parse_url(choice.url)
+    try:
+        url = parse_url(choice.url)
+    except ConfigError as error:
+        raise ConfigError(f"{choice.source}: {error}") from error
     if url.kind != "embedded":
         return choice
     root = Path(url.path) if url.path else known.project_root

@@ -112,6 +112,8 @@ class _Parser:
         if not self.text or any(char.isspace() or not char.isprintable() for char in self.text):
             self.fail(f"it is empty or holds blanks or control characters; {_EXAMPLE}")
         scheme, separator, rest = self.text.partition("://")
+        if not separator and self.text.partition(":")[0].lower() in SCHEMES:
+            self.fail(f"after its scheme the // is missing; {_EXAMPLE}")
         if not separator or scheme.lower() not in SCHEMES:
             self.refuse_scheme(scheme if separator and _SCHEME.fullmatch(scheme) else "")
         self.kind, tls = SCHEMES[scheme.lower()]

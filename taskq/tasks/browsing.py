@@ -16,6 +16,7 @@ from taskq.names import shown
 from taskq.store.connection import SyncLink
 from taskq.store.keys import QueueKeys
 from taskq.store.scripts import Call, run
+from taskq.tasks import failure
 from taskq.tasks.briefs import (
     LOOKED_BYTES,
     Brief,
@@ -48,6 +49,7 @@ _LETTERS: Final[Mapping[Shelf, str]] = {
 _CURSOR = re.compile(r"([A-Za-z0-9_.:-]{1,300})/([0-9.e+-]{1,40})/((?:[0-9a-f]{32}|[0-9a-f]{40})?)")
 _TASKS = 10_000
 _TOKENS = 50  # batches that are read at once
+_HISTORIES = 16  # that are read at once: each has up to 16 KiB, and a script carries 256 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,18 @@ class Browser:
             if isinstance(count, TaskqError):
                 raise count
         return sum(count if isinstance(count, int) else unread(count) for count in counts)
+
+    def tried(self, items: Sequence[Brief]) -> tuple[Brief, ...]:
+        """The same messages; of buried ones the attempts, which only their histories tell in full."""
+        if self._shelf not in ("dead", "quarantined"):
+            return tuple(items)
+        counted: list[Brief] = []
+        for start in range(0, len(items), _HISTORIES):
+            some = items[start : start + _HISTORIES]
+            lines = self._link.execute("HMGET", self._keys.errors, *(one.raw for one in some))
+            for one, text in zip(some, lines, strict=True):
+                counted.append(replace(one, attempts=failure.tried(one.attempts, failure.parse(text or b""))))
+        return tuple(counted)
 
     def pages(self, cursor: str | None = None, limit: int = LEASE_MESSAGES) -> Iterator[Slips]:
         """All pages from a cursor on; the last has no cursor. Raises InvalidOption."""
@@ -249,11 +263,11 @@ def look(
                 items.append(with_arguments(one, arguments) if contents else one)
             if len(items) == limit:
                 more = at < len(page.slips) or following is not None
-                return MessagePage(tuple(items), browser.total(), looked, slip.after if more else None, cut)
+                return MessagePage(browser.tried(items), browser.total(), looked, slip.after if more else None, cut)
         if following is not None and looked >= scan:
             cut = True
             break
-    return MessagePage(tuple(items), browser.total(), looked, following, cut)
+    return MessagePage(browser.tried(items), browser.total(), looked, following, cut)
 
 
 def _parse(cursor: str) -> tuple[str, str, bytes]:

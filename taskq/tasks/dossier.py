@@ -15,7 +15,7 @@ from taskq.options import TaskOptions
 from taskq.tasks import failure
 from taskq.tasks.broker import Flags
 from taskq.tasks.operator_calls import Examined, created_ms
-from taskq.tasks.outcomes import Status, status_of
+from taskq.tasks.outcomes import Status, counts_of, status_of
 
 _KINDS = {"d": "done", "x": "dead", "c": "cancelled", "e": "expired"}
 
@@ -37,8 +37,8 @@ class MessageInfo:
 
     `created` is the producer's clock, the others the server's: `due` of a delayed one, `expires` after which it is not
     started, `buried` since when it is dead or quarantined, `deadline` of its lease, `result_until` the end of its
-    result. `options` are those that its call changed. `problem` says why its body cannot be read. `history` is oldest
-    first.
+    result. `attempts`, `crashes` and `deliveries` are None once it is over, and no dead letter: they are not kept.
+    `options` are those that its call changed. `problem` says why its body cannot be read. `history` is oldest first.
     """
 
     id: str
@@ -46,9 +46,9 @@ class MessageInfo:
     status: Status
     task: str
     priority: int | None
-    attempts: int
-    crashes: int
-    deliveries: int
+    attempts: int | None
+    crashes: int | None
+    deliveries: int | None
     created: int | None
     due: float | None
     expires: float | None
@@ -77,15 +77,16 @@ def message_info(seen: Examined, id: bytes, queue: str, contents: bool) -> Messa
     history = tuple(failure.parse(found.lines)) if found.lines else ()
     named = [str(entry["task"]) for entry in history if entry.get("task")]
     options, then = _options(message)
+    attempts, crashes, deliveries = counts_of(found, history)
     return MessageInfo(
         id=id_text(id),
         queue=queue,
         status=status_of(found),
         task=message.task if message else (named[-1] if named else ""),
         priority=found.priority,
-        attempts=failure.tried(found.attempts, history) if found.state in "xq" else found.attempts,
-        crashes=found.crashes,
-        deliveries=found.deliveries,
+        attempts=attempts,
+        crashes=crashes,
+        deliveries=deliveries,
         created=message.created if message else created_ms(id),
         due=seen.due,
         expires=seen.expires,

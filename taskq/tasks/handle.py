@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Generic, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast
 
 from taskq.checks import Duration, seconds
 from taskq.errors import BrokerError, EventLoopRunning, ResultTimeout
@@ -94,6 +94,10 @@ class Handle(Generic[T_co]):
         if found is None:
             raise self._late(limit, watch.seen, await is_paused_async(self._ends, self.queue, watch.seen))
         return self._value(found)
+
+    def untyped(self) -> Handle[Any]:
+        """A handle of the same message whose result stays the plain JSON that is stored."""
+        return Handle(self._ends, self.queue, self._raw, self.created, Target(self.task))
 
     def cancel(self, kill: bool = False) -> Cancelled:
         """Cancel the message: "cancelled" if it waited, "requested" if it runs, "too_late" if it is over or unknown.

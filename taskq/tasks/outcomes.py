@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -30,6 +31,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 _BY_STATE: dict[str, Status] = {"r": "ready", "p": "parked", "x": "dead", "q": "quarantined", "c": "cancelled"}
 _BY_KIND: dict[bytes, Status] = {b"d": "done", b"x": "dead", b"c": "cancelled", b"e": "expired"}
 _OVER = frozenset("oxqc?")
+_FORGOTTEN = frozenset("oc?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ class Info:
     """Where a message is, how often it was tried, and what went wrong so far (oldest first).
 
     `attempts` counts runs that ended in an error, `crashes` deaths of the process that ran it, `deliveries` how often
-    it was handed to a worker. Once a message is over, only its status is known. `priority` is None where the broker
-    does not know it: a message that only waits may have nothing but its place in a list.
+    it was handed to a worker. Once a message is over, and no dead letter, only its status is known: then they are None,
+    and its history is gone. `priority` is None where the broker does not know it: a message that only waits may have
+    nothing but its place in a list.
     """
 
     id: str
@@ -46,9 +49,9 @@ class Info:
     task: str
     status: Status
     priority: int | None = None
-    attempts: int = 0
-    crashes: int = 0
-    deliveries: int = 0
+    attempts: int | None = None
+    crashes: int | None = None
+    deliveries: int | None = None
     history: tuple[dict[str, Any], ...] = ()
 
 
@@ -69,20 +72,20 @@ def is_over(found: Found) -> bool:
     return found.state in _OVER
 
 
+def counts_of(found: Found, history: Sequence[Mapping[str, Any]]) -> tuple[int, int, int] | tuple[None, None, None]:
+    """Attempts, crashes and deliveries; None of a message whose record went with its outcome."""
+    if found.state in _FORGOTTEN:
+        return None, None, None
+    attempts = failure.tried(found.attempts, history) if found.state in "xq" else found.attempts
+    return attempts, found.crashes, found.deliveries
+
+
 def info_of(found: Found, id: bytes, queue: str, task: str) -> Info:
     """All that one look tells."""
     history = tuple(failure.parse(found.lines)) if found.lines else ()
-    return Info(
-        id_text(id),
-        queue,
-        task,
-        status_of(found),
-        found.priority,
-        failure.tried(found.attempts, history) if found.state in "xq" else found.attempts,
-        found.crashes,
-        found.deliveries,
-        history,
-    )
+    attempts, crashes, deliveries = counts_of(found, history)
+    status = status_of(found)
+    return Info(id_text(id), queue, task, status, found.priority, attempts, crashes, deliveries, history)
 
 
 def value_of(found: Found, id: bytes, task: str, signature: Signature | None) -> Any:

@@ -44,7 +44,8 @@ class Replayed:
 
     `already` counts entries whose message was enqueued before, since it has several (retries), or whose copy waits
     still; `skipped` what is no message that can be read. `trimmed` says that history went before it was read, so that
-    messages are missing. With `dry_run` it is what would be done from now on, and nothing was stored.
+    messages are missing. `over` says that the label was finished before, so that nothing was done now. With `dry_run`
+    it is what would be done from now on, and nothing was stored.
     """
 
     label: str
@@ -53,6 +54,7 @@ class Replayed:
     already: int = 0
     skipped: int = 0
     trimmed: bool = False
+    over: bool = False
     dry_run: bool = False
 
 
@@ -95,6 +97,19 @@ class Moved:
     moved: bool
     cursor: str
     told: Replayed
+
+
+class OtherPlan(ConfigError):
+    """A label was begun with something else: its `option` has been `begun`, not what is `asked` for now."""
+
+    def __init__(self, label: str, queue: str, option: str, begun: Any, asked: Any) -> None:
+        super().__init__(
+            f"replay {label!r} of queue {queue!r} was begun with {option}={begun!r}, not {asked!r}: leave since, until,"
+            " match and to out to go on with it, or take another label"
+        )
+        self.option = option
+        self.begun = begun
+        self.asked = asked
 
 
 def new_label() -> str:
@@ -145,6 +160,7 @@ class Replay:
         self._cursor = str(held[0] or b"", "ascii")
         if not self._dry:
             self.told = self._sum(held[1:])
+        self.told = replace(self.told, over=self._cursor == _OVER)
 
     def _planned(self, wanted: Range, to: str | None) -> Plan:
         if wanted.since is None:
@@ -163,10 +179,7 @@ class Replay:
         asked = {"since": wanted.since, "until": wanted.until, "match": wanted.match, "to": to}
         for name, value in asked.items():
             if value is not None and value != getattr(plan, name):
-                raise ConfigError(
-                    f"replay {self.label!r} of queue {self.queue!r} was begun with {name}={getattr(plan, name)!r}, not"
-                    f" {value!r}: leave since, until, match and to out to go on with it, or take another label"
-                )
+                raise OtherPlan(self.label, self.queue, name, getattr(plan, name), value)
 
     @property
     def target(self) -> str:

@@ -249,6 +249,9 @@ def test_a_cut_list_says_how_much_there_is() -> None:
     listed = Listing(Want("queue-00", "dead"), rows(200), 48_210, 10_000, "more", True)
     text = seen(busy(1), "5", Read(replace(listed, want=Want("queue-00", "dead"))))
     assert "of 200 listed, 48.2k in all, 10.0k looked at" in text
+    filtered = replace(listed, want=Want("queue-00", "dead", "send"))
+    text = seen(busy(1), "5", "/", *"send", "enter", Read(filtered))
+    assert "of 200 listed, 48.2k in all before the filter" in text
     assert "not complete: queue news" in seen(replace(busy(1), truncated=("queue news",)))
 
 

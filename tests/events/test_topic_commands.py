@@ -151,8 +151,8 @@ def test_a_topic_that_is_not_there_is_named_with_what_may_be_meant(
 def test_a_group_that_is_not_there_is_named(taskq: Operator, app: TaskQ) -> None:
     filled(app)
     handled(app, Seen(), 1)
-    said = error_of(taskq("topic", "seek", "orders", "biling", "--to", "latest", "--yes"), 1)
-    assert "no group 'biling' (did you mean 'billing'?)" in said
+    for line in (("seek", "orders", "biling", "--to", "latest", "--yes"), ("dead", "ls", "orders", "biling")):
+        assert "no group 'biling' (did you mean 'billing'?)" in error_of(taskq("topic", *line), 2)
 
 
 def test_what_is_published_is_seen_by_tail_and_nothing_in_it_reaches_the_terminal(taskq: Operator, app: TaskQ) -> None:
@@ -225,7 +225,10 @@ def test_a_group_with_members_is_moved_only_by_force(taskq: Operator, app: TaskQ
             next(iter(reading))
             with pytest.raises(GroupActive, match=r"has 1 (member|consumer)"):
                 control(app).seek("orders", mode, "latest")
-            error_of(taskq("topic", "seek", "orders", mode, "--to", "latest", "--yes"), 1)
+            for answer in ((), ("--yes",)):  # it is not asked about before it is refused
+                refused = error_of(taskq("topic", "seek", "orders", mode, "--to", "latest", *answer), 1)
+                assert "stop them first, or force it" in refused
+            assert "would put" in taskq.ok("topic", "seek", "orders", mode, "--to", "latest", "--dry-run")
             taskq.ok("topic", "seek", "orders", mode, "--to", "latest", "--yes", "--force")
 
 

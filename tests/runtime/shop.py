@@ -62,8 +62,9 @@ class Shop:
         text: str = "no tea",
         quarantine: bool = False,
         line: bytes = b"",
+        attempt: int = 1,
     ) -> None:
-        what = Failure("error", error, text, f"Traceback\n{error}: {text}", 1, "worker-1", task)
+        what = Failure("error", error, text, f"Traceback\n{error}: {text}", attempt, "worker-1", task)
         for start in range(0, len(items), 250):
             part = items[start : start + 250]
             buried = [

@@ -228,7 +228,7 @@ def test_ids_and_unique_keys_that_are_taken_give_the_message_that_was_there(serv
         assert (first.created, second.created, second.id) == (True, False, first.id)
         assert "not created" in repr(second)
     handle = app.handle("nowhere")
-    assert (handle.status(), handle.cancel(), handle.info().attempts) == ("unknown", "too_late", 0)
+    assert (handle.status(), handle.cancel(), handle.info().attempts) == ("unknown", "too_late", None)
     with pytest.raises(LookupError, match="it was never accepted here"):
         handle.result(timeout=0)
     app.close()

@@ -116,6 +116,19 @@ def test_a_line_says_what_is_stored_of_its_message(here: Shop) -> None:
     assert running.deadline == here.inspector.message("mail", running.id).deadline
 
 
+@pytest.mark.parametrize("state", ["dead", "quarantined"])
+def test_a_letter_is_listed_with_its_last_attempt_counted(here: Shop, state: Shelf) -> None:
+    here.enqueue(1)
+    (item,) = here.take(1)
+    here.hands.retry(item, 0)
+    here.bury_all(here.take(1), attempt=2, quarantine=state == "quarantined")
+    here.bury(20, quarantine=state == "quarantined")
+    listed = {one.id: one.attempts for one in here.inspector.browse("mail", state).items}
+    told = {one: here.inspector.message("mail", one).attempts for one in listed}
+    assert listed == told
+    assert sorted(listed.values()) == [1] * 20 + [2]
+
+
 def test_priorities_are_those_of_the_lists_also_of_plain_messages(lists: Shop) -> None:
     for priority in (-2, 0, 2, 1, -1):
         lists.app.remote("shop.send", queue="mail", priority=priority).enqueue(1)

@@ -75,6 +75,48 @@ def test_an_unknown_setting_is_refused_with_the_nearest(shell: Shell) -> None:
     assert "unknown setting 'ulr' in [tool.taskq]; did you mean 'url'?" in one_error(shell.typed("health"))
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (
+            "[tool.taskq.dead.ls]\nlimitt = 3",
+            "unknown setting 'limitt' in [tool.taskq.dead.ls] (did you mean 'limit'",
+        ),
+        ("[tool.taskq.dead]\nlss = {}", "unknown setting 'lss' in [tool.taskq.dead] (did you mean 'ls'?)"),
+        ("[tool.taskq.dead]\nls = 3", "[tool.taskq.dead] ls is a table: write [tool.taskq.dead.ls]"),
+    ],
+)
+def test_an_unknown_setting_of_a_command_is_refused_with_the_nearest(shell: Shell, table: str, said: str) -> None:
+    (shell.folder / "pyproject.toml").write_text(f"{table}\n")
+    done = shell.typed("dead", "ls", "--namespace", "shop")
+    assert (done.returncode, said in one_error(done)) == (2, True), done.stderr
+
+
+def test_what_cannot_be_meant_is_told_with_its_source(shell: Shell) -> None:
+    project = shell.folder / "pyproject.toml"
+    line = ("queue", "ls", "--namespace", "shop")
+    said = one_error(shell.typed(*line, TASKQ_URL="redis:/x"))
+    assert "TASKQ_URL: broker URL 'redis:/x': after its scheme the // is missing" in said
+    project.write_text("[tool.taskq]\nurl = 'redis:/x'\n")
+    assert f"url in [tool.taskq] of {project}: broker URL 'redis:/x'" in one_error(shell.typed(*line))
+    project.write_text("[tool.taskq]\nnamespace = 'a b'\n")
+    for command in (("queue", "ls"), ("dashboard", "--once")):
+        said = one_error(shell.typed(*command))
+        assert f"namespace in [tool.taskq] of {project}: namespace name 'a b' is not valid" in said
+        done = shell.typed(*command, TASKQ_NAMESPACE="a b")
+        assert done.returncode == 2
+        assert "Invalid value for TASKQ_NAMESPACE: namespace name 'a b' is not valid" in done.stderr
+
+
+def test_a_number_that_is_none_is_told_what_is_wanted(shell: Shell) -> None:
+    for given in ("x", "0"):
+        said = shell.typed("dead", "ls", "--limit", given).stderr
+        assert f"Invalid value for '--limit': '{given}': give a whole number from 1 to 10000" in said
+        said = shell.typed("dead", "retry", "--all", "--rate", given).stderr
+        assert f"Invalid value for '--rate': '{given}': give a number above 0" in said
+    assert "'x': give a number of at least 0.05" in shell.typed("health", "--timeout", "x").stderr
+
+
 def test_options_come_from_the_command_line_the_environment_and_the_project(shell: Shell) -> None:
     nobody = f"redis://127.0.0.1:{free_port()}"
     (shell.folder / "pyproject.toml").write_text(f"[tool.taskq]\nurl = '{nobody}'\n[tool.taskq.health]\ntimeout = 0\n")
@@ -171,9 +213,11 @@ def test_health_tells_up_from_down_from_not_ready(shell: Shell, start_server: Ca
     up = shell("health", "--json", TASKQ_URL=server.tcp_url)
     assert up.returncode == 0
     assert json.loads(up.stdout)["broker"] == f"redis://:***@127.0.0.1:{server.port}"
-    refused = shell("health", "--url", server.tcp_url.replace("s3cr3t", "wrong"))
-    assert refused.returncode == 6
-    assert "does not accept" in one_error(refused)
+    wrong = ("--url", server.tcp_url.replace("s3cr3t", "wrong"))
+    for command, code in (("health", 6), ("doctor", 6), ("queue ls --namespace shop", 3)):
+        refused = shell.typed(*command.split(), *wrong)
+        assert refused.returncode == code
+        assert "does not accept" in refused.stdout + refused.stderr
     server.kill9()
     down = shell("health", "--json", TASKQ_URL=server.tcp_url)
     assert down.returncode == 3

@@ -75,6 +75,16 @@ def test_a_dead_letter_counts_its_last_attempt(app: TaskQ) -> None:
     assert asyncio.run(handle.ainfo()).attempts == 1
 
 
+def test_a_done_message_claims_no_counts(app: TaskQ) -> None:
+    task, hands = app.task(name="add")(add), Hands(app)
+    handle = task.enqueue(1)
+    hands.retry(hands.take_one(), 0)
+    assert (handle.info().attempts, handle.info().deliveries) == (1, 1)
+    hands.finish(hands.take_one(), 3)
+    info = handle.info()
+    assert (info.status, info.attempts, info.crashes, info.deliveries, info.history) == ("done", None, None, None, ())
+
+
 async def test_a_waiting_message_is_cancelled_at_once(app: TaskQ) -> None:
     task, hands = app.task(name="add")(add), Hands(app)
     async with app:

@@ -68,6 +68,7 @@ def test_a_replay_asks_first_says_its_label_and_is_done_once(operator: Operator,
     assert "--yes" in refused
     assert "would replay 3 messages of queue mail (label a)" in operator.ok(*line, "--dry-run", "--label", "a")
     done = operator(*line, "--yes", "--into", "copies")
+    assert "finished before" not in done.stdout
     (label,) = re.findall(r"label (\S+)\n", done.stderr)
     assert done.stdout == f"replayed 3 messages of queue mail (label {label})\n"
     (told,) = operator.objects("queue", "replay", "mail", "--label", label, "--yes")
@@ -79,9 +80,40 @@ def test_a_replay_asks_first_says_its_label_and_is_done_once(operator: Operator,
         "already": 0,
         "skipped": 0,
         "trimmed": False,
+        "over": True,
         "dry_run": False,
     }
+    again = ("queue", "replay", "mail", "--label", label)
+    before = f"of queue mail: label {label} was finished before"
+    assert operator.ok(*again) == f"replayed nothing {before}, with 3 messages\n"
+    assert operator.ok(*again, "--dry-run") == f"would replay nothing {before}\n"
     assert len(here.sources(label, "copies")) == 3
+
+
+def test_a_replay_into_a_queue_that_was_never_used_asks_for_create(operator: Operator, here: Past) -> None:
+    here.enqueue(3)
+    line = ("queue", "replay", "mail", "--from", "1h", "--into", "fresh", "--label", "a")
+    assert "there is no queue 'fresh'" in error_of(operator(*line, "--yes"), 2)
+    assert "would replay 3 messages" in operator.ok(*line, "--create", "--dry-run")
+    assert "fresh" not in here.inspector.queue_names()[0]
+    assert "replayed 3 messages" in operator.ok(*line, "--create", "--yes")
+    assert here.inspector.queue("fresh").ready == 3
+    assert "--create belongs to --into" in error_of(operator("queue", "replay", "mail", "--from", "1h", "--create"), 2)
+
+
+def test_a_label_that_was_begun_otherwise_is_told_in_the_words_of_the_command(operator: Operator, here: Past) -> None:
+    here.enqueue(1)
+    line = ("queue", "replay", "mail", "--yes", "--label", "fix")
+    operator.ok(*line, "--from", "2026-01-01T00:00Z")
+    way = "leave --from, --to, --match and --into out to go on with it, or take another --label"
+    for given, begun in (
+        ("--from 1h", "with --from 2026-01-01T00:00:00.000+00:00"),
+        ("--to 2026-02-01T00:00Z", "without --to"),
+        ("--match shop.*", "without --match"),
+        ("--into copies", "with --into mail"),
+    ):
+        said = error_of(operator(*line, *given.split(" ", 1)), 2)
+        assert f"error: replay 'fix' of queue 'mail' was begun {begun}, not with {given}: {way}\n" in said
 
 
 def test_who_is_interrupted_is_told_how_to_go_on(

@@ -110,6 +110,17 @@ def test_a_message_is_shown_wherever_it_is(operator: Operator) -> None:
     assert "no queue 'x'" in error_of(operator("message", "show", handle.id, "--queue", "x"), 2)
 
 
+def test_a_done_message_is_shown_without_counts_that_nobody_keeps(operator: Operator) -> None:
+    (done,) = operator.shop.enqueue(1)
+    (item,) = operator.shop.take(1)
+    assert "tried       attempts 0, crashes 0, deliveries 1" in operator.ok("message", "show", id_text(done))
+    operator.shop.hands.finish(item, 1)
+    shown = operator.ok("message", "show", id_text(done))
+    assert ("status      done" in shown, "tried" in shown) == (True, False)
+    (told,) = operator.objects("message", "show", id_text(done))
+    assert (told["attempts"], told["crashes"], told["deliveries"]) == (None, None, None)
+
+
 def test_a_message_is_cancelled(operator: Operator) -> None:
     held, waiting = operator.shop.enqueue(2)
     (item,) = operator.shop.take(1)

@@ -48,6 +48,8 @@ def test_a_long_list_says_how_to_go_on(operator: Operator) -> None:
     ids = operator.shop.bury(5)
     first = operator("dead", "ls", "--queue", "mail", "--limit", "3", "--json")
     assert "3 shown, 5 in all; more with --queue mail --cursor " in first.stderr
+    chosen = operator("dead", "ls", "--match", "NO TEA", "--limit", "1").stderr
+    assert "1 shown; 5 in all, before the filter; more with" in chosen
     cursor = first.stderr.split()[-1]
     rest = operator.objects("dead", "ls", "--queue", "mail", "--cursor", cursor)
     seen = [json.loads(line)["id"] for line in first.stdout.splitlines()] + [item["id"] for item in rest]

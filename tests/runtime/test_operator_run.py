@@ -173,7 +173,10 @@ def test_a_wait_that_is_too_short_says_where_the_message_is(operator: Operator) 
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert (told["status"], told["result"]) == ("delayed", None)
-    assert "was not finished within 0.2 s; it is delayed" in told["error"]
+    assert (
+        f"message {told['id']} of store.text in queue 'mail' was not finished within 0.2 s; it is delayed"
+        in told["error"]
+    )
 
 
 def test_in_a_subfolder_the_app_of_the_project_is_found(operator: Operator) -> None:

@@ -62,7 +62,7 @@ def test_the_next_slots_are_shown_in_the_zone_of_the_entry(operator: Operator, s
     assert [b - a for a, b in zip(one["slots"], one["slots"][1:], strict=False)] == [86_400_000] * 4
     schedules.pause("nightly")
     assert "is paused: these come once it is resumed" in operator("schedule", "next", "nightly").stderr
-    assert "is not in the range" in error_of(operator("schedule", "next", "nightly", "-n", "0"), 2)
+    assert "give a whole number from 1 to 1000" in error_of(operator("schedule", "next", "nightly", "-n", "0"), 2)
 
 
 def test_run_pause_resume_and_remove(operator: Operator, schedules: Schedules) -> None:

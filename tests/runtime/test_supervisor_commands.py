@@ -104,6 +104,9 @@ def test_a_server_that_evicts_is_refused_unless_that_is_allowed(
     assert project.run("worker", "--burst", "--url", server.url) == exits.UNREACHABLE
     assert "allkeys-lru" in project.said()
     assert "--allow-eviction" in project.said()
+    assert project.run("dev", "--no-reload", "--url", server.url) == exits.UNREACHABLE
+    said = project.said()
+    assert ("set it to noeviction, or leave --url out" in said, "--allow-eviction" in said) == (True, False)
     assert project.run("worker", "--burst", "--url", server.url, "--allow-eviction") == exits.OK
 
 

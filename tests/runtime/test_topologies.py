@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +13,7 @@ from taskq.errors import (
 )
 from taskq.store.connection import AsyncLink, SyncLink
 from taskq.store.facts import server_facts
-from tests.servers import RealSentinel, RealServer
+from tests.servers import RealSentinel, RealServer, free_port
 
 pytestmark = pytest.mark.each_server
 
@@ -86,6 +87,21 @@ def move_all_keys(first: RealServer, second: RealServer, key: str) -> None:
             client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
 
 
+async def test_sentinels_that_are_not_there_are_named_without_objects_of_the_client() -> None:
+    port = free_port()
+    url = f"redis+sentinel://127.0.0.1:{port}/primary"
+    said = (
+        rf"the Sentinel at {re.escape(url)} names no server for the service 'primary': asking failed at"
+        rf" 127\.0\.0\.1:{port} \(ConnectionError\): is a Sentinel running there[^<]*$"
+    )
+    with pytest.raises(BrokerUnavailable, match=said):
+        SyncLink(url).execute("PING")
+    alink = AsyncLink(url)
+    with pytest.raises(BrokerUnavailable, match=said):
+        await alink.execute("PING")
+    await alink.aclose()
+
+
 async def test_sentinel_leads_both_links_to_the_primary(start_server: Callable[..., RealServer]) -> None:
     server = start_server(requirepass="hush")
     sentinel = RealSentinel(server).start()
@@ -97,7 +113,7 @@ async def test_sentinel_leads_both_links_to_the_primary(start_server: Callable[.
         link.close()
         await alink.aclose()
         unknown = SyncLink(sentinel.url.replace("/primary", "/other"))
-        with pytest.raises(BrokerUnavailable):
+        with pytest.raises(BrokerUnavailable, match="names no server for the service 'other': it answers, but knows"):
             unknown.execute("PING")
     finally:
         sentinel.close()

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from taskq.errors import BrokerError, BrokerFull, BrokerRefused, BrokerUnavailable, NoScript
+from taskq.store.connection import translate
 from taskq.store.refusals import refusal
+
+
+def test_silence_may_mean_that_there_is_no_tls() -> None:
+    for url, told in (("rediss://h", True), ("valkeys+cluster://h", True), ("redis://h", False)):
+        assert ("or speak no TLS on that port" in str(translate(TimeoutError(), url))) is told
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_broker_is_taken_from_the_first_place_that_names_one(tmp_path: Path)
         "redis://project",
         "unix:///embedded",
     ]
-    assert [choice.source.split(" ")[0] for choice in order] == ["--url", "TASKQ_URL", "url=", "[tool.taskq]", "the"]
+    assert [choice.source.split(" ")[0] for choice in order] == ["--url", "TASKQ_URL", "url=", "url", "the"]
 
 
 def test_without_any_broker_the_error_names_three_ways_out(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_percent_escapes_in_a_password_are_decoded_once(place: str) -> None:
         ("redis://h ", "blanks"),
         ("redis://h\nx", "control characters"),
         ("localhost:6379", "no scheme"),
+        ("redis:/x", "after its scheme the // is missing"),
+        ("rediss:hunter2@h", "after its scheme the // is missing"),
         ("redi://h", "did you mean redis://"),
         ("http://h", "unknown scheme 'http'"),
         ("redis://", "names no host"),

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -20,6 +21,7 @@ from click.core import ParameterSource
 
 from taskq import __version__
 from taskq.errors import ConfigError, TaskqError
+from taskq.names import did_you_mean
 from taskq.settings import Settings, read_settings
 from taskq_workers import exits
 from taskq_workers.streams import hold
@@ -69,7 +71,10 @@ class LazyGroup(click.Group):
         known = self.list_commands(ctx)
         if args[0] not in known and not args[0].startswith("-"):
             ctx.fail(f"there is no command {args[0]!r}{_nearest(args[0], known)}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None and isinstance(ctx.obj, Settings):
+            _check_table(ctx.obj.source, f"tool.taskq.{name}", command, ctx.obj.values.get(name, {}))
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -98,6 +103,20 @@ def _check(settings: Settings, commands: Iterable[str]) -> None:
             raise ConfigError(f"{settings.source}: unknown setting {name!r} in [tool.taskq]{_nearest(name, known)}")
         if name not in PROJECT_SETTINGS and not isinstance(settings.values[name], dict):
             raise ConfigError(f"{settings.source}: [tool.taskq] {name} is a table: write [tool.taskq.{name}]")
+
+
+def _check_table(source: Path | None, path: str, command: click.Command, table: Mapping[str, Any]) -> None:
+    """Refuse what is no option of a command, and no command of a group: click would not look at it."""
+    inner = command.commands if isinstance(command, click.Group) else {}
+    options = [(param.name or "").replace("_", "-") for param in command.params if isinstance(param, click.Option)]
+    for name, value in table.items():
+        if name in inner:
+            if not isinstance(value, dict):
+                raise ConfigError(f"{source}: [{path}] {name} is a table: write [{path}.{name}]")
+            _check_table(source, f"{path}.{name}", inner[name], value)
+        elif name.replace("_", "-") not in options:
+            known = [*options, *inner]
+            raise ConfigError(f"{source}: unknown setting {name!r} in [{path}]{did_you_mean(name, known)}")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from taskq.errors import (
     ConfigError,
     InvalidArguments,
     TaskqError,
+    UnknownGroup,
     UnknownTask,
 )
 
@@ -27,6 +28,7 @@ _CODES: tuple[tuple[type[TaskqError], int], ...] = (
     (BrokerRefused, UNREACHABLE),
     (ConfigError, USAGE),
     (InvalidArguments, USAGE),
+    (UnknownGroup, USAGE),
     (UnknownTask, USAGE),
 )
 

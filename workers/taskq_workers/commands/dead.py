@@ -27,7 +27,7 @@ from taskq_workers.commands.operating import (
     say,
     warn,
 )
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Amount, Whole, json_option, print_json
 from taskq_workers.terminal import clean, moment
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,7 +70,7 @@ def dead() -> None:
 
 @dead.command("ls")
 @filter_options
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show at most so many.")
+@click.option("--limit", type=Whole(1, 10_000), default=50, show_default=True, help="Show at most so many.")
 @click.option("--cursor", metavar="TEXT", help="Go on where a list of one queue ended.")
 @json_option
 @operator_options
@@ -96,16 +96,19 @@ def list_letters(desk: Desk, queue: str | None, limit: int, cursor: str | None, 
     kind = "message in quarantine" if what.quarantined else "dead letter"
     if not letters:
         warn(f"none of {counted(total, kind)} fits" if total else f"no {kind}s")
-    _tell_more(letters, total, len(found) > limit, more)
+    _tell_more(letters, total, what.is_all, len(found) > limit, more)
 
 
-def _tell_more(letters: list[DeadLetter], total: int, cut: bool, more: list[tuple[str, str, bool]]) -> None:
+def _tell_more(
+    letters: list[DeadLetter], total: int, chooses_all: bool, cut: bool, more: list[tuple[str, str, bool]]
+) -> None:
     for name, cursor, truncated in more:
         if truncated:
             warn(f"queue {name}: not all were looked at; go on with --queue {name} --cursor {cursor}")
     if cut or any(not truncated for _, _, truncated in more):
         way = f"--queue {more[0][0]} --cursor {more[0][1]}" if len(more) == 1 and not cut else "--queue and --limit"
-        warn(f"{len(letters)} shown, {total} in all; more with {way}")
+        known = f", {total} in all" if chooses_all else f"; {total} in all, before the filter"
+        warn(f"{len(letters)} shown{known}; more with {way}")
 
 
 @dead.command()
@@ -125,7 +128,7 @@ def show(desk: Desk, id: str, queue: str | None, data: bool, as_json: bool) -> N
 @dead.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @bulk_options
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most so many a second.")
+@click.option("--rate", type=Amount(0, min_open=True), metavar="N", help="At most so many a second.")
 @operator_options
 def retry(
     desk: Desk,

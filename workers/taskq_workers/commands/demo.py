@@ -8,14 +8,15 @@ import click
 from rich.console import Console
 
 from taskq_workers import exits
+from taskq_workers.commands.shared import Whole
 from taskq_workers.demo.run import DemoOptions, run_demo
 from taskq_workers.demo.screen import open_screen
 from taskq_workers.demo.summary import last_line, show
 
 
 @click.command()
-@click.option("--files", type=click.IntRange(1), metavar="N", help="Index only N files, spread over the library.")
-@click.option("--children", type=click.IntRange(1, 64), default=2, show_default=True, help="Child processes.")
+@click.option("--files", type=Whole(1), metavar="N", help="Index only N files, spread over the library.")
+@click.option("--children", type=Whole(1, 64), default=2, show_default=True, help="Child processes.")
 @click.option("--keep", is_flag=True, help="Keep the ledger, the worker's log and the server's data.")
 @click.pass_context
 def demo(ctx: click.Context, files: int | None, children: int, keep: bool) -> None:

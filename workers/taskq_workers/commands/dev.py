@@ -19,6 +19,7 @@ from taskq_workers.reload import can_reload
 
 log = logging.getLogger("taskq.worker")
 
+_NO_EVICTION = "set it to noeviction, or leave --url out for a server of the project's own"
 QUICK_S = 30.0
 """A server that dies again so soon after it was started anew is not started a third time."""
 
@@ -77,7 +78,8 @@ def dev(ctx: click.Context, /, app: str | None, **options: Any) -> None:
         click.echo("  reload   off: install taskq-redis[reload] to restart on changes", err=True)
         config_options["reload"] = False
     if options["url"]:
-        ctx.exit(run_worker(worker_config(settings, app, config_options, "dev"), settings.project_root))
+        config = worker_config(settings, app, config_options, "dev")
+        ctx.exit(run_worker(config, settings.project_root, way_out=_NO_EVICTION))
     config = worker_config(settings, app, config_options, "dev")  # before a server is started for nothing
     server = DevServer(settings.project_root)
     try:

@@ -15,8 +15,9 @@ from taskq.store.connection import ServerFacts, SyncLink, check_server, server_f
 from taskq.store.topic_keys import broadcast
 from taskq.store.url import BrokerUrl, parse_url
 from taskq_workers import exits
+from taskq_workers.commands.health import has_answered
 from taskq_workers.commands.rights import TOPICS, WATCHING, grant, missing_rights, missing_uses, refused
-from taskq_workers.commands.shared import broker_options, json_option, print_json
+from taskq_workers.commands.shared import Amount, broker_options, json_option, print_json
 
 Verdict = Literal["ok", "warn", "fail", "unknown"]
 
@@ -42,13 +43,14 @@ class Check:
 @click.command()
 @broker_options
 @click.option("--namespace", default="doctor", show_default=True, help="Whose keys to try the access rights on.")
-@click.option("--timeout", type=click.FloatRange(min=0.05), default=2.0, show_default=True, help="Seconds per answer.")
+@click.option("--timeout", type=Amount(min=0.05), default=2.0, show_default=True, help="Seconds per answer.")
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, url: str | None, app: str | None, namespace: str, timeout: float, as_json: bool) -> None:
     """Examine the broker and say what to do about it.
 
-    Exit code 0 if nothing failed (warnings are no failures), 3 if it cannot be reached, 6 if a check failed.
+    Exit code 0 if nothing failed (warnings are no failures), 3 if it cannot be reached, 6 if a check failed, or if it
+    answers that it will not serve us.
     """
     choice = chosen_broker(ctx.obj, url, app)
     checks = examine(choice, namespace, timeout)
@@ -75,7 +77,7 @@ def examine(choice: BrokerChoice, namespace: str, timeout: float) -> list[Check]
         checks.append(_uses(link, namespace, user, ("watching", "dashboards and metrics", WATCHING)))
         checks.append(_uses(link, namespace, user, ("topics", "readers, groups and broadcasts", TOPICS)))
     except BrokerError as error:
-        checks.append(Check("reachable", "fail", str(error)))
+        checks.append(Check("served" if has_answered(error) else "reachable", "fail", str(error)))
     finally:
         link.close()
     return checks

@@ -32,7 +32,8 @@ def _facts(info: MessageInfo, now_ms: float) -> Iterator[tuple[str, str]]:
     yield "status", _status(info, now_ms)
     yield "task", info.task or "(unreadable)" if info.bytes else info.task or "(gone with its body)"
     yield "queue", info.queue if info.priority is None else f"{info.queue}, priority {info.priority}"
-    yield "tried", f"attempts {info.attempts}, crashes {info.crashes}, deliveries {info.deliveries}"
+    if info.attempts is not None:
+        yield "tried", f"attempts {info.attempts}, crashes {info.crashes}, deliveries {info.deliveries}"
     if info.created is not None:
         yield "created", f"{moment(info.created)}, {_ago(info.created, now_ms)}"
     if info.expires is not None:

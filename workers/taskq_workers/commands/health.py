@@ -11,12 +11,17 @@ from taskq.errors import BrokerError, BrokerRefused
 from taskq.store.connection import SyncLink, check_server, server_facts
 from taskq.store.url import parse_url
 from taskq_workers import exits
-from taskq_workers.commands.shared import broker_options, json_option, print_json
+from taskq_workers.commands.shared import Amount, broker_options, json_option, print_json
+
+
+def has_answered(error: BrokerError) -> bool:
+    """Whether the broker said this itself: an error reply has a code, a connection that failed has none."""
+    return isinstance(error, BrokerRefused) or getattr(error.__cause__, "status_code", None) is not None
 
 
 @click.command()
 @broker_options
-@click.option("--timeout", type=click.FloatRange(min=0.05), default=2.0, show_default=True, help="Seconds to wait.")
+@click.option("--timeout", type=Amount(min=0.05), default=2.0, show_default=True, help="Seconds to wait.")
 @json_option
 @click.pass_context
 def health(ctx: click.Context, url: str | None, app: str | None, timeout: float, as_json: bool) -> None:
@@ -35,9 +40,7 @@ def health(ctx: click.Context, url: str | None, app: str | None, timeout: float,
         took = time.perf_counter() - began
         check_server(server_facts(link), parse_url(choice.url).masked)
     except BrokerError as error:
-        # An error reply has a code; a connection that failed has none.
-        answered = isinstance(error, BrokerRefused) or getattr(error.__cause__, "status_code", None) is not None
-        problem, code = str(error), exits.UNHEALTHY if answered else exits.UNREACHABLE
+        problem, code = str(error), exits.UNHEALTHY if has_answered(error) else exits.UNREACHABLE
     finally:
         link.close()
     if as_json:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from taskq.control import Replayed, new_label
-from taskq.errors import BrokerError, DecodeError
+from taskq.control import OtherPlan, Replayed, new_label
+from taskq.errors import BrokerError, ConfigError, DecodeError
 from taskq.inspector import Entry
 from taskq_workers import exits
 from taskq_workers.commands.operating import (
@@ -25,9 +25,10 @@ from taskq_workers.commands.operating import (
     say,
     warn,
 )
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Amount, Whole, json_option, print_json
 from taskq_workers.terminal import clean, moment
 
+_FLAGS = {"since": "--from", "until": "--to", "match": "--match", "to": "--into"}
 _HEAD = ("ENTRY", "TIME", "PLACE", "MESSAGE", "TASK", "BYTES")
 
 
@@ -37,6 +38,7 @@ class Instant:
 
     at: float | None
     ago: float = 0.0
+    typed: str = ""
 
     def seconds(self, desk: Desk) -> float:
         return desk.inspector.server_ms() / 1_000 - self.ago if self.at is None else self.at
@@ -49,14 +51,14 @@ def instant(value: str) -> Instant:
         at = datetime.fromisoformat(text)
     except ValueError:
         try:
-            return Instant(None, duration(text.removesuffix("ago").strip()))
+            return Instant(None, duration(text.removesuffix("ago").strip()), text)
         except click.BadParameter:
             raise click.BadParameter(
                 f"{clean(value)!r} is no moment: write 2026-11-24T18:30+01:00, or 2h for two hours ago"
             ) from None
     if at.tzinfo is None:
         raise click.BadParameter(f"{clean(value)!r} has no time zone: add Z or one like +01:00")
-    return Instant(at.timestamp())
+    return Instant(at.timestamp(), typed=text)
 
 
 _RANGE = (
@@ -78,9 +80,7 @@ def range_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("name", metavar="QUEUE")
 @range_options
-@click.option(
-    "-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show at most so many."
-)
+@click.option("-n", "--limit", type=Whole(1, 10_000), default=50, show_default=True, help="Show at most so many.")
 @click.option("--newest", is_flag=True, help="Begin with the newest.")
 @click.option("--cursor", metavar="TEXT", help="Go on where a list ended.")
 @click.option("--data", is_flag=True, help="With --json: the arguments and headers, too.")
@@ -124,8 +124,9 @@ def history(
 @click.argument("name", metavar="QUEUE")
 @range_options
 @click.option("--into", metavar="QUEUE", help="Enqueue to another queue.")
+@click.option("--create", is_flag=True, help="The queue of --into may be one that was never used.")
 @click.option("--label", metavar="TEXT", help="The name of this replay; one that was begun goes on.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most so many a second.")
+@click.option("--rate", type=Amount(0, min_open=True), metavar="N", help="At most so many a second.")
 @click.option("--dry-run", is_flag=True, help="Only say how many are meant.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -137,6 +138,7 @@ def replay(
     until: Instant | None,
     match: str | None,
     into: str | None,
+    create: bool,
     label: str | None,
     rate: float | None,
     dry_run: bool,
@@ -149,14 +151,19 @@ def replay(
     """
     if since is None and label is None:
         raise click.UsageError("say from when with --from, or go on with --label")
+    if create and into is None:
+        raise click.UsageError("--create belongs to --into")
     first, last = _seconds(desk, since), _seconds(desk, until)
+    typed = {"since": since.typed if since else "", "until": until.typed if until else "", "match": match, "to": into}
     named = label or new_label()
 
     def work(dry: bool) -> Replayed:
         progress = None if dry else _progress()
-        done = desk.control.replay(
-            name, first, last, match=match, to=into, label=named, rate=rate, on_progress=progress, dry_run=dry
-        )
+        made: dict[str, Any] = {"match": match, "to": into, "create": create, "label": named, "rate": rate}
+        try:
+            done = desk.control.replay(name, first, last, **made, on_progress=progress, dry_run=dry)
+        except OtherPlan as error:
+            raise ConfigError(_other_plan(name, named, error, typed[error.option])) from error
         if progress is not None:
             click.echo(err=True)
         return done
@@ -165,7 +172,7 @@ def replay(
     if dry_run or not yes:
         told = work(True)
     if not dry_run:
-        if not yes:
+        if not yes and not told.over:
             agree(f"Replay {counted(told.enqueued, 'message')} of queue {clean(name)}?", yes)
         warn(f"label {named}")
         told = _do(work, name, named)
@@ -180,9 +187,27 @@ def _do(work: Callable[[bool], Replayed], name: str, label: str) -> Replayed:
         raise
 
 
+def _other_plan(queue: str, label: str, error: OtherPlan, typed: str | None) -> str:
+    """The refusal in the words of the command line; `typed` is what was given now."""
+    begun = error.begun
+    if error.option in ("since", "until") and begun is not None:
+        begun = datetime.fromtimestamp(begun / 1_000, UTC).isoformat(timespec="milliseconds")
+    flag = _FLAGS[error.option]
+    before = f"without {flag}" if begun is None else f"with {flag} {begun}"
+    return (
+        f"replay {label!r} of queue {queue!r} was begun {before}, not with {flag} {typed}: leave --from, --to, --match"
+        " and --into out to go on with it, or take another --label"
+    )
+
+
 def _tell(name: str, told: Replayed, as_json: bool) -> None:
     if as_json:
         print_json({"queue": name, **asdict(told)})
+    elif told.over and told.dry_run:
+        say(f"would replay nothing of queue {clean(name)}: label {clean(told.label)} was finished before")
+    elif told.over:
+        before = f"label {clean(told.label)} was finished before, with {counted(told.enqueued, 'message')}"
+        say(f"replayed nothing of queue {clean(name)}: {before}")
     else:
         done = "would replay" if told.dry_run else "replayed"
         say(f"{done} {counted(told.enqueued, 'message')} of queue {clean(name)} (label {clean(told.label)})")

@@ -25,7 +25,7 @@ from taskq_workers.commands.operating import (
     say,
     warn,
 )
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Whole, json_option, print_json
 from taskq_workers.terminal import clean
 
 _WORDS = {
@@ -59,7 +59,7 @@ def show(desk: Desk, id: str, queue: str | None, data: bool, as_json: bool) -> N
 @click.option("--queue", metavar="NAME", required=True, help="The queue.")
 @click.option("--state", type=click.Choice(SHELVES), default="ready", show_default=True, help="Which messages.")
 @message_filters
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Show at most so many.")
+@click.option("--limit", type=Whole(1, 10_000), default=50, show_default=True, help="Show at most so many.")
 @click.option("--cursor", metavar="TEXT", help="Go on where a list ended.")
 @click.option("--data", is_flag=True, help="Show the beginning of the arguments, too.")
 @json_option

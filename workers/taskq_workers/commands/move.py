@@ -11,7 +11,7 @@ from taskq.control import MOVABLE, REASONS, Moved
 from taskq.inspector import Shelf
 from taskq_workers.commands.choosing import bulk_flags, filter_of, message_filters
 from taskq_workers.commands.operating import Desk, agree, counted, operator_options, progress_to, say, warn
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Amount, json_option, print_json
 from taskq_workers.terminal import clean
 
 
@@ -22,7 +22,7 @@ from taskq_workers.terminal import clean
 @click.option("--state", type=click.Choice(MOVABLE), help="Which messages; without it, and without ids: ready.")
 @message_filters
 @click.option("--create", is_flag=True, help="TO may be a queue that was never used.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most so many a second.")
+@click.option("--rate", type=Amount(0, min_open=True), metavar="N", help="At most so many a second.")
 @bulk_flags
 @json_option
 @operator_options

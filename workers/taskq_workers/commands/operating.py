@@ -13,7 +13,9 @@ import click
 
 from taskq.desk import Desk as Desk  # the commands find it here, beside what they do with it
 from taskq.desk import open_desk
+from taskq.errors import InvalidName
 from taskq.inspector import raw_id
+from taskq.names import check_name
 from taskq.settings import Settings
 from taskq_workers import exits
 from taskq_workers.commands.shared import broker_options, print_json
@@ -23,6 +25,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
 _UNITS = {"ms": 0.001, "s": 1.0, None: 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def _namespace(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refused here, so that the error can say where it comes from."""
+    try:
+        return check_name(value, "namespace") if value else None
+    except InvalidName as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 def operator_options(command: F) -> F:
@@ -39,6 +49,7 @@ def operator_options(command: F) -> F:
         "--namespace",
         metavar="NAME",
         envvar=["TASKQ_NAMESPACE"],
+        callback=_namespace,
         help="The namespace; else the app's, or namespace in [tool.taskq].",
     )(decorated)
 

@@ -99,8 +99,7 @@ def run(
         handle = _enqueued(sender, signature, *_arguments(args, kwargs, json_args), json_args)
         facts: dict[str, Any] = {"id": handle.id, "task": task, "queue": handle.queue, "created": handle.created}
         if wait is not None:
-            # Without the task's signature the value stays plain JSON, which is what is printed.
-            outcome = _outcome(app.handle(handle.id, handle.queue), None if wait == float("inf") else wait)
+            outcome = _outcome(handle.untyped(), None if wait == float("inf") else wait)
             raise click.exceptions.Exit(_tell_outcome(facts, outcome, as_json))
     if as_json:
         print_json(facts)

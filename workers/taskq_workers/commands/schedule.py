@@ -16,7 +16,7 @@ from taskq.tasks.schedule import Entry
 from taskq.tasks.schedule_admin import ScheduleInfo, moment
 from taskq.tasks.schedule_steps import Steps, drive
 from taskq_workers.commands.operating import Desk, agree, counted, operator_options, print_rows, say, warn
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Whole, json_option, print_json
 from taskq_workers.terminal import clean
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def show(desk: Desk, name: str, as_json: bool) -> None:
 
 @schedule.command("next")
 @click.argument("name", metavar="ENTRY")
-@click.option("-n", "count", type=click.IntRange(1, 1_000), default=5, show_default=True, help="How many.")
+@click.option("-n", "count", type=Whole(1, 1_000), default=5, show_default=True, help="How many.")
 @json_option
 @operator_options
 def next_slots(desk: Desk, name: str, count: int, as_json: bool) -> None:

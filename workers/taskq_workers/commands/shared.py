@@ -16,6 +16,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PORT = re.compile("[0-9]{1,5}")
 
 
+class Whole(click.IntRange):
+    """A whole number within limits; what is none is told which."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            limits = f"from {self.min}" + ("" if self.max is None else f" to {self.max}")
+            self.fail(f"{value!r}: give a whole number {limits}", param, ctx)
+
+
+class Amount(click.FloatRange):
+    """A number above a limit, or not below it; what is none is told which."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            limits = f"above {self.min:g}" if self.min_open else f"of at least {self.min:g}"
+            self.fail(f"{value!r}: give a number {limits}", param, ctx)
+
+
 def port_option(flag: str, help: str) -> Callable[[F], F]:
     """An option that is a port; not given is None."""
     return click.option(flag, type=click.UNPROCESSED, callback=_port, metavar="PORT", help=help)

@@ -16,7 +16,7 @@ from taskq.events.topic import Topic
 from taskq.topics import TopicInfo
 from taskq.values import count_of
 from taskq_workers.commands.operating import Desk, operator_options, print_rows, say, warn
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Whole, json_option, print_json
 from taskq_workers.commands.topic_dead import dead
 from taskq_workers.commands.topic_desk import Place, control_of, partition_option, place, where
 from taskq_workers.commands.topic_groups import group_row, groups, replay, seek
@@ -95,7 +95,7 @@ _GROUPS = ("KIND", "MEMBERS", "EPOCH", "LAG", "BYTES", "OLDEST", "WAITING", "DEA
 @partition_option
 @click.option("--from", "since", type=place, metavar="PLACE", help="earliest, latest, an offset, or a time: 2h ago.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what is published, until Ctrl+C.")
-@click.option("-n", "--limit", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=Whole(1, 100_000), default=20, show_default=True, help="At most so many.")
 @json_option
 @operator_options
 def tail(

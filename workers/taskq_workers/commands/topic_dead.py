@@ -10,7 +10,7 @@ import click
 from taskq.topic_control import Letter
 from taskq_workers import exits
 from taskq_workers.commands.operating import Desk, agree, counted, fail, operator_options, print_rows, say, warn
-from taskq_workers.commands.shared import json_option, print_json
+from taskq_workers.commands.shared import Whole, json_option, print_json
 from taskq_workers.commands.topic_desk import control_of
 from taskq_workers.terminal import clean, cut
 
@@ -26,7 +26,7 @@ def dead() -> None:
 @dead.command("ls")
 @click.argument("name", metavar="TOPIC")
 @click.argument("group", metavar="GROUP")
-@click.option("-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="At most so many.")
+@click.option("-n", "--limit", type=Whole(1, 10_000), default=50, show_default=True, help="At most so many.")
 @json_option
 @operator_options
 def list_letters(desk: Desk, name: str, group: str, limit: int, as_json: bool) -> None:
@@ -73,9 +73,7 @@ def show(desk: Desk, name: str, group: str, id: str, data: bool, as_json: bool) 
 @click.argument("group", metavar="GROUP")
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that are there.")
-@click.option(
-    "--most", type=click.IntRange(1, 1_000), default=5, show_default=True, help="Times for one record in all."
-)
+@click.option("--most", type=Whole(1, 1_000), default=5, show_default=True, help="Times for one record in all.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @operator_options

@@ -90,6 +90,8 @@ def seek(
     if not as_json:
         print_rows(_MOVES, moves)
     if not dry_run:
+        if not force:
+            control.need_idle(name, group)  # before anybody is asked
         agree(f"Put {what}?", yes)
         control.seek(name, group, target, chosen, force=force)
     if as_json:

@@ -148,14 +148,21 @@ def worker_config(settings: Settings, app: str | None, options: Mapping[str, Any
     )
 
 
-def run_worker(config: WorkerConfig, folder: Path, source: str = "", watch: Callable[[], None] | None = None) -> int:
+def run_worker(
+    config: WorkerConfig,
+    folder: Path,
+    source: str = "",
+    watch: Callable[[], None] | None = None,
+    way_out: str = "set it to noeviction, or run with --allow-eviction",
+) -> int:
     """Run a supervisor to its end; answers its exit code.
 
-    `source` says where the URL is from, if not the options; for `watch` see `Supervisor`.
+    `source` says where the URL is from, if not the options; for `watch` see `Supervisor`. `way_out` is what can be done
+    about a broker that evicts keys.
     """
 
     def ready(hello: Hello, link: SyncLink) -> None:
-        _check_broker(config, hello, link)
+        _check_broker(config, hello, link, way_out)
         pages.connect(hello, supervisor.worker)
         _hint_at_queues(hello, link)
         _show(config, hello, supervisor.worker, f"({server_facts(link).name}), from {source or hello.source}")
@@ -180,7 +187,7 @@ def watching(watcher: Watcher | None) -> Generator[None]:
         watcher.stop()
 
 
-def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink) -> None:
+def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink, way_out: str) -> None:
     """Refuse a server on which messages would get lost without anybody noticing, and data that we cannot read."""
     link.execute("PING")  # a wrong password shows here; the facts would only be empty
     facts = server_facts(link)
@@ -189,7 +196,7 @@ def _check_broker(config: WorkerConfig, hello: Hello, link: SyncLink) -> None:
     if policy.startswith("allkeys") and not config.allow_eviction:
         raise BrokerRefused(
             f"the broker at {masked(hello.url)} evicts keys when it is full (maxmemory-policy {policy}), and with them "
-            "messages; set it to noeviction, or run with --allow-eviction"
+            f"messages; {way_out}"
         )
     layout.check(link, hello.namespace)
 
