@@ -172,7 +172,7 @@ def test_what_the_objects_have() -> None:
         calls = re.findall(rf"`{head}\.(\w+)\(", PAGE)
         assert len(calls) >= 3
         assert all(hasattr(cls, name) for name in calls), calls
-    of_failure = {"type", "message", "traceback", "attempt", "worker", "at"}
+    of_failure = {"kind", "type", "message", "traceback", "attempt", "worker", "at"}
     assert words("`Incident` has", "Hooks of the app") == set(Incident.__dataclass_fields__) | of_failure
     assert of_failure <= set(Failure.__dataclass_fields__)
     seams = table("| Seam | Around | `request` has | The handler returns |")
