@@ -122,15 +122,24 @@ def _call(stamp: Stamp | None, item: object, place: int) -> Call[Any]:
 
 
 def _apart(calls: Sequence[Call[Any]], messages: Sequence[Outgoing]) -> None:
-    """Check that no `id=` is given twice: the broker would take the second call for the first, and never run it."""
+    """Check that no `id=` names two different calls: the broker would take the second for the first, and never run it.
+    The same call twice is what an id is for.
+    """
     places: dict[tuple[str, bytes], int] = {}
     for place, (call, message) in enumerate(zip(calls, messages, strict=True)):
         first = places.setdefault((call.queue, message.id), place) if message.explicit else place
-        if first != place:
+        if first != place and not _same(calls[first], call):
             raise InvalidOption(
                 f"id={call.stamp.options.id!r} names one message in queue {call.queue!r}, and calls {first} and {place}"
                 " both have it: give each an id of its own"
             )
+
+
+def _same(one: Call[Any], other: Call[Any]) -> bool:
+    try:
+        return one.task == other.task and bool(one.args == other.args and (one.kwargs or {}) == (other.kwargs or {}))
+    except (TypeError, ValueError):  # arrays, say, are not equal or unequal as a whole
+        return False
 
 
 def one_more(taken: Sequence[Any], place: int) -> None:

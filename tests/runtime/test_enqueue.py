@@ -115,7 +115,7 @@ def test_calls_of_one_bulk_may_differ_in_everything(app: TaskQ) -> None:
             one.call(1),
             two.options(delay=60).call(datetime(2026, 1, 1, tzinfo=UTC), "x"),
             one.options(id="fixed").call(2),
-            one.options(id="fixed").call(3),
+            one.options(id="fixed").call(2),
         ]
     )
     assert [handle.created for handle in batch] == [True, True, True, False]

@@ -265,6 +265,13 @@ def test_a_bulk_never_has_one_id_twice(seam: Any, app: TaskQ, pad: Notepad) -> N
     assert not pad.taken
 
 
+def test_a_bulk_may_have_one_call_twice_with_its_id(app: TaskQ, pad: Notepad) -> None:
+    task = app.task(add)
+    named = task.options(id="k")
+    app.enqueue_many([named.call(1), task.call(2), named.call(1)])
+    assert len(pad.taken) == 3, "the broker takes each of them once"
+
+
 def test_a_bulk_may_have_one_id_in_two_queues_and_one_unique_key_twice(app: TaskQ, pad: Notepad) -> None:
     task = app.task(add)
     calls = [task.options(id="k", queue=queue).call(1) for queue in ("mail", "images")]
