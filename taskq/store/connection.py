@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
@@ -41,7 +42,8 @@ _WITH_TLS = tuple(f"{name}://" for name, (_, tls) in SCHEMES.items() if tls)
 # How much longer the client waits for a blocking call than the server does.
 BLOCKING_MARGIN_S = 1.0
 # A slot that moves is followed this many times, then the call fails as "not available".
-REDIRECTS = 5
+REDIRECT_PAUSES_S = (0.0, 0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+"""Before each try of a call that is sent on. Two nodes may each name the other for a moment after a slot has moved."""
 
 
 def _redis_errors() -> ModuleType:
@@ -227,7 +229,9 @@ class SyncLink(_Link):
     def _run(self, args: Command, timeout: float | None, *, blocking: bool = False) -> Any:
         ask: tuple[str, int] | None = None
         with self._guard:
-            for _ in range(REDIRECTS):
+            for pause in REDIRECT_PAUSES_S:
+                if pause:
+                    time.sleep(pause)
                 with UNSENT:
                     pool = self._known_routes().pool(args, blocking=blocking, ask=ask)
                 try:
@@ -315,7 +319,9 @@ class AsyncLink(_Link):
     async def _run(self, args: Command, timeout: float | None, *, blocking: bool = False) -> Any:
         ask: tuple[str, int] | None = None
         with self._guard:
-            for _ in range(REDIRECTS):
+            for pause in REDIRECT_PAUSES_S:
+                if pause:
+                    await asyncio.sleep(pause)
                 with UNSENT:
                     pool = await self._known_routes().pool(args, blocking=blocking, ask=ask)
                 try:

@@ -120,10 +120,13 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def move_slot(source: RealServer, target: RealServer, key: str) -> int:
-    """Hand the slot of a key over, a few keys at a time as the tools do it; how many keys went."""
+    """Hand the slot of a key over, a few keys at a time as the tools do it; how many keys went.
+
+    Not back again at once: within a gossip's time two nodes may end up with each naming the other as the owner.
+    """
     moved = 0
     with source.client() as one, target.client() as other:
-        slot = one.execute_command("CLUSTER", "KEYSLOT", key)
+        slot: Any = one.execute_command("CLUSTER", "KEYSLOT", key)
         here, there = (client.execute_command("CLUSTER", "MYID") for client in (one, other))
         other.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", here)
         one.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", there)
@@ -132,4 +135,13 @@ def move_slot(source: RealServer, target: RealServer, key: str) -> int:
             moved += len(keys)
         for client in (other, one):
             client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", there)
+        until(lambda: all(_owner(client, slot) == target.port for client in (one, other)), "both nodes to agree")
     return moved
+
+
+def _owner(client: Any, slot: int) -> int:
+    """The port of the node to which a node leads for this slot."""
+    for first, last, primary, *_ in client.execute_command("CLUSTER", "SLOTS"):
+        if first <= slot <= last:
+            return int(primary[1])
+    return 0
