@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from taskq.message import id_text
 from taskq.tasks.failure import Failure
 from taskq.tasks.log_context import facts
 from taskq_workers.attempt import Attempt
+from taskq_workers.log import TRACE
 
 log = logging.getLogger("taskq.worker")
 LINES_PER_SECOND = 100
@@ -48,7 +50,7 @@ class Report:
             delay_ms / 1000,
             what.type,
             first_line(what.message),
-            extra=facts(attempt),
+            extra=self._told(attempt, what),
         )
 
     def dead(self, attempt: Attempt, what: Failure) -> None:
@@ -61,8 +63,11 @@ class Report:
             what.kind,
             what.type,
             first_line(what.message),
-            extra=facts(attempt),
+            extra=self._told(attempt, what),
         )
+
+    def _told(self, attempt: Attempt, what: Failure) -> dict[str, Any]:
+        return facts(attempt) | ({TRACE: what.traceback.rstrip()} if self._verbose and what.traceback else {})
 
     def gone(self, attempt: Attempt, kind: str) -> None:
         self.gone_count += 1

@@ -92,7 +92,10 @@ _OPTIONS = (
     click.option("--http-host", default="127.0.0.1", show_default=True, help="Where these two listen."),
     click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True),
     click.option(
-        "-v", "--verbose", count=True, help="Tell of each success and of what others log at INFO; -vv of everything."
+        "-v",
+        "--verbose",
+        count=True,
+        help="Tell of each success, tracebacks, and what others log at INFO; -vv tells everything.",
     ),
 )
 
