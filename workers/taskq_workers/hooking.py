@@ -20,7 +20,6 @@ from taskq.store.scripts import run
 from taskq.tasks.failure import Failure
 from taskq.tasks.hooks import Hook, Hooks, Incident
 from taskq.tasks.lists import ListBroker
-from taskq.tasks.operator_calls import examine
 from taskq_workers.attempt import Attempt
 from taskq_workers.loop import LoopSlots
 
@@ -153,6 +152,8 @@ class Bereaved:
 
     def _message(self, queue: str, id: bytes) -> Message | None:
         """What the message was, if it is still there."""
+        from taskq.tasks.operator_calls import examine  # most children never need it
+
         try:
             body = run(self._broker.link, examine(self._broker.keys(queue), id)).body
             return decode(id, body) if body else None
