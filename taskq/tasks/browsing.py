@@ -130,7 +130,7 @@ class Browser:
         return sum(count if isinstance(count, int) else unread(count) for count in counts)
 
     def tried(self, items: Sequence[Brief]) -> tuple[Brief, ...]:
-        """The same messages; of buried ones the attempts, which only their histories tell in full."""
+        """The same messages; of buried ones the runs, which only their histories tell in full."""
         if self._shelf not in ("dead", "quarantined"):
             return tuple(items)
         counted: list[Brief] = []
@@ -138,7 +138,9 @@ class Browser:
             some = items[start : start + _HISTORIES]
             lines = self._link.execute("HMGET", self._keys.errors, *(one.raw for one in some))
             for one, text in zip(some, lines, strict=True):
-                counted.append(replace(one, attempts=failure.tried(one.attempts, failure.parse(text or b""))))
+                history = failure.parse(text or b"")
+                attempts, crashes = failure.tried(one.attempts, history), failure.died(one.crashes, history)
+                counted.append(replace(one, attempts=attempts, crashes=crashes))
         return tuple(counted)
 
     def pages(self, cursor: str | None = None, limit: int = LEASE_MESSAGES) -> Iterator[Slips]:

@@ -121,3 +121,12 @@ def tried(attempts: int, history: Sequence[Mapping[str, Any]]) -> int:
     """
     last = history[-1].get("attempt") if history else None
     return max(attempts, last) if isinstance(last, int) else attempts
+
+
+def died(crashes: int, history: Sequence[Mapping[str, Any]]) -> int:
+    """How many processes ended while they ran it. The record of what may run only once, and was lost, has as many
+    crashes as make a dead letter; its history has a line for each of them, and the last words.
+    """
+    if not history or history[-1].get("kind") != "lost":
+        return crashes
+    return min(crashes, max(sum(not line.get("attempt") for line in history) - 1, 0))

@@ -141,7 +141,7 @@ def letter_of(row: Row, queue: str, quarantined: bool, task: str = "") -> DeadLe
         text["message"],
         text["worker"],
         failure.tried(row.found.attempts, history),
-        row.found.crashes,
+        failure.died(row.found.crashes, history),
         row.found.deliveries,
         quarantined,
     )

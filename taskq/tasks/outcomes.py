@@ -77,7 +77,7 @@ def counts_of(found: Found, history: Sequence[Mapping[str, Any]]) -> tuple[int, 
     if found.state in _FORGOTTEN:
         return None, None, None
     attempts = failure.tried(found.attempts, history) if found.state in "xq" else found.attempts
-    return attempts, found.crashes, found.deliveries
+    return attempts, failure.died(found.crashes, history), found.deliveries
 
 
 def info_of(found: Found, id: bytes, queue: str, task: str) -> Info:

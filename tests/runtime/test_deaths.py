@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from taskq.inspector import Inspector
+from taskq.message import id_text
 from taskq.tasks.failure import parse
 from tests.runtime.world import World, world
 from tests.servers import RealServer
@@ -131,6 +133,10 @@ def test_an_at_most_once_message_that_was_running_is_reported_lost_and_not_run_a
     assert len(here.said("start", "o")) == 1
     assert parse(found.lines)[-1]["kind"] == "lost"
     assert "at_most_once" in worker.text()
+    inspector = Inspector(here.broker.link, here.namespace)
+    assert inspector.message("work", message).crashes == 1, "it ran once, and everybody says so"
+    assert inspector.browse("work", "dead").items[0].crashes == 1
+    assert here.app.handle(id_text(message), "work").info().crashes == 1
 
 
 def test_a_task_that_holds_the_interpreter_for_five_leases_runs_once(quick_lease: World) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,20 @@ def answer(folder: Path) -> str:
     return ended.stdout.strip()
 
 
-def test_what_changes_as_soon_as_it_has_started_is_seen(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def change_of(folder: Path) -> Generator[None]:
+    """What is done inside is seen, however soon."""
     changed = threading.Event()
-    watcher = Watcher(tmp_path, changed.set)
+    watcher = Watcher(folder, changed.set)
     watcher.start()
-    (tmp_path / "shop.py").write_text("answer = 1\n")
+    yield
     assert changed.wait(PATIENCE_S)
     watcher.stop()
+
+
+def test_what_changes_as_soon_as_it_has_started_is_seen(tmp_path: Path) -> None:
+    with change_of(tmp_path):
+        (tmp_path / "shop.py").write_text("answer = 1\n")
 
 
 def test_a_change_of_the_same_size_in_the_same_second_is_what_children_find(tmp_path: Path) -> None:
@@ -45,14 +53,10 @@ def test_a_change_of_the_same_size_in_the_same_second_is_what_children_find(tmp_
     os.utime(shop, (1_700_000_000, 1_700_000_000))
     assert answer(tmp_path) == "1"
     assert Path(importlib.util.cache_from_source(shop)).exists()
-    changed = threading.Event()
-    watcher = Watcher(tmp_path, changed.set)
-    watcher.start()
-    shop.write_text("answer = 2\n")
-    os.utime(shop, (1_700_000_000, 1_700_000_000))
-    assert changed.wait(PATIENCE_S)
+    with change_of(tmp_path):
+        shop.write_text("answer = 2\n")
+        os.utime(shop, (1_700_000_000, 1_700_000_000))
     assert answer(tmp_path) == "2"
-    watcher.stop()
 
 
 def test_only_the_bytecode_of_what_has_changed_is_forgotten(tmp_path: Path) -> None:
@@ -60,12 +64,8 @@ def test_only_the_bytecode_of_what_has_changed_is_forgotten(tmp_path: Path) -> N
         (tmp_path / f"{name}.py").write_text("answer = 1\n")
     (tmp_path / "shop.py").write_text("import other\nanswer = 1\n")
     assert answer(tmp_path) == "1"
-    changed = threading.Event()
-    watcher = Watcher(tmp_path, changed.set)
-    watcher.start()
-    (tmp_path / "shop.py").write_text("answer = 3\n")
-    assert changed.wait(PATIENCE_S)
-    watcher.stop()
+    with change_of(tmp_path):
+        (tmp_path / "shop.py").write_text("answer = 3\n")
     kept = [Path(importlib.util.cache_from_source(tmp_path / f"{name}.py")).exists() for name in ("shop", "other")]
     assert kept == [False, True]
 
