@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from types import TracebackType
 from typing import Any, Literal
 
@@ -125,8 +126,9 @@ def tried(attempts: int, history: Sequence[Mapping[str, Any]]) -> int:
 
 def died(crashes: int, history: Sequence[Mapping[str, Any]]) -> int:
     """How many processes ended while they ran it. The record of what may run only once, and was lost, has as many
-    crashes as make a dead letter; its history has a line for each of them, and the last words.
+    crashes as make a dead letter; its history has a line for each of them right before the last words.
     """
     if not history or history[-1].get("kind") != "lost":
         return crashes
-    return min(crashes, max(sum(not line.get("attempt") for line in history) - 1, 0))
+    ended = takewhile(lambda line: not line.get("attempt") and line.get("kind") != "lost", reversed(history[:-1]))
+    return min(crashes, len(list(ended)))

@@ -213,9 +213,9 @@ class Oracle:
 
     def crash(self, letter: Letter) -> None:
         """Its worker dies while it runs."""
-        letter.crashes = 3 if letter.once else letter.crashes + 1
+        letter.crashes += 1
         letter.history.append("crash")
-        if letter.crashes == 3:
+        if letter.once or letter.crashes == 3:
             self._bury(letter, "lost" if letter.once else "crash", OUTCOME_TTL)
         else:
             self.queues[letter.queue].counts["reclaimed"] += 1
